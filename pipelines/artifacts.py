@@ -1,0 +1,129 @@
+"""Files that stages exchange: written to a temporary name and renamed, the same bytes for the same content.
+
+Tables are Parquet, arrays are safetensors, the rest is JSON. None of these formats can carry code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it replaces ``path``, on failure nothing remains."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Give an empty temporary directory; on success it replaces ``path`` whole, on failure nothing remains."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write ``table`` as Parquet (zstd, microsecond timestamps)."""
+    import pyarrow.parquet as pq
+
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", coerce_timestamps="us", store_schema=True)
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        DataError: the file is missing, truncated or lacks a column; the message names the file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path).read(columns=columns)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}", mend="write the file again") from error
+
+
+def write_arrays(arrays: Arrays, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write named arrays as safetensors; keys are sorted, so equal content gives equal bytes."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save(ordered, metadata=dict(metadata) if metadata else None))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read named arrays written by :func:`write_arrays`.
+
+    Raises:
+        DataError: the file is missing or not safetensors; the message names it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, NDArray[Any]] = load_file(path)
+        return arrays
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{path} is not a readable safetensors file: {error}", mend="shoploom run makes it again"
+        ) from error
+
+
+def write_json(value: object, path: Path) -> None:
+    """Write ``value`` as indented JSON with sorted keys; NaN is refused."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is missing or not JSON; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}", mend="write the file again") from error

@@ -1,0 +1,63 @@
+"""What was chosen: ``params.yaml``, typed. One section a stage, of the stage's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import ConfigError, near_names
+
+
+class Section(BaseModel):
+    """A section of ``params.yaml``: unknown keys are refused, values are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowParams(Section):
+    """Where history ends (section ``window``, shared by the stages that split or score)."""
+
+    test_partitions: int = Field(default=6, ge=1)
+    """The last partitions landed, read by ``evaluate`` alone."""
+    validation_partitions: int = Field(default=6, ge=1)
+    """The partitions before them, on which choices are made."""
+    min_buyers: int = Field(default=5, ge=1)
+    """Distinct buyers in training that make an item a candidate."""
+
+
+class SeedParams(Section):
+    """Section ``seed``: one number from which every random generator starts."""
+
+    value: int = 7
+
+
+_Params = TypeVar("_Params", bound=Section)
+
+
+def load_params(kind: type[_Params], section: str, path: Path = Path("params.yaml")) -> _Params:
+    """Read one section of ``params.yaml``.
+
+    Raises:
+        ConfigError: the file or section is missing, a key is unknown or a value out of range; the message
+            names the section and the key.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist", mend="git checkout -- params.yaml") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}", mend="mend the line it names") from error
+    if section not in document:
+        raise ConfigError(f"{path} has no section {section!r}", mend=near_names(section, document) or f"add {section}:")
+    try:
+        return kind.model_validate(document[section] or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = near_names(key, kind.model_fields)
+        raise ConfigError(
+            f"{path}: {section}.{key}: {first['msg']}", mend=known or "see docs in pipelines/params.py"
+        ) from error

@@ -1,0 +1,116 @@
+"""The tables' names, columns and types: the only place that spells them.
+
+Every source produces these tables, every contract in ``expectations/`` guards one of them, and every stage
+reads them. Ids are strings here and dense int32 after ``prepare``. Timestamps are UTC with microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+EVENT_TYPES = ("view", "cart", "purchase", "rating", "search", "like", "dislike", "exposure")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the contract.
+
+    Args:
+        name: plural noun, also its folder under ``data/raw``.
+        schema: columns in order; a field that is not nullable must hold a value in every row.
+        key: columns that identify a row.
+        partitioned: by event time (days or ISO weeks in the shop's time zone), or versioned whole.
+        required: whether a shop must have it.
+    """
+
+    name: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    partitioned: bool = False
+    required: bool = True
+
+
+EVENTS = Table(
+    "events",
+    pa.schema(
+        [
+            pa.field("event_id", pa.string(), nullable=False),
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("item_id", pa.string()),
+            pa.field("event_type", pa.string(), nullable=False),
+            pa.field("timestamp", TIMESTAMP, nullable=False),
+            pa.field("quantity", pa.float64()),
+            pa.field("price", pa.float64()),
+            pa.field("session_id", pa.string()),
+            pa.field("device_id", pa.string()),
+            pa.field("channel", pa.string()),
+            pa.field("query", pa.string()),
+        ]
+    ),
+    key=("event_id",),
+    partitioned=True,
+)
+
+ITEMS = Table(
+    "items",
+    pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("title", pa.string()),
+            pa.field("description", pa.string()),
+            pa.field("category", pa.list_(pa.string())),
+            pa.field("brand", pa.string()),
+            pa.field("price", pa.float64()),
+            pa.field("attributes", pa.map_(pa.string(), pa.string())),
+            pa.field("image", pa.string()),
+        ]
+    ),
+    key=("item_id",),
+)
+
+USERS = Table(
+    "users",
+    pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("attributes", pa.map_(pa.string(), pa.string())),
+        ]
+    ),
+    key=("user_id",),
+    required=False,
+)
+
+OFFERS = Table(
+    "offers",
+    pa.schema(
+        [
+            pa.field("offer_id", pa.string(), nullable=False),
+            pa.field("item_ids", pa.list_(pa.string()), nullable=False),
+            pa.field("starts", TIMESTAMP, nullable=False),
+            pa.field("ends", TIMESTAMP, nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("budget", pa.float64()),
+        ]
+    ),
+    key=("offer_id",),
+    required=False,
+)
+
+JUDGEMENTS = Table(
+    "judgements",
+    pa.schema(
+        [
+            pa.field("query", pa.string(), nullable=False),
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("grade", pa.int8(), nullable=False),
+        ]
+    ),
+    key=("query", "item_id"),
+    required=False,
+)
+
+TABLES = {table.name: table for table in (EVENTS, ITEMS, USERS, OFFERS, JUDGEMENTS)}
