@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
