@@ -34,6 +34,19 @@ class SeedParams(Section):
     value: int = 7
 
 
+class GateParams(Section):
+    """When a candidate may become champion (section ``gate``; read by the gate, which is no stage)."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """The paired test's p-value must lie below it; the interval covers 1 - alpha."""
+    min_effect: float = Field(default=0.0, ge=0, le=1)
+    """NDCG@10 that the candidate must gain over its reference, at least."""
+    resamples: int = Field(default=10_000, ge=100, le=1_000_000)
+    """Bootstrap resamples, and permutations."""
+    seed: int = Field(default=7, ge=0)
+    """Of the resampling."""
+
+
 _Params = TypeVar("_Params", bound=Section)
 
 
