@@ -1,0 +1,190 @@
+"""The alias ``champion``: who holds it, who held it before, and how it moves."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import RegistryError
+from pipelines.registry.digests import package_digest
+from pipelines.registry.store import CHAMPION, MODEL, PREVIOUS, at_alias, connect, existing, translated
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.registry.gate import Verdict
+
+PACKAGE_PATH = "artifacts/package"
+"""Where a registered model keeps the package."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A registered version of the model.
+
+    Args:
+        version: its number, as MLflow spells it.
+        digest: of its package.
+        run: the run commit that made it, or its start commit until the run is finished; empty when unknown.
+        mlflow_run_id: the parent run in the books.
+        data_version: the data commit it was trained on.
+        settings: the registry it lies in.
+    """
+
+    version: str
+    digest: str
+    run: str
+    mlflow_run_id: str
+    data_version: str
+    settings: Settings = field(repr=False, compare=False)
+
+    def fetch_package(self, destination: Path) -> Path:
+        """Download the package to ``destination``, which is replaced only by a package with the right digest.
+
+        Raises:
+            RegistryError: the artifacts are unreachable, or their digest is not the registered one.
+        """
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
+            fetched = _download(self.settings, self.version, PACKAGE_PATH, Path(folder))
+            found = package_digest(fetched)
+            if found != self.digest:
+                raise RegistryError(
+                    f"version {self.version}: the package has digest {found[:12]}, registered was {self.digest[:12]}",
+                    mend="the artifact store was changed: do not serve it; shoploom rollback returns to the previous",
+                )
+            if destination.exists():
+                shutil.rmtree(destination)
+            fetched.rename(destination)
+        return destination
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What :func:`promote` or :func:`roll_back` did.
+
+    Args:
+        champion: the version that now holds the alias, None when there is none.
+        previous: the version that held it before, None when there was none.
+        moved: whether the alias moved.
+    """
+
+    champion: str | None
+    previous: str | None
+    moved: bool
+
+
+def champion(settings: Settings) -> Champion | None:
+    """The version that holds the alias ``champion``, or None.
+
+    Raises:
+        RegistryError: MLflow does not answer, or the version lacks its digest.
+    """
+    return _held(settings, CHAMPION)
+
+
+def previous_champion(settings: Settings) -> Champion | None:
+    """The version that was champion before the present one, or None."""
+    return _held(settings, PREVIOUS)
+
+
+def version_facts(settings: Settings, version: str) -> Champion:
+    """One registered version.
+
+    Raises:
+        RegistryError: there is no such version, or it lacks its digest.
+    """
+    client = connect(settings)
+    with translated(settings):
+        return _facts(settings, existing(client, version))
+
+
+def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
+    """Move the alias ``champion`` to ``version`` when the verdict says so; the old champion becomes ``previous``.
+
+    A version that already is champion stays so, and nothing moves.
+
+    Raises:
+        RegistryError: MLflow does not answer, the version is missing, or the champion is no longer the one that the
+            candidate was compared with.
+    """
+    client = connect(settings)
+    with translated(settings):
+        existing(client, version)
+        holder = at_alias(client, CHAMPION)
+        before = str(holder.version) if holder else None
+        if verdict.decision != "promote" or before == version:
+            earlier = at_alias(client, PREVIOUS)
+            return Promotion(before, str(earlier.version) if earlier else None, moved=False)
+        if before != verdict.champion_version:
+            raise RegistryError(
+                f"the champion is version {before or 'none'}, but version {version} was compared with "
+                f"{verdict.champion_version or verdict.reference}",
+                mend="shoploom run compares it with the present champion",
+            )
+        _move(client, version, before)
+    return Promotion(version, before, moved=True)
+
+
+def roll_back(settings: Settings) -> Promotion:
+    """Give the alias ``champion`` back to the previous version; the present one becomes ``previous``.
+
+    Raises:
+        RegistryError: MLflow does not answer, or there is no previous version.
+    """
+    client = connect(settings)
+    with translated(settings):
+        holder, earlier = at_alias(client, CHAMPION), at_alias(client, PREVIOUS)
+        if holder is None or earlier is None:
+            raise RegistryError("there is no previous champion to go back to", mend="shoploom status shows the champion")
+        _move(client, str(earlier.version), str(holder.version))
+        return Promotion(str(earlier.version), str(holder.version), moved=True)
+
+
+def _move(client: Any, version: str, before: str | None) -> None:
+    """Point the aliases; ``previous`` first, so that the old champion is reachable at every moment."""
+    if before is not None:
+        client.set_registered_model_alias(MODEL, PREVIOUS, before)
+        client.set_model_version_tag(MODEL, version, "replaced", before)
+    client.set_registered_model_alias(MODEL, CHAMPION, version)
+
+
+def _held(settings: Settings, alias: str) -> Champion | None:
+    client = connect(settings)
+    with translated(settings):
+        holder = at_alias(client, alias)
+        return None if holder is None else _facts(settings, holder)
+
+
+def _facts(settings: Settings, version: Any) -> Champion:
+    tags = version.tags or {}
+    if not tags.get("package_digest"):
+        raise RegistryError(
+            f"version {version.version} carries no package digest: shoploom did not register it",
+            mend="shoploom run registers and promotes one that does",
+        )
+    return Champion(
+        version=str(version.version),
+        digest=tags["package_digest"],
+        run=tags.get("run_commit", ""),
+        mlflow_run_id=version.run_id or "",
+        data_version=tags.get("data_version", ""),
+        settings=settings,
+    )
+
+
+def _download(settings: Settings, version: str, path: str, folder: Path) -> Path:
+    """Fetch one artifact folder of a version into ``folder``."""
+    import mlflow.artifacts
+
+    client = connect(settings)
+    with translated(settings):
+        root = client.get_model_version_download_uri(MODEL, version)
+        address = settings.tracking
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{root.rstrip('/')}/{path}", dst_path=str(folder), tracking_uri=address
+            )
+        )
