@@ -1,0 +1,2 @@
+CREATE DATABASE shoploom_airflow;
+CREATE DATABASE shoploom_mlflow;

@@ -1,0 +1,206 @@
+"""The ``shoploom`` command: thin, and quick to answer, since everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.errors import ShoploomError, near_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.settings import Settings
+
+
+class SuggestingGroup(click.Group):
+    """A group that answers an unknown command with the near ones, and a deliberate error with one clear message."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            suggestion = near_names(name, self.commands) or "shoploom --help lists them"
+            raise click.UsageError(f"no command {name!r}; {suggestion}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ShoploomError as error:
+            click.echo(f"shoploom: {error}", err=True)
+            sys.exit(1)
+
+
+class Day(click.ParamType[date]):
+    """A date of the shop's calendar, ``2017-12-03``."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date; write it as 2017-12-03", param, ctx)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from pipelines.errors import ConfigError
+    from pipelines.settings import NO_TELEMETRY, Settings
+
+    import os
+
+    os.environ.update(NO_TELEMETRY)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SHOPLOOM_" + str(first["loc"][0]).removeprefix("SHOPLOOM_").upper()
+        raise ConfigError(
+            f"{name}: {first['msg']}; got {first['input']!r}", mend=f"export {name}=... or unset it"
+        ) from None
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print(value: dict[str, Any] | list[Any], as_json: bool, draw: Callable[[Any, Console], None]) -> None:
+    if as_json:
+        import json
+
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    else:
+        draw(value, _console())
+
+
+@click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="shoploom")
+def main() -> None:
+    """From a shop's raw data to served search and recommendation, every thread traceable.
+
+    \b
+    First:   shoploom run          land the data, train, compare, promote
+    Then:    shoploom search "frozen pizza"
+             shoploom recommend 1158
+             shoploom status
+    """
+
+
+@main.command()
+@click.option("--until", type=Day(), help="Land only the partitions up to this day.")
+@json_option
+def run(until: date | None, as_json: bool) -> None:
+    """Land what is new, train on it, gate and promote; unchanged stages are not run again."""
+    from pipelines.orchestration.run import draw_summary, run_all
+
+    _print(run_all(_settings(), until=until, quiet=as_json), as_json, draw_summary)
+
+
+@main.command()
+@click.option("--from", "start", type=Day(), help="First day to land; the source's first by default.")
+@click.option("--to", "end", type=Day(), help="Last day to land; the source's last by default.")
+@json_option
+def ingest(start: date | None, end: date | None, as_json: bool) -> None:
+    """Land a range of days as raw partitions and version them."""
+    from pipelines.orchestration.run import draw_ingest, ingest_range
+
+    _print(ingest_range(_settings(), start, end, quiet=as_json), as_json, draw_ingest)
+
+
+@main.command()
+@json_option
+def train(as_json: bool) -> None:
+    """Train on the newest data version, then gate and promote."""
+    from pipelines.orchestration.run import draw_summary, train_latest
+
+    _print(train_latest(_settings(), quiet=as_json), as_json, draw_summary)
+
+
+@main.command()
+@click.argument("text")
+@click.option("--user", help="Personalise for this user.")
+@click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")
+@json_option
+def search(text: str, user: str | None, count: int, as_json: bool) -> None:
+    """Search the catalogue with the champion."""
+    from pipelines.orchestration.ask import draw_results, search_products
+
+    _print(search_products(_settings(), text, count, user), as_json, draw_results)
+
+
+@main.command()
+@click.argument("user")
+@click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")
+@click.option("--new", "new_only", is_flag=True, help="Only products that are new to the user.")
+@json_option
+def recommend(user: str, count: int, new_only: bool, as_json: bool) -> None:
+    """Recommend products to a user with the champion."""
+    from pipelines.orchestration.ask import draw_results, recommend_products
+
+    _print(recommend_products(_settings(), user, count, new_only), as_json, draw_results)
+
+
+@main.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Say what was landed, trained and promoted last."""
+    from pipelines.orchestration.run import draw_summary
+    from pipelines.registry.summary import latest_summary
+
+    _print(latest_summary(_settings()), as_json, draw_summary)
+
+
+@main.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check the installation: versions, databases, weights, data, remote."""
+    from pipelines.orchestration.doctor import draw_findings, examine
+
+    findings = examine(_settings())
+    _print(findings, as_json, draw_findings)
+    if any(finding["state"] == "broken" for finding in findings):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--keep", default=5, show_default=True, type=click.IntRange(1), help="Newest runs to keep.")
+@click.option("--dry-run", is_flag=True, help="Only list what may go.")
+@json_option
+def gc(keep: int, dry_run: bool, as_json: bool) -> None:
+    """Remove what no kept run, the champion or its predecessor needs."""
+    from pipelines.orchestration.collect import collect, draw_collected
+
+    _print(collect(_settings(), keep=keep, dry_run=dry_run), as_json, draw_collected)
+
+
+@main.command()
+@json_option
+def up(as_json: bool) -> None:
+    """Start Airflow and the MLflow server on loopback."""
+    from pipelines.orchestration import services
+
+    _print(services.up(_settings()), as_json, services.draw_services)
+
+
+@main.command()
+@json_option
+def down(as_json: bool) -> None:
+    """Stop what `shoploom up` started, and nothing else."""
+    from pipelines.orchestration import services
+
+    _print(services.down(_settings()), as_json, services.draw_services)

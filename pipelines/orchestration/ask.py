@@ -1,0 +1,66 @@
+"""Ask the champion from the command line: fetched once by digest, then read from the state folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import RegistryError
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.models.recommender import Recommendation, Recommender
+
+
+def load_champion(settings: Settings) -> tuple[Recommender, str]:
+    """Load the model that the alias ``champion`` points at.
+
+    Returns:
+        The model and its version.
+
+    Raises:
+        RegistryError: nothing is promoted yet.
+    """
+    from pipelines.models.recommender import Recommender
+    from pipelines.registry.promotion import champion
+
+    current = champion(settings)
+    if current is None:
+        raise RegistryError("no model is promoted yet", mend="shoploom run")
+    folder: Path = settings.home / "champion" / current.digest[:16]
+    if not folder.is_dir():
+        current.fetch_package(folder)
+    return Recommender.load(folder), current.version
+
+
+def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:
+    """Search with the champion."""
+    model, version = load_champion(settings)
+    return _answer(f"search: {text}", version, model.search(text, count, user_id=user))
+
+
+def recommend_products(settings: Settings, user: str, count: int, new_only: bool) -> dict[str, Any]:
+    """Recommend with the champion."""
+    model, version = load_champion(settings)
+    return _answer(f"for user {user}", version, model.recommend(user, count, new_only=new_only))
+
+
+def _answer(question: str, version: str, results: list[Recommendation]) -> dict[str, Any]:
+    rows = [
+        {"position": position, "item_id": result.item_id, "title": result.title, "score": float(result.score)}
+        for position, result in enumerate(results, start=1)
+    ]
+    return {"question": question, "model_version": version, "results": rows}
+
+
+def draw_results(answer: dict[str, Any], console: Console) -> None:
+    """One line a product."""
+    from rich.markup import escape
+
+    console.print(f"[bold]{escape(answer['question'])}[/] [dim](model version {answer['model_version']})[/]")
+    for row in answer["results"]:
+        console.print(f"  {row['position']:>2}. {escape(row['title'])} [dim]{row['item_id']}  {row['score']:.3f}[/]")
+    if not answer["results"]:
+        console.print("  nothing found")

@@ -1,0 +1,161 @@
+"""``shoploom doctor``: which versions, databases, weights and places are in use, and whether each is sound."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from pipelines.errors import ShoploomError
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Finding = dict[str, str]
+
+_WAL_BUG = ((3, 7, 0), (3, 51, 2))
+_LIBRARIES = (
+    "apache-airflow",
+    "mlflow",
+    "dvc",
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "transformers",
+    "great-expectations",
+    "scikit-learn",
+    "openvino",
+    "implicit",
+    "lightgbm",
+)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything that a run needs.
+
+    Returns:
+        Findings with ``name``, ``state`` (fine, note or broken), ``detail`` and ``mend``.
+    """
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _python,
+        _libraries,
+        _git,
+        _places,
+        _databases,
+        _weights,
+    )
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _finding(name: str, state: str, detail: str, mend: str = "") -> Finding:
+    return {"name": name, "state": state, "detail": detail, "mend": mend}
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield _finding(
+        "python", "fine" if fine else "broken", sys.version.split()[0], "" if fine else "use Python 3.11 to 3.13"
+    )
+
+
+def _libraries(settings: Settings) -> Iterator[Finding]:
+    lock = (settings.repository / "requirements.lock").read_text(encoding="utf-8")
+    for library in _LIBRARIES:
+        locked = re.findall(rf"^{re.escape(library)}==([^ ]+)", lock, re.MULTILINE)
+        try:
+            installed = version(library)
+        except PackageNotFoundError:
+            yield _finding(library, "broken", "not installed", "make install")
+            continue
+        same = installed in locked
+        yield _finding(
+            library, "fine" if same else "broken", installed, "" if same else f"the lock has {locked}: make install"
+        )
+    try:
+        yield _finding("torch", "note", f"{version('torch')} is installed; nothing here uses it", "make clean install")
+    except PackageNotFoundError:
+        yield _finding("torch", "fine", "absent, as it should be")
+
+
+def _git(settings: Settings) -> Iterator[Finding]:
+    if shutil.which("git") is None:
+        yield _finding("git", "broken", "not found", "install git")
+        return
+    inside = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=settings.repository, capture_output=True, text=True
+    )
+    if inside.returncode:
+        yield _finding("git", "broken", f"{settings.repository} has no commit", "run inside a clone of the repository")
+    else:
+        yield _finding("git", "fine", f"{settings.repository} at {inside.stdout.strip()}")
+
+
+def _places(settings: Settings) -> Iterator[Finding]:
+    free = shutil.disk_usage(settings.repository).free / 2**30
+    enough = free > 5
+    yield _finding("state", "fine", str(settings.home))
+    yield _finding(
+        "disk",
+        "fine" if enough else "note",
+        f"{free:.0f} GiB free",
+        "" if enough else "a run needs about 5 GiB: shoploom gc",
+    )
+    yield _finding("DVC remote", "fine", settings.remote)
+    yield _finding("MLflow artifacts", "fine", settings.artifacts)
+
+
+def _databases(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is not None:
+        yield from _postgresql(settings)
+        return
+    found = sqlite3.sqlite_version_info
+    wal = _WAL_BUG[0] <= found <= _WAL_BUG[1]
+    detail = f"SQLite {sqlite3.sqlite_version} in {settings.home}"
+    if wal:
+        detail += "; up to 3.51.2 its WAL mode can corrupt under several writers"
+    yield _finding(
+        "database", "note" if wal else "fine", detail, "for `shoploom up`, set SHOPLOOM_DATABASE_URL" if wal else ""
+    )
+
+
+def _postgresql(settings: Settings) -> Iterator[Finding]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    assert settings.database_url is not None
+    url = make_url(settings.database_url.get_secret_value())
+    try:
+        with create_engine(url).connect() as connection:
+            server = connection.execute(text("show server_version")).scalar_one()
+    except SQLAlchemyError as error:
+        first = str(error).splitlines()[0]
+        yield _finding("database", "broken", f"{url!r}: {first}", "start PostgreSQL or mend SHOPLOOM_DATABASE_URL")
+        return
+    yield _finding("database", "fine", f"PostgreSQL {server} at {url!r}")
+
+
+def _weights(_: Settings) -> Iterator[Finding]:
+    from pipelines.models.encoder import default_weights
+
+    try:
+        yield _finding("encoder weights", "fine", str(default_weights()))
+    except ShoploomError as error:
+        yield _finding("encoder weights", "broken", error.message, error.mend)
+
+
+def draw_findings(findings: list[Finding], console: Console) -> None:
+    """One line a finding; how to mend it below where there is something to mend."""
+    from rich.markup import escape
+
+    marks = {"fine": "[green]+[/]", "note": "[yellow]![/]", "broken": "[red]x[/]"}
+    for finding in findings:
+        console.print(f"{marks[finding['state']]} {finding['name']:<20} {escape(finding['detail'])}", soft_wrap=True)
+        if finding["mend"]:
+            console.print(f"  {'':<20} [dim]-> {escape(finding['mend'])}[/]", soft_wrap=True)
