@@ -29,7 +29,7 @@ test: install ## every test
 bench: install ## every figure that README quotes, measured here and now
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lock: install ## compile requirements.lock again from pyproject.toml
+lock: ## compile requirements.lock again from pyproject.toml
 	uv=$$(command -v uv || echo .shoploom/uv/bin/uv); $$uv pip compile --quiet --generate-hashes --no-emit-index-url \
 	    --universal --python-version 3.11 pyproject.toml --group dev --output-file requirements.lock
 

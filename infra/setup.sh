@@ -33,7 +33,7 @@ if [ -z "$uv" ]; then
     fi
 fi
 
-export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS="${CI:+1}"
+export UV_PYTHON_DOWNLOADS=never
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
 "$uv" pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .

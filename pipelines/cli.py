@@ -1,4 +1,4 @@
-"""The ``shoploom`` command: thin, and quick to answer, since everything heavy is imported by the command that needs it."""
+"""The ``shoploom`` command: thin, and quick to answer; each command imports what it needs."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def _settings() -> Settings:
+    import os
+
     from pydantic import ValidationError
 
     from pipelines.errors import ConfigError
     from pipelines.settings import NO_TELEMETRY, Settings
-
-    import os
 
     os.environ.update(NO_TELEMETRY)
     try:

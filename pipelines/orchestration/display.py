@@ -96,7 +96,8 @@ class Display:
     def _line(self, task: _Task) -> str:
         from rich.markup import escape
 
-        return f"  {_MARKS.get(task.state, ' ')} {task.name:<14} {task.seconds:7.1f} s  [dim]{escape(self._detail(task))}[/]"
+        mark = _MARKS.get(task.state, " ")
+        return f"  {mark} {task.name:<14} {task.seconds:7.1f} s  [dim]{escape(self._detail(task))}[/]"
 
     @staticmethod
     def _detail(task: _Task) -> str:
