@@ -1,0 +1,108 @@
+"""Sources: one module for each kind of raw data, turned into the tables of :mod:`pipelines.tables`.
+
+A source is a module here with a function ``source()``, or any importable module named by its dotted path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+from pipelines.errors import ConfigError, near_names
+from pipelines.sources.calendars import Partition, PartitionKind, partition_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NOT_SOURCES = {"calendars", "landing"}
+
+
+class Source(ABC):
+    """Where a shop's raw data comes from."""
+
+    name: ClassVar[str]
+    time_zone: ClassVar[str]
+    """The shop's own, an IANA name: partitions turn at its midnight."""
+    partition: ClassVar[PartitionKind]
+
+    @abstractmethod
+    def span(self) -> tuple[date, date]:
+        """The first and the last shop-local day with events."""
+
+    @abstractmethod
+    def events(self, start: datetime, end: datetime) -> pa.Table:
+        """Events of ``start <= timestamp < end`` (aware datetimes), ordered by time, in the events schema."""
+
+    @abstractmethod
+    def items(self) -> pa.Table:
+        """The whole catalogue, in the items schema."""
+
+    @abstractmethod
+    def offers(self) -> pa.Table:
+        """All coupons and campaigns, in the offers schema; empty where the shop has none."""
+
+
+def source_names() -> list[str]:
+    """The sources that come with shoploom."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_SOURCES)
+
+
+def load_source(name: str) -> Source:
+    """Find a source by name.
+
+    Args:
+        name: one of :func:`source_names`, or a dotted module path.
+
+    Raises:
+        ConfigError: there is no such source, or its module has no ``source()``.
+    """
+    known = source_names()
+    if name not in known and "." not in name:
+        raise ConfigError(
+            f"there is no source {name!r}", mend=near_names(name, known) or f"the sources are {', '.join(known)}"
+        )
+    path = name if "." in name else f"{__name__}.{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the source {name!r} cannot be imported: {error}", mend=near_names(name, known)) from error
+    factory = getattr(module, "source", None)
+    if not callable(factory):
+        raise ConfigError(f"{path} has no function source()", mend="define source() -> Source there")
+    made = factory()
+    if not isinstance(made, Source):
+        raise ConfigError(f"{path}.source() gives {type(made).__name__}", mend="return a pipelines.sources.Source")
+    return made
+
+
+def partitions(source: Source, start: date | None = None, end: date | None = None) -> list[Partition]:
+    """The partitions to land for a span of shop-local days.
+
+    A partition is landed whole or not at all: the one that holds ``start`` is in, the one that ``end`` would cut
+    short is out (unless the source itself ends there).
+
+    Args:
+        source: whose calendar and span.
+        start: first day; None = the source's first.
+        end: last day, inclusive; None = the source's last.
+
+    Raises:
+        ConfigError: no partition lies in the span.
+    """
+    first, last = source.span()
+    low, high = max(start or first, first), min(end or last, last)
+    found: list[Partition] = []
+    partition = partition_of(low, source.partition)
+    while partition.first_day <= high:
+        if partition.last_day <= high or high == last:
+            found.append(partition)
+        partition = partition_of(partition.last_day + timedelta(days=1), source.partition)
+    if not found:
+        raise ConfigError(
+            f"{source.name} has no whole {source.partition} from {start or first} to {end or last}",
+            mend=f"its events lie between {first} and {last}",
+        )
+    return found

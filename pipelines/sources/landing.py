@@ -1,0 +1,107 @@
+"""Landing: a source's tables written as raw partitions, as they came.
+
+``python -m pipelines.sources.landing --directory DIR [--from DATE --to DATE]`` prints what was landed, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.artifacts import write_table
+from pipelines.errors import ConfigError
+from pipelines.progress import track
+from pipelines.sources import Source, load_source, partitions
+from pipelines.sources.calendars import TIME_ZONE_KEY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What was landed.
+
+    Args:
+        source: the source's name.
+        partitions: names of the event partitions, oldest first.
+        rows: rows of each table.
+        files: paths below the landing directory, sorted.
+    """
+
+    source: str
+    partitions: tuple[str, ...]
+    rows: dict[str, int]
+    files: tuple[str, ...]
+
+
+def land(source: Source, start: date | None, end: date | None, directory: Path) -> Landing:
+    """Write a source's tables below ``directory``: ``events/<partition>.parquet``, ``items/items.parquet`` and, where
+    the shop has offers, ``offers/offers.parquet``. The same rows give the same bytes.
+
+    Args:
+        source: what to land.
+        start: first shop-local day; None = from the source's first.
+        end: last shop-local day, inclusive; None = to the source's last.
+        directory: made where it is missing; files of other partitions stay.
+
+    Raises:
+        ConfigError: no partition lies in that span.
+    """
+    chosen = partitions(source, start, end)
+    files: list[str] = []
+    rows = {"events": 0}
+
+    def put(table: pa.Table, path: str) -> int:
+        metadata = {TIME_ZONE_KEY: source.time_zone.encode()}
+        write_table(table.replace_schema_metadata(metadata), directory / path)
+        files.append(path)
+        return int(table.num_rows)
+
+    for partition in track(chosen, "land events"):
+        events = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
+        rows["events"] += put(events, f"events/{partition.name}.parquet")
+    rows["items"] = put(source.items(), "items/items.parquet")
+    offers = source.offers()
+    if offers.num_rows:
+        rows["offers"] = put(offers, "offers/offers.parquet")
+    return Landing(source.name, tuple(partition.name for partition in chosen), rows, tuple(sorted(files)))
+
+
+def parse_day(text: str | None) -> date | None:
+    """Read a day.
+
+    Raises:
+        ConfigError: the text is no day of the calendar.
+    """
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no date", mend="write it as 2017-12-03") from None
+
+
+def main() -> None:
+    """Land from the command line."""
+    from pipelines.settings import Settings
+
+    parser = argparse.ArgumentParser(prog="python -m pipelines.sources.landing", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--source", help="default: the setting SHOPLOOM_SOURCE")
+    parser.add_argument("--from", dest="start", help="first shop-local day")
+    parser.add_argument("--to", dest="end", help="last shop-local day, inclusive")
+    chosen = parser.parse_args()
+    source = load_source(chosen.source or Settings().source)
+    landed = land(source, parse_day(chosen.start), parse_day(chosen.end), chosen.directory)
+    print(json.dumps(asdict(landed)))
+
+
+if __name__ == "__main__":
+    from pipelines.stages import run_main
+
+    run_main(main)
