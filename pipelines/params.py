@@ -47,6 +47,15 @@ class GateParams(Section):
     """Of the resampling."""
 
 
+class PrepareParams(Section):
+    """Section ``prepare``."""
+
+    event_types: tuple[str, ...] = Field(default=("purchase",), min_length=1)
+    """Events that say a user wanted an item; the others are left out of histories and windows."""
+    text_characters: int = Field(default=512, ge=16)
+    """Characters kept of an item's text."""
+
+
 _Params = TypeVar("_Params", bound=Section)
 
 
