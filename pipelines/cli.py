@@ -106,7 +106,8 @@ def main() -> None:
 @json_option
 def run(until: date | None, as_json: bool) -> None:
     """Land what is new, train on it, gate and promote; unchanged stages are not run again."""
-    from pipelines.orchestration.run import draw_summary, run_all
+    from pipelines.orchestration.run import run_all
+    from pipelines.orchestration.summary import draw_summary
 
     _print(run_all(_settings(), until=until, quiet=as_json), as_json, draw_summary)
 
@@ -117,7 +118,8 @@ def run(until: date | None, as_json: bool) -> None:
 @json_option
 def ingest(start: date | None, end: date | None, as_json: bool) -> None:
     """Land a range of days as raw partitions and version them."""
-    from pipelines.orchestration.run import draw_ingest, ingest_range
+    from pipelines.orchestration.run import ingest_range
+    from pipelines.orchestration.summary import draw_ingest
 
     _print(ingest_range(_settings(), start, end, quiet=as_json), as_json, draw_ingest)
 
@@ -126,7 +128,8 @@ def ingest(start: date | None, end: date | None, as_json: bool) -> None:
 @json_option
 def train(as_json: bool) -> None:
     """Train on the newest data version, then gate and promote."""
-    from pipelines.orchestration.run import draw_summary, train_latest
+    from pipelines.orchestration.run import train_latest
+    from pipelines.orchestration.summary import draw_summary
 
     _print(train_latest(_settings(), quiet=as_json), as_json, draw_summary)
 
@@ -159,7 +162,7 @@ def recommend(user: str, count: int, new_only: bool, as_json: bool) -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Say what was landed, trained and promoted last."""
-    from pipelines.orchestration.run import draw_summary
+    from pipelines.orchestration.summary import draw_summary
     from pipelines.registry.summary import latest_summary
 
     _print(latest_summary(_settings()), as_json, draw_summary)
