@@ -1,0 +1,276 @@
+"""Run commits: a finished run, the same two parents as its start, its tree plus the finished ``dvc.lock``.
+
+Each is kept under ``refs/shoploom/runs/<UTC time>-<short hash>``; ``git log --graph`` of that ref is its lineage.
+Airflow run ids hold ``:``, which git refuses in refs, so the id is a trailer of the message, and
+``refs/shoploom/ids/<hash of the id>`` names the run, also when a run found everything as an earlier one left it.
+
+    python -m pipelines.runs.run_commits --start START.json --entries ENTRIES.json --run-id ID
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import RunError, near_names
+from pipelines.runs.git import NOTHING, Entry, Git, RefMoved, trailers
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.runs.start import Start
+
+    LockEntry = dict[str, Any]
+
+RUNS = "refs/shoploom/runs"
+IDS = "refs/shoploom/ids"
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class RunCommit:
+    """A finished run.
+
+    Args:
+        commit: its hash.
+        ref: the full name it is kept under.
+        start: the start commit it came from.
+        code_commit: first parent.
+        data_commit: second parent.
+        dirty: whether the code is a snapshot of a tree with uncommitted changes.
+        champion_version: the champion it was measured against, or None.
+        run_id: the Airflow run that made it.
+        time: when it finished, in seconds since the epoch.
+    """
+
+    commit: str
+    ref: str
+    start: str
+    code_commit: str
+    data_commit: str
+    dirty: bool
+    champion_version: str | None
+    run_id: str
+    time: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON (XCom)."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> RunCommit:
+        """Back from JSON."""
+        return cls(**value)
+
+
+def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, LockEntry], run_id: str) -> RunCommit:
+    """Commit the finished ``dvc.lock`` of a run.
+
+    Args:
+        settings: the repository.
+        start: where the run started.
+        lock_entries: stage -> what the stage runner returned, for every stage.
+        run_id: Airflow's run id.
+
+    Returns:
+        The run commit; an earlier run's, when it has the same start and the same lock entries.
+
+    Raises:
+        RunError: a stage of the start commit's ``dvc.yaml`` has no lock entry, or git failed.
+    """
+    git = Git(settings.repository)
+    _refuse_gaps(git, start.commit, lock_entries)
+    lock = dump_lock(lock_entries)
+    for run in list_runs(settings):
+        if run.start == start.commit and git.read(run.commit, LOCK) == lock:
+            _map(git, run_id, run.commit)
+            return run
+    entries = [entry for entry in git.entries(start.commit) if entry.path != LOCK]
+    tree = git.write_tree([*entries, Entry("100644", git.write_blob(lock), LOCK)])
+    now = int(time.time())
+    message = (
+        f"Run {_one_line(run_id)}\n\nShoploom-Start: {start.commit}\nShoploom-Run-Id: {_one_line(run_id)}\n"
+        f"Shoploom-Dirty: {str(start.dirty).lower()}\nShoploom-Champion: {start.champion_version or 'none'}\n"
+    )
+    commit = git.commit(tree, [start.code_commit, start.data_commit], message, now)
+    ref = f"{RUNS}/{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{commit[:10]}"
+    git.update_ref(ref, commit, NOTHING)
+    _map(git, run_id, commit)
+    return _read(git, ref, commit)
+
+
+def list_runs(settings: Settings) -> list[RunCommit]:
+    """Every finished run, newest first."""
+    git = Git(settings.repository)
+    form = "%(refname)%00%(objectname)%00%(parent)%00%(committerdate:unix)%00%(contents)%00%00"
+    listing = git.run("for-each-ref", f"--format={form}", "--", RUNS).decode(errors="replace")
+    runs = []
+    for record in listing.split("\0\0\n"):
+        if record.strip("\0\n"):
+            ref, commit, parents, stamp, message = record.split("\0", 4)
+            runs.append(_parse(ref, commit, parents.split(), int(stamp), message))
+    return sorted(runs, key=lambda run: (run.time, run.ref), reverse=True)
+
+
+def find_run(settings: Settings, name: str) -> RunCommit:
+    """A finished run by its ref (whole, or the last part), its commit (or the start of it) or an Airflow run id.
+
+    Raises:
+        RunError: there is none; near names are suggested.
+    """
+    runs = list_runs(settings)
+    mapped = Git(settings.repository).find(_id_ref(name))
+    for run in runs:
+        known = (run.ref, run.ref.rsplit("/", 1)[-1], run.commit, run.run_id)
+        if name in known or run.commit == mapped or (len(name) >= 7 and run.commit.startswith(name)):
+            return run
+    names = [run.ref.rsplit("/", 1)[-1] for run in runs] + [run.run_id for run in runs]
+    raise RunError(f"there is no run {name!r}", mend=near_names(name, names) or f"git for-each-ref {RUNS}")
+
+
+def read_lock(settings: Settings, run: RunCommit) -> dict[str, LockEntry]:
+    """Stage -> lock entry of a finished run."""
+    import yaml
+
+    content = Git(settings.repository).read(run.commit, LOCK)
+    if content is None:
+        raise RunError(f"{run.ref} holds no {LOCK}: it is not a run commit", mend=f"git for-each-ref {RUNS}")
+    stages: dict[str, LockEntry] = yaml.safe_load(content)["stages"]
+    return stages
+
+
+def fetch_output(settings: Settings, run: RunCommit, path: str, destination: Path) -> Path:
+    """Copy an output of a finished run out of the object store, every byte checked against its hash.
+
+    Args:
+        settings: the repository and the object store.
+        run: a finished run.
+        path: an output as ``dvc.yaml`` names it (``data/package``), or a file below one.
+        destination: the file or directory to write; what is there is replaced, once all is checked.
+
+    Returns:
+        ``destination``.
+
+    Raises:
+        RunError: the run has no such output, or the object store has lost or changed it.
+    """
+    return fetch_from_lock(settings, read_lock(settings, run), path, destination)
+
+
+def fetch_from_lock(settings: Settings, lock: Mapping[str, LockEntry], path: str, destination: Path) -> Path:
+    """:func:`fetch_output` for the lock entries of a run that has not finished yet."""
+    import shutil
+
+    from pipelines.runs.store import Store, corrupted, file_md5, remove
+
+    outs = {str(out["path"]): (stage, str(out["md5"])) for stage, entry in lock.items() for out in entry.get("outs", [])}
+    owner = next((out for out in outs if path == out or path.startswith(f"{out}/")), None)
+    if owner is None:
+        raise RunError(f"no stage put out {path}", mend=near_names(path, outs) or f"outputs: {', '.join(sorted(outs))}")
+    stage, md5 = outs[owner]
+    below = path.removeprefix(owner).lstrip("/")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    store = Store(settings)
+    try:
+        files = [f for f in store.files(md5) if not below or f.path == below or f.path.startswith(f"{below}/")]
+        if not files:
+            raise RunError(f"{owner} of stage {stage} holds no {below}", mend="list it: shoploom status --json")
+        store.pull(file.md5 for file in files)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        remove(temporary)
+        for file in files:
+            relative = file.path.removeprefix(below).lstrip("/")
+            target = temporary / relative if relative else temporary
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(store.cache_path(file.md5), target)
+            if file_md5(target) != file.md5:
+                raise corrupted(store.cache_path(file.md5), f"stage {stage}", f"{owner}/{file.path}".rstrip("/"))
+        remove(destination)
+        os.replace(temporary, destination)
+        return destination
+    finally:
+        remove(temporary)
+        store.close()
+
+
+def dump_lock(entries: Mapping[str, LockEntry]) -> bytes:
+    """``dvc.lock`` as bytes, the same for the same entries."""
+    import yaml
+
+    plain = json.loads(json.dumps({stage: entries[stage] for stage in sorted(entries)}))
+    return yaml.safe_dump({"schema": "2.0", "stages": plain}, sort_keys=False, allow_unicode=True, width=10_000).encode()
+
+
+def _refuse_gaps(git: Git, start: str, entries: Mapping[str, LockEntry]) -> None:
+    import yaml
+
+    declared = (yaml.safe_load(git.read(start, "dvc.yaml") or b"") or {}).get("stages") or {}
+    gaps = [stage for stage in declared if stage not in entries]
+    if gaps:
+        raise RunError(f"the run is not finished: no lock entry of {', '.join(gaps)}", mend="shoploom run")
+
+
+def _map(git: Git, run_id: str, commit: str) -> None:
+    ref = _id_ref(run_id)
+    try:
+        git.update_ref(ref, commit, git.find(ref) or NOTHING)
+    except RefMoved:
+        return
+
+
+def _id_ref(run_id: str) -> str:
+    return f"{IDS}/{hashlib.sha256(run_id.encode()).hexdigest()[:24]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _read(git: Git, ref: str, commit: str) -> RunCommit:
+    return _parse(ref, commit, git.parents(commit), git.date(commit), git.message(commit))
+
+
+def _parse(ref: str, commit: str, parents: list[str], stamp: int, message: str) -> RunCommit:
+    notes = trailers(message)
+    if len(parents) != 2 or "start" not in notes:
+        raise RunError(f"{ref} is not a run commit", mend=f"git update-ref -d {ref}")
+    version = notes.get("champion", "none")
+    return RunCommit(
+        commit=commit,
+        ref=ref,
+        start=notes["start"],
+        code_commit=parents[0],
+        data_commit=parents[1],
+        dirty=notes.get("dirty") == "true",
+        champion_version=None if version == "none" else version,
+        run_id=notes.get("run-id", ""),
+        time=stamp,
+    )
+
+
+def main() -> None:
+    """Commit a finished run; print it as JSON."""
+    import argparse
+
+    from pipelines.artifacts import read_json
+    from pipelines.runs.start import Start
+
+    parser = argparse.ArgumentParser(prog="python -m pipelines.runs.run_commits", description=main.__doc__)
+    parser.add_argument("--start", type=Path, required=True, help="JSON, as pipelines.runs.start prints it")
+    parser.add_argument("--entries", type=Path, required=True, help="JSON: stage -> lock entry")
+    parser.add_argument("--run-id", required=True)
+    given = parser.parse_args()
+    start = Start.from_dict(read_json(given.start))
+    print(json.dumps(finish_run(Settings(), start, read_json(given.entries), given.run_id).to_dict()))
+
+
+if __name__ == "__main__":
+    from pipelines.stages import run_main
+
+    run_main(main)

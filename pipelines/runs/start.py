@@ -1,0 +1,235 @@
+"""Start commits: the merge of a code commit and a data commit, with the champion's package pinned beside the data.
+
+    code (or a snapshot of the dirty tree) ──┐
+                                             ├── start commit: code + data/raw/*.dvc + data/champion.dvc
+    data/main ───────────────────────────────┘
+
+Identity and date follow from the parents, so equal code, data and champion give the same commit. It is kept under
+``refs/shoploom/starts/`` until ``gc`` takes it. The user's index and files are read and never written.
+
+    python -m pipelines.runs.start [--code REVISION] [--champion CHAMPION.json]
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import RunError
+from pipelines.runs import data_versions
+from pipelines.runs.git import NOTHING, Entry, Git, RefMoved, refuse_links, temporary_index, trailers
+from pipelines.runs.run_commits import RunCommit, list_runs
+from pipelines.runs.store import File, Store
+from pipelines.settings import Settings
+
+STARTS = "refs/shoploom/starts"
+CHAMPION = "data/champion"
+
+
+@dataclass(frozen=True)
+class ChampionPin:
+    """The champion that ``evaluate`` scores afresh.
+
+    Args:
+        version: its version in the registry.
+        digest: the digest of its package, as the registry gives it.
+        run: the run that made it, as ref or commit.
+        package: a folder holding its package; its files are stored as ``data/champion/*``, with ``champion.json``.
+    """
+
+    version: str
+    digest: str
+    run: str
+    package: Path
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Args:
+        commit: the start commit.
+        code_commit: its first parent; a snapshot when ``dirty``.
+        data_commit: its second parent.
+        dirty: whether the code is a snapshot of a tree with uncommitted changes.
+        champion_version: the champion pinned in it, or None.
+        reused_run: the ref of a finished run with the same code and data whose start this is, or None.
+    """
+
+    commit: str
+    code_commit: str
+    data_commit: str
+    dirty: bool
+    champion_version: str | None = None
+    reused_run: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON (XCom)."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Start:
+        """Back from JSON."""
+        return cls(**value)
+
+
+def start_run(settings: Settings, champion: ChampionPin | None, code: str | None = None) -> Start:
+    """Make, or find again, the start commit for what there is now.
+
+    Args:
+        settings: the repository and the object store.
+        champion: the current champion, or None before the first promotion.
+        code: a revision to run; by default the user's tree as it is, uncommitted changes included.
+
+    Returns:
+        The start. A finished run with the same code tree and data gives its own start back, if its pinned champion is
+        still the champion, or if the champion is what it produced: there is then nothing new to run.
+
+    Raises:
+        RunError: no data version or no commit yet, or the tree holds a symlink.
+    """
+    git = Git(settings.repository)
+    data = data_versions.latest_data_version(settings)
+    if data is None:
+        raise RunError("there is no data version yet", mend="shoploom ingest")
+    commit, dirty = (git.resolve(code), False) if code else snapshot(settings, git)
+    for run in list_runs(settings):
+        if _is_again(git, run, commit, data.commit, champion):
+            _keep(git, run.start)
+            return Start(run.start, run.code_commit, run.data_commit, run.dirty, run.champion_version, run.ref)
+    entries = _merged(settings, git, commit, data.commit, champion)
+    refuse_links(entries)
+    version = champion.version if champion else None
+    message = (
+        f"Start from code {commit[:12]} and data {data.commit[:12]}\n\n"
+        f"Shoploom-Dirty: {str(dirty).lower()}\nShoploom-Champion: {version or 'none'}\n"
+    )
+    date = max(git.date(commit), git.date(data.commit))
+    start = git.commit(git.write_tree(entries), [commit, data.commit], message, date)
+    _keep(git, start)
+    return Start(start, commit, data.commit, dirty, version)
+
+
+def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
+    """The user's tree as a commit: ``HEAD`` itself when nothing is changed, else a child of it.
+
+    Untracked files are part of it, ignored ones and the state folder are not.
+
+    Returns:
+        The commit, and whether the tree was dirty.
+    """
+    try:
+        head = git.text("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except RunError as error:
+        if "git is not" in error.message or "repository" in error.message:
+            raise
+        raise RunError(f"{git.root} has no commit yet", mend="git add -A && git commit") from None
+    with temporary_index() as index:
+        own = Path(git.text("rev-parse", "--path-format=absolute", "--git-path", "index"))
+        if own.is_file():
+            shutil.copyfile(own, index)
+        else:
+            git.run("read-tree", head, index=index)
+        paths = [".", ":(exclude,glob)data/**", ":(exclude)dvc.lock"]
+        if settings.home.is_relative_to(git.root.resolve()):
+            paths.append(f":(exclude){settings.home.relative_to(git.root.resolve())}")
+        git.run("add", "--all", "--", *paths, index=index)
+        tree = git.text("write-tree", index=index)
+    if tree == git.tree_of(head):
+        return head, False
+    message = f"Snapshot of a tree with changes over {head[:12]}\n\nShoploom-Dirty: true\n"
+    return git.commit(tree, [head], message, git.date(head)), True
+
+
+def _merged(
+    settings: Settings, git: Git, code: str, data: str, champion: ChampionPin | None
+) -> list[Entry]:
+    entries = {entry.path: entry for entry in git.entries(code) if not _is_run_data(entry.path)}
+    entries |= {entry.path: entry for entry in git.entries(data)}
+    pointer = git.write_blob(_pin(settings, champion))
+    entries[f"{CHAMPION}.dvc"] = Entry("100644", pointer, f"{CHAMPION}.dvc")
+    return [entries[path] for path in sorted(entries)]
+
+
+def _is_run_data(path: str) -> bool:
+    """Whether a path of the code's tree would stand in the way of what a run puts there."""
+    return path == "dvc.lock" or (path.startswith("data/") and path.endswith((".dvc", ".gitignore")))
+
+
+def _pin(settings: Settings, champion: ChampionPin | None) -> bytes:
+    about = {"version": None, "digest": None, "run": None}
+    store = Store(settings)
+    try:
+        files = []
+        if champion:
+            about = {"version": champion.version, "digest": champion.digest, "run": champion.run}
+            for path in sorted(champion.package.rglob("*")):
+                if path.is_symlink():
+                    raise RunError(f"{path} in the champion's package is a symlink", mend="shoploom doctor")
+                if path.is_file():
+                    files.append(File(path.relative_to(champion.package).as_posix(), store.add_file(path)))
+        document = json.dumps(about, indent=2, sort_keys=True) + "\n"
+        files.append(File("champion.json", store.add_bytes(document.encode())))
+        listing = store.add_directory(files)
+        store.push([*(file.md5 for file in files), listing])
+    finally:
+        store.close()
+    return data_versions.pointer(Path(CHAMPION).name, listing, len(files))
+
+
+def _is_again(git: Git, run: RunCommit, code: str, data: str, champion: ChampionPin | None) -> bool:
+    if run.data_commit != data or git.tree_of(run.code_commit) != git.tree_of(code):
+        return False
+    if champion is None:
+        return run.champion_version is None
+    return run.champion_version == champion.version or champion.run in (run.ref, run.commit)
+
+
+def _keep(git: Git, start: str) -> None:
+    ref = f"{STARTS}/{start}"
+    if git.find(ref) is None:
+        try:
+            git.update_ref(ref, start, NOTHING)
+        except RefMoved:
+            return
+
+
+def read_start(settings: Settings, commit: str) -> Start:
+    """A start by its commit.
+
+    Raises:
+        RunError: the commit is unknown, or is not a start commit.
+    """
+    git = Git(settings.repository)
+    commit = git.resolve(commit)
+    parents, notes = git.parents(commit), trailers(git.message(commit))
+    if len(parents) != 2 or "champion" not in notes:
+        raise RunError(f"{commit[:12]} is not a start commit", mend=f"git for-each-ref {STARTS}")
+    version = notes["champion"] if notes["champion"] != "none" else None
+    return Start(commit, parents[0], parents[1], notes.get("dirty") == "true", version)
+
+
+def main() -> None:
+    """Make the start commit of a run; print it as JSON."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m pipelines.runs.start", description=main.__doc__)
+    parser.add_argument("--code", help="a branch, tag or commit; the tree as it is by default")
+    parser.add_argument("--champion", type=Path, help='JSON: {"version", "digest", "run", "package"}')
+    given = parser.parse_args()
+    champion = None
+    if given.champion:
+        from pipelines.artifacts import read_json
+
+        value = read_json(given.champion)
+        champion = ChampionPin(value["version"], value["digest"], value["run"], Path(value["package"]))
+    print(json.dumps(start_run(Settings(), champion, given.code).to_dict()))
+
+
+if __name__ == "__main__":
+    from pipelines.stages import run_main
+
+    run_main(main)

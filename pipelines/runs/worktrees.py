@@ -1,0 +1,103 @@
+"""One git worktree a run, under ``<home>/worktrees``: its start commit checked out, its own DVC configuration.
+
+The worktree's name follows from the start commit and the Airflow run id, so every task of a run, on whatever host,
+finds or makes the same one, and the next run gets a fresh one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import RunError
+from pipelines.runs.git import Git, refuse_links
+from pipelines.settings import Settings
+
+_READY = ".dvc/config.local"
+
+
+def worktree_path(settings: Settings, start: str, run_id: str) -> Path:
+    """Where the worktree of a run is, whether it exists yet or not."""
+    return settings.home / "worktrees" / f"{start[:12]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def prepare_worktree(settings: Settings, start: str, run_id: str) -> Path:
+    """Make the worktree of a run, or find the one that an earlier task made.
+
+    Args:
+        settings: the repository and the state folder.
+        start: the start commit.
+        run_id: Airflow's run id.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        RunError: the commit is unknown here or its tree holds a symlink.
+    """
+    git = Git(settings.repository)
+    start = git.resolve(start)
+    path = worktree_path(settings, start, run_id)
+    with _only_one(path):
+        if (path / _READY).is_file():
+            return path
+        refuse_links(git.entries(start))
+        _discard(git, path)
+        git.run("worktree", "add", "--detach", "--force", "--quiet", str(path), start)
+        _configure(settings, path)
+    return path
+
+
+def changed_files(worktree: Path) -> list[str]:
+    """The files of the start commit that are not in the worktree as it has them."""
+    listing = Git(worktree).run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", "HEAD", "--").decode()
+    return [name for name in listing.split("\0") if name]
+
+
+def remove_worktree(settings: Settings, start: str, run_id: str) -> None:
+    """Remove the worktree of a run, if there is one."""
+    path = worktree_path(settings, start, run_id)
+    with _only_one(path):
+        _discard(Git(settings.repository), path)
+
+
+def _configure(settings: Settings, path: Path) -> None:
+    import configparser
+
+    from pipelines.runs.store import configuration
+
+    parser = configparser.ConfigParser(interpolation=None)
+    for section, values in configuration(settings).items():
+        if section == "remote":
+            for name, options in values.items():
+                parser[f'\'remote "{name}"\''] = options
+        else:
+            parser[section] = {key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()}
+    folder = path / ".dvc"
+    folder.mkdir(exist_ok=True)
+    temporary = folder / "config.tmp"
+    with temporary.open("w", encoding="utf-8") as stream:
+        parser.write(stream)
+    temporary.replace(path / _READY)
+
+
+def _discard(git: Git, path: Path) -> None:
+    if path.exists():
+        try:
+            git.run("worktree", "remove", "--force", "--force", str(path))
+        except RunError:
+            shutil.rmtree(path, ignore_errors=True)
+    git.run("worktree", "prune")
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the worktree's lock file: parallel tasks make it once. The system frees it when a holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
