@@ -1,9 +1,9 @@
 """The books: one parent run per DAG run, one child run per stage, everything under the hash it has in DVC.
 
-    train 2017-12-31  (parent: start commit, code, data, verdict, summary.json)
-    ├── validate      params · metrics · plots · lock.json · inputs with DVC hashes
-    ├── embed         cached=true, made_by=<the run that made it>
-    └── ...
+train 2017-12-31  (parent: start commit, code, data, verdict, summary.json)
+├── validate      params · metrics · plots · lock.json · inputs with DVC hashes
+├── embed         cached=true, made_by=<the run that made it>
+└── ...
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def open_run(settings: Settings, start: RunStart) -> str:
         return created
 
 
-def book_stage(
-    settings: Settings, parent_run_id: str, stage: str, result: Mapping[str, Any], worktree: Path
-) -> str:
+def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mapping[str, Any], worktree: Path) -> str:
     """Log one finished stage as a child run.
 
     Args:

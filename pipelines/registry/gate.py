@@ -189,14 +189,17 @@ def with_verdict(page: str, verdict: Verdict) -> str:
     low, high = verdict.interval
     cells = {
         "decision": verdict.decision,
-        "compared with": verdict.reference + (f" (version {verdict.champion_version})" if verdict.champion_version else ""),
+        "compared with": verdict.reference
+        + (f" (version {verdict.champion_version})" if verdict.champion_version else ""),
         f"{verdict.metric}, mean difference": f"{verdict.effect:+.4f}",
         "interval": f"{low:+.4f} to {high:+.4f}",
         "p-value": f"{verdict.p_value:.2g}",
         "users": f"{verdict.users:,}",
         "why": verdict.why,
     }
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in cells.items())
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in cells.items()
+    )
     section = f'<section id="gate"><h2>Gate: {html.escape(verdict.decision)}</h2><table>{rows}</table></section>\n'
     start = page.find("<body")
     end = page.find(">", start) + 1 if start >= 0 else 0
@@ -222,9 +225,13 @@ def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
         rows = table.filter(pc.equal(table["model"], model)).sort_by("user_id")
         if not rows.num_rows:
             known = [str(name) for name in pc.unique(table["model"]).to_pylist()]
-            raise DataError(f"{per_user} has no rows of model {model!r}", mend=near_names(model, known) or "run evaluate")
+            raise DataError(
+                f"{per_user} has no rows of model {model!r}", mend=near_names(model, known) or "run evaluate"
+            )
         scores.append((rows["user_id"].to_pylist(), rows[METRIC].to_numpy().astype(np.float64)))
     (candidate_users, candidate_scores), (reference_users, reference_scores) = scores
     if candidate_users != reference_users:
-        raise DataError(f"{per_user}: {candidate!r} and {reference!r} were scored on different users", mend="run evaluate")
+        raise DataError(
+            f"{per_user}: {candidate!r} and {reference!r} were scored on different users", mend="run evaluate"
+        )
     return candidate_scores, reference_scores

@@ -138,7 +138,9 @@ def roll_back(settings: Settings) -> Promotion:
     with translated(settings):
         holder, earlier = at_alias(client, CHAMPION), at_alias(client, PREVIOUS)
         if holder is None or earlier is None:
-            raise RegistryError("there is no previous champion to go back to", mend="shoploom status shows the champion")
+            raise RegistryError(
+                "there is no previous champion to go back to", mend="shoploom status shows the champion"
+            )
         _move(client, str(earlier.version), str(holder.version))
         return Promotion(str(earlier.version), str(holder.version), moved=True)
 

@@ -98,7 +98,9 @@ def translated(settings: Settings) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         address = public_address(settings.tracking)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RegistryError(f"MLflow at {address}: {reason}", mend="shoploom doctor says what does not answer") from error
+        raise RegistryError(
+            f"MLflow at {address}: {reason}", mend="shoploom doctor says what does not answer"
+        ) from error
 
 
 def existing(client: MlflowClient, version: str) -> Any:
