@@ -1,0 +1,93 @@
+"""Histories as sparse matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.base import Histories
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+def weighted(histories: Histories, weights: NDArray[np.float32]) -> csr_matrix[Any]:
+    """Sum a weight per event over each user's events of an item.
+
+    Args:
+        histories: whose rows.
+        weights: float32 [num_events].
+
+    Returns:
+        Sparse float32 [num_users, num_items] with sorted column ids.
+    """
+    from scipy.sparse import csr_matrix
+
+    shape = (histories.num_users, histories.num_items)
+    matrix = csr_matrix((weights, histories.items, histories.indptr), shape=shape, dtype=np.float32, copy=True)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def purchase_counts(histories: Histories) -> csr_matrix[Any]:
+    """Sparse float32 [num_users, num_items]: how many times each user bought each item."""
+    return weighted(histories, np.ones(len(histories.items), np.float32))
+
+
+def decayed_counts(histories: Histories, weekly_decay: float) -> csr_matrix[Any]:
+    """Sparse float32 [num_users, num_items]: purchases, each worth ``weekly_decay ** weeks of age``."""
+    return weighted(histories, np.float32(weekly_decay) ** (histories.ages / np.float32(7)))
+
+
+def dense_columns(matrix: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+    """float32 [num_users, num_candidates]: the candidates' columns."""
+    columns: NDArray[np.float32] = matrix[:, candidates].toarray().astype(np.float32, copy=False)
+    return columns
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What a user's history says of one item, a row per (user, item) bought; sorted by user, then item.
+
+    Args:
+        users: int32 [num_pairs].
+        items: int32 [num_pairs].
+        counts: float32 [num_pairs], purchases.
+        days: float32 [num_pairs], distinct days with a purchase.
+        last: float32 [num_pairs], age in days of the last purchase.
+        first: float32 [num_pairs], age in days of the first purchase.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    counts: NDArray[np.float32]
+    days: NDArray[np.float32]
+    last: NDArray[np.float32]
+    first: NDArray[np.float32]
+
+    @property
+    def gap(self) -> NDArray[np.float32]:
+        """float32 [num_pairs]: mean days between purchases; 0 where the item was bought on one day only."""
+        mean = (self.first - self.last) / np.maximum(self.days - np.float32(1), np.float32(1))
+        gap: NDArray[np.float32] = np.where(self.days > 1, mean, np.float32(0)).astype(np.float32)
+        return gap
+
+
+def pairs_of(histories: Histories) -> Pairs:
+    """Reduce every user's events to one row per item."""
+    users = histories.users_of_events()
+    order = np.lexsort((histories.ages, histories.items, users))
+    users, items, ages = users[order], histories.items[order], histories.ages[order]
+    new_pair = np.ones(len(users), bool)
+    new_pair[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    whole_days = np.floor(ages)
+    new_day = new_pair.copy()
+    new_day[1:] |= whole_days[1:] != whole_days[:-1]
+    starts = np.flatnonzero(new_pair)
+    ends = np.append(starts[1:], len(users)).astype(np.int64)
+    days = np.add.reduceat(new_day, starts, dtype=np.float32) if len(starts) else np.zeros(0, np.float32)
+    counts = (ends - starts).astype(np.float32)
+    return Pairs(users[starts], items[starts], counts, days, ages[starts], ages[ends - 1] if len(starts) else ages)

@@ -1,0 +1,75 @@
+"""Popularity: the same order for everybody, and what the other models need to know of an item's buyers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.base import Histories, Model
+from pipelines.models.files import read_model, write_model
+
+RECENT_DAYS = (7, 28, 91)
+"""Windows of recent demand, in days before the moment a model is fitted at."""
+
+
+class Popularity(Model):
+    """Scores an item by its distinct buyers.
+
+    Args:
+        buyers: int32 [num_items], distinct users who bought the item.
+        repeat_buyers: int32 [num_items], of these, users who bought it on two days or more.
+        recent: float32 [num_items, 3], distinct buyers in the last 7, 28 and 91 days.
+    """
+
+    name: ClassVar[str] = "popularity"
+
+    def __init__(
+        self, buyers: NDArray[np.int32], repeat_buyers: NDArray[np.int32], recent: NDArray[np.float32]
+    ) -> None:
+        self.buyers = buyers
+        self.repeat_buyers = repeat_buyers
+        self.recent = recent
+
+    @classmethod
+    def fit(cls, histories: Histories) -> Self:
+        """Count distinct buyers of every item."""
+        users = histories.users_of_events().astype(np.int64)
+        size = histories.num_items
+        keys = users * size + histories.items
+        days = np.floor(histories.ages.astype(np.float64)).astype(np.int64)
+        buyers = _distinct(keys, size)
+        purchases = np.unique(np.stack([keys, days]), axis=1)[0] if len(keys) else keys
+        pairs, bought_days = np.unique(purchases, return_counts=True)
+        repeat = np.bincount(pairs[bought_days >= 2] % size, minlength=size).astype(np.int32)
+        recent = np.stack([_distinct(keys[histories.ages < window], size) for window in RECENT_DAYS], axis=1)
+        return cls(buyers, repeat, recent.astype(np.float32))
+
+    def candidates(self, min_buyers: int) -> NDArray[np.int32]:
+        """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending."""
+        return np.flatnonzero(self.buyers >= min_buyers).astype(np.int32)
+
+    def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Every user gets the same scores; see :meth:`Model.score`."""
+        row = self.buyers[candidates].astype(np.float32)
+        return np.tile(row, (histories.num_users, 1))
+
+    def save(self, directory: Path) -> None:
+        arrays = {"buyers": self.buyers, "repeat_buyers": self.repeat_buyers, "recent": self.recent}
+        write_model(directory, self.name, arrays)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        arrays, _ = read_model(directory, cls.name, ("buyers", "repeat_buyers", "recent"))
+        return cls(arrays["buyers"], arrays["repeat_buyers"], arrays["recent"])
+
+
+def tie_breaker(buyers: NDArray[np.int32]) -> NDArray[np.float32]:
+    """float32 [num_items] in 0..1 (1 excluded): what orders items that a counting model holds equal."""
+    return (buyers / (float(buyers.max(initial=0)) + 1.0)).astype(np.float32)
+
+
+def _distinct(keys: NDArray[np.int64], size: int) -> NDArray[np.int32]:
+    return np.bincount(np.unique(keys) % size, minlength=size).astype(np.int32)

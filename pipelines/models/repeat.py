@@ -1,0 +1,170 @@
+"""Models of buying again: a user's own counts, the same with decay, and the timing between purchases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import ModelError
+from pipelines.models.base import Histories, Model
+from pipelines.models.files import read_model, write_model
+from pipelines.models.histories import Pairs, decayed_counts, dense_columns, pairs_of, purchase_counts
+from pipelines.models.popularity import tie_breaker
+
+DAY_EDGES = (2, 3, 4, 6, 9, 14)
+"""Edges of the bins of distinct purchase days."""
+AGE_EDGES = (4.0, 8.0, 15.0, 22.0, 32.0, 46.0, 61.0, 91.0, 121.0, 181.0, 271.0)
+"""Edges of the bins of days since the last purchase."""
+RATIO_EDGES = (0.5, 1.0, 1.5, 2.5, 4.0)
+"""Edges of the bins of days since the last purchase over the mean gap; one bin more where there is no gap."""
+
+
+class OwnCounts(Model):
+    """Scores an item by how many times the user bought it; ties, and users without events, go by buyers.
+
+    Args:
+        buyers: int32 [num_items], distinct buyers.
+    """
+
+    name: ClassVar[str] = "own_counts"
+
+    def __init__(self, buyers: NDArray[np.int32]) -> None:
+        self.buyers = buyers
+
+    def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Model.score`."""
+        return dense_columns(purchase_counts(histories), candidates) + tie_breaker(self.buyers)[candidates]
+
+    def save(self, directory: Path) -> None:
+        write_model(directory, self.name, {"buyers": self.buyers})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        arrays, _ = read_model(directory, cls.name, ("buyers",))
+        return cls(arrays["buyers"])
+
+
+class DecayedCounts(Model):
+    """Scores an item by the user's purchases, older ones worth less; ties go by buyers.
+
+    Args:
+        buyers: int32 [num_items], distinct buyers.
+        weekly_decay: worth of a purchase a week old; in (0, 1].
+    """
+
+    name: ClassVar[str] = "decayed_counts"
+
+    def __init__(self, buyers: NDArray[np.int32], weekly_decay: float = 0.95) -> None:
+        self.buyers = buyers
+        self.weekly_decay = weekly_decay
+
+    def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Model.score`."""
+        counts = dense_columns(decayed_counts(histories, self.weekly_decay), candidates)
+        return counts + np.float32(1e-3) * tie_breaker(self.buyers)[candidates]
+
+    def save(self, directory: Path) -> None:
+        write_model(directory, self.name, {"buyers": self.buyers}, {"weekly_decay": self.weekly_decay})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        arrays, settings = read_model(directory, cls.name, ("buyers",))
+        if "weekly_decay" not in settings:
+            raise ModelError(f"{directory}: settings lack 'weekly_decay'", mend="shoploom run makes it again")
+        return cls(arrays["buyers"], float(settings["weekly_decay"]))
+
+
+class RepeatTiming(Model):
+    """Scores an item by the chance that the user buys it again soon.
+
+    The chance is a table over (distinct purchase days, days since the last, that over the mean gap), times how
+    much more often than the table says this item is bought again. Items never bought by the user, and users
+    without events, go by buyers.
+
+    Args:
+        table: float32 [num_day_bins, num_age_bins, num_ratio_bins], chance of a purchase within the horizon.
+        lift: float32 [num_items], the item's own factor, shrunk towards 1.
+        buyers: int32 [num_items], distinct buyers.
+    """
+
+    name: ClassVar[str] = "repeat"
+
+    def __init__(self, table: NDArray[np.float32], lift: NDArray[np.float32], buyers: NDArray[np.int32]) -> None:
+        self.table = table
+        self.lift = lift
+        self.buyers = buyers
+
+    @classmethod
+    def fit(
+        cls, histories: Histories, buyers: NDArray[np.int32], horizon_days: float = 42.0, strength: float = 10.0
+    ) -> Self:
+        """Learn from the histories themselves: what was known ``horizon_days`` ago, and what was bought since.
+
+        Args:
+            histories: purchases up to the moment of fitting.
+            buyers: int32 [num_items], distinct buyers.
+            horizon_days: how far ahead the chance looks.
+            strength: expected repeat purchases that an item's own factor is shrunk by.
+        """
+        pairs = pairs_of(_older_than(histories, horizon_days))
+        size = histories.num_items
+        recent = histories.ages < horizon_days
+        bought = np.unique(histories.users_of_events()[recent].astype(np.int64) * size + histories.items[recent])
+        again = np.isin(pairs.users.astype(np.int64) * size + pairs.items, bought).astype(np.float64)
+        shape = (len(DAY_EDGES) + 1, len(AGE_EDGES) + 1, len(RATIO_EDGES) + 2)
+        cell = np.ravel_multi_index(_bins(pairs), shape)
+        total = np.bincount(cell, minlength=np.prod(shape))
+        prior = (again.sum() + 1.0) / (len(again) + 10.0)
+        table = (np.bincount(cell, again, minlength=np.prod(shape)) + 20.0 * prior) / (total + 20.0)
+        expected = np.bincount(pairs.items, table[cell], minlength=size)
+        happened = np.bincount(pairs.items, again, minlength=size)
+        lift = (happened + strength) / (expected + strength)
+        return cls(table.reshape(shape).astype(np.float32), lift.astype(np.float32), buyers)
+
+    def chances(self, pairs: Pairs) -> NDArray[np.float32]:
+        """float32 [num_pairs]: the score of every item that a user bought, before ties are broken."""
+        chances: NDArray[np.float32] = self.table[_bins(pairs)] * self.lift[pairs.items]
+        return chances
+
+    def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Model.score`."""
+        from scipy.sparse import csr_matrix
+
+        pairs = pairs_of(histories)
+        shape = (histories.num_users, histories.num_items)
+        chances = csr_matrix((self.chances(pairs), (pairs.users, pairs.items)), shape=shape, dtype=np.float32)
+        return dense_columns(chances, candidates) + np.float32(1e-4) * tie_breaker(self.buyers)[candidates]
+
+    def save(self, directory: Path) -> None:
+        write_model(directory, self.name, {"table": self.table, "lift": self.lift, "buyers": self.buyers})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        arrays, _ = read_model(directory, cls.name, ("table", "lift", "buyers"))
+        return cls(arrays["table"], arrays["lift"], arrays["buyers"])
+
+
+def _bins(pairs: Pairs) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    gap = pairs.gap
+    ratio = np.digitize(pairs.last / np.maximum(gap, 0.5), RATIO_EDGES)
+    return (
+        np.digitize(pairs.days, DAY_EDGES),
+        np.digitize(pairs.last, AGE_EDGES),
+        np.where(pairs.days > 1, ratio, len(RATIO_EDGES) + 1),
+    )
+
+
+def _older_than(histories: Histories, days: float) -> Histories:
+    """The histories as they were ``days`` ago."""
+    keep = histories.ages >= days
+    indptr = np.concatenate([[0], np.cumsum(keep)])[histories.indptr].astype(np.int64)
+    return Histories(
+        indptr=indptr,
+        items=histories.items[keep],
+        ages=histories.ages[keep] - np.float32(days),
+        quantities=histories.quantities[keep],
+        num_items=histories.num_items,
+    )
