@@ -115,7 +115,6 @@ NO_TELEMETRY = {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OPENVINO_TELEMETRY_DISABLE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 """Switches that keep every dependency from calling home; a test that refuses outbound sockets holds them."""
