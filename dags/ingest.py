@@ -1,0 +1,113 @@
+"""Ingest: one data interval of the source becomes part of a new data version: ``land -> validate -> version -> emit``.
+
+Every week lands the week before. A manual run lands the days ``from`` .. ``to``, or all that the source has.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dags.operators import FunctionOperator, run_folder, run_module
+from pipelines.errors import ConfigError
+from pipelines.orchestration.notify import task_failed
+from pipelines.settings import Settings
+from pipelines.sources import Source, load_source
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DATA = Asset("shoploom://data")
+CRON = {"week": "0 0 * * 1", "day": "0 0 * * *"}
+SOURCE = load_source(Settings().source)
+
+
+def land(context: Context) -> dict[str, Any]:
+    """Write the interval's raw partitions, as they come, beside the run's logs."""
+    directory = run_folder(Settings(), context["run_id"]) / "landing"
+    shutil.rmtree(directory, ignore_errors=True)
+    arguments = ["--directory", str(directory), "--source", Settings().source]
+    for option, day in zip(("--from", "--to"), days_to_land(context, SOURCE), strict=True):
+        arguments += [option, day.isoformat()] if day else []
+    landed: dict[str, Any] = json.loads(run_module("pipelines.sources.landing", arguments, context))
+    return {**landed, "directory": str(directory)}
+
+
+def days_to_land(context: Context, source: Source) -> tuple[date | None, date | None]:
+    """The first and last shop-local day of this run; None = the source's own.
+
+    Raises:
+        AirflowSkipException: the source has no events in the scheduled interval.
+        ConfigError: ``from`` lies after ``to``.
+    """
+    asked = [context["params"][name] for name in ("from", "to")]
+    if any(asked) or context["dag_run"].run_type == "manual":
+        first, last = (date.fromisoformat(day) if day else None for day in asked)
+        if first and last and first > last:
+            raise ConfigError(f"from {first} lies after to {last}", mend="swap them")
+        return first, last
+    start, end = context["data_interval_start"], context["data_interval_end"]
+    if start is None or end is None:
+        return None, None
+    zone = ZoneInfo(source.time_zone)
+    first, last = start.astimezone(zone).date(), (end.astimezone(zone) - timedelta(microseconds=1)).date()
+    known_first, known_last = source.span()
+    if first > known_last or last < known_first:
+        raise AirflowSkipException(
+            f"{source.name} has events from {known_first} to {known_last}, none in {first} to {last}"
+        )
+    return first, last
+
+
+def validate(context: Context) -> dict[str, Any]:
+    """Refuse what the tables' contract stops, before any of it is versioned."""
+    report = run_folder(Settings(), context["run_id"]) / "landing-report.json"
+    directory = context["ti"].xcom_pull(task_ids="land")["directory"]
+    run_module("pipelines.stages.validate", ["--landing", directory, "--report", str(report)], context)
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
+
+
+def version(context: Context) -> dict[str, Any]:
+    """Commit the landing to the data branch; the same content gives the version that is there already."""
+    landed = context["ti"].xcom_pull(task_ids="land")
+    partitions = landed["partitions"]
+    message = f"Land {landed['source']} {partitions[0]} to {partitions[-1]}"
+    arguments = ["--landing", landed["directory"], "--message", message]
+    made: dict[str, Any] = json.loads(run_module("pipelines.runs.data_versions", arguments, context))
+    shutil.rmtree(landed["directory"], ignore_errors=True)
+    return {"commit": made["commit"], "changed": made["changed"]}
+
+
+def emit(context: Context) -> str:
+    """Tell the train DAG, if there is anything new."""
+    made = context["ti"].xcom_pull(task_ids="version")
+    if not made["changed"]:
+        raise AirflowSkipException("nothing changed: this data version was there already")
+    context["outlet_events"][DATA].extra = {"commit": made["commit"]}
+    return str(made["commit"])
+
+
+with DAG(
+    dag_id="ingest",
+    schedule=CronDataIntervalTimetable(CRON[SOURCE.partition], timezone=SOURCE.time_zone),
+    start_date=datetime(2017, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    description="Land one data interval, hold it to the contract, and make it a data version.",
+    doc_md=__doc__,
+    default_args={"on_failure_callback": task_failed},
+    params={
+        name: Param(None, type=["null", "string"], format="date", description=description)
+        for name, description in (("from", "First shop-local day."), ("to", "Last shop-local day, inclusive."))
+    },
+    tags=["shoploom"],
+) as dag:
+    tasks = [FunctionOperator(function=function) for function in (land, validate, version)]
+    tasks[0] >> tasks[1] >> tasks[2] >> FunctionOperator(function=emit, outlets=[DATA])

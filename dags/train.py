@@ -1,0 +1,158 @@
+"""Train: ``dvc.yaml`` rendered as tasks between ``start`` and ``finish``, then ``register -> gate -> promote``.
+
+Runs when the ingest DAG has made a new data version; data versions that queue up meanwhile are trained on once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, Param
+
+from dags.dvc_graph import read_graph
+from dags.operators import FunctionOperator, run_folder
+from dags.render import describe, render
+from pipelines.orchestration.notify import task_failed
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from pipelines.runs.start import ChampionPin
+
+PURPOSE = "Train, compare with the champion, and promote what is better."
+PACKAGE, EVALUATION = "data/package", "data/evaluate"
+REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
+
+
+def start(context: Context) -> dict[str, Any]:
+    """Merge code and data into the start commit, pin the champion, and open the books."""
+    from pipelines.registry.books import RunStart, open_run
+    from pipelines.runs.start import start_run
+
+    settings = Settings()
+    begun = start_run(settings, _champion_pin(settings), context["params"]["code"])
+    books = RunStart(context["run_id"], begun.commit, begun.code_commit, begun.data_commit, begun.dirty)
+    return {"start": begun.to_dict(), "mlflow_run": open_run(settings, books)}
+
+
+def _champion_pin(settings: Settings) -> ChampionPin | None:
+    from pipelines.registry.digests import package_digest
+    from pipelines.registry.promotion import champion
+    from pipelines.runs.start import ChampionPin
+
+    reigning = champion(settings)
+    if reigning is None:
+        return None
+    package = settings.home / "champions" / reigning.digest
+    if not package.is_dir() or package_digest(package) != reigning.digest:
+        reigning.fetch_package(package)
+    return ChampionPin(version=reigning.version, digest=reigning.digest, run=reigning.run, package=package)
+
+
+def finish(context: Context) -> dict[str, Any]:
+    """Write the run commit: the start's two parents and the finished ``dvc.lock``."""
+    from pipelines.registry.books import tag_run
+    from pipelines.runs.run_commits import finish_run
+    from pipelines.runs.start import Start
+
+    settings = Settings()
+    begun = _from(context, "start")
+    entries = {name: _from(context, name)["lock_entry"] for name in STAGES}
+    run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"])
+    tag_run(settings, begun["mlflow_run"], run_commit=run.commit, run_ref=run.ref)
+    return {"commit": run.commit, "ref": run.ref}
+
+
+def register(context: Context) -> dict[str, Any]:
+    """Register the run's package, or find the version that holds these very bytes."""
+    from pipelines.registry.package import RunInfo
+    from pipelines.registry.package import register as register_package
+    from pipelines.runs.run_commits import fetch_output, find_run
+
+    settings = Settings()
+    begun, run = _from(context, "start"), find_run(settings, _from(context, "finish")["commit"])
+    folder = run_folder(settings, context["run_id"])
+    package = fetch_output(settings, run, PACKAGE, folder / "package")
+    evaluation = fetch_output(settings, run, EVALUATION, folder / "evaluate")
+    info = RunInfo(begun["mlflow_run"], run.commit, run.data_commit, run.code_commit)
+    version = register_package(settings, package, evaluation, info)
+    return {"version": version.version, "digest": version.digest, "created": version.created}
+
+
+def gate(context: Context) -> dict[str, Any]:
+    """Judge the candidate against the champion, or the best plain baseline, on the same users."""
+    from pipelines.params import GateParams, load_params
+    from pipelines.registry.gate import decide, record_verdict
+    from pipelines.runs.worktrees import prepare_worktree
+
+    settings = Settings()
+    begun = _from(context, "start")
+    worktree = prepare_worktree(settings, begun["start"]["commit"], context["run_id"])
+    evaluation = run_folder(settings, context["run_id"]) / "evaluate"
+    params = load_params(GateParams, "gate", worktree / "params.yaml")
+    verdict = decide(evaluation / "per_user.parquet", evaluation / "metrics.json", params)
+    record_verdict(
+        settings,
+        begun["mlflow_run"],
+        verdict,
+        version=_from(context, "register")["version"],
+        report=evaluation / "report.html",
+    )
+    return verdict.as_dict()
+
+
+def promote(context: Context) -> dict[str, Any]:
+    """Move the alias ``champion`` when the gate says so, and close the books."""
+    from pipelines.registry.books import close_run
+    from pipelines.registry.gate import Verdict
+    from pipelines.registry.promotion import promote as move_alias
+
+    settings = Settings()
+    said = dict(_from(context, "gate"))
+    said["interval"] = tuple(said["interval"])
+    promotion = move_alias(settings, _from(context, "register")["version"], Verdict(**said))
+    close_run(settings, _from(context, "start")["mlflow_run"])
+    return {"champion": promotion.champion, "previous": promotion.previous, "moved": promotion.moved}
+
+
+def close_failed(context: Context) -> None:
+    """Close the books of a run whose task failed."""
+    begun = _from(context, "start")
+    if begun:
+        from pipelines.registry.books import close_run
+
+        close_run(Settings(), begun["mlflow_run"], "FAILED", failed_task=str(context["ti"].task_id))
+
+
+def _from(context: Context, task_id: str) -> Any:
+    """What another task of this run returned."""
+    return context["ti"].xcom_pull(task_ids=task_id)
+
+
+GRAPH = read_graph(Settings().repository / "dvc.yaml")
+STAGES = tuple(stage.name for stage in GRAPH)
+
+with DAG(
+    dag_id="train",
+    schedule=Asset("shoploom://data"),
+    catchup=False,
+    max_active_runs=1,
+    description=PURPOSE,
+    doc_md=describe(GRAPH, PURPOSE),
+    default_args={"on_failure_callback": [task_failed, close_failed]},
+    params={
+        "code": Param(
+            None,
+            type=["null", "string"],
+            pattern=REVISION,
+            description="The git revision to run; empty: what is checked out, uncommitted changes included.",
+        )
+    },
+    tags=["shoploom"],
+) as dag:
+    first = FunctionOperator(function=start)
+    last = FunctionOperator(function=finish)
+    steps = [FunctionOperator(function=function) for function in (register, gate, promote)]
+    render(GRAPH, first, last)
+    last >> steps[0] >> steps[1] >> steps[2]

@@ -1,0 +1,152 @@
+"""``python -m pipelines.orchestration.one_process <dag_id> --conf JSON --result FILE``: one DAG run, one process.
+
+Started by :func:`pipelines.orchestration.airflow.run_dag_in_one_process`, which sets Airflow's environment. The start
+and end of every task become progress events, so that whoever started it can draw them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import write_json
+from pipelines.errors import ConfigError, near_names
+from pipelines.orchestration.airflow import DAGS_FOLDER
+from pipelines.progress import STAGE_VARIABLE, report
+
+DAG_IDS = ("ingest", "train")
+
+
+class TaskListener:
+    """Airflow's listener (methods are found by name): reports each task's state and keeps the first failure."""
+
+    def __init__(self) -> None:
+        self.failed_task: str | None = None
+        self.error = ""
+
+    def tell(self, task_id: str, state: str, note: str = "") -> None:
+        """Report one change of state."""
+        os.environ[STAGE_VARIABLE] = task_id
+        report("task", state=state, note=note)
+
+    def failed(self, task_id: str, error: object) -> None:
+        """Report a failure and keep the first one's text."""
+        if self.failed_task is None:
+            self.failed_task, self.error = task_id, str(error or "")
+        lines = str(error or "").strip().splitlines()
+        self.tell(task_id, "failed", lines[0] if lines else "")
+
+
+def register_listener() -> TaskListener:
+    """Have Airflow tell a new listener about every task of this process."""
+    from airflow.listeners import hookimpl
+    from airflow.sdk.listener import get_listener_manager
+
+    listener = TaskListener()
+
+    class Hooks:
+        @staticmethod
+        @hookimpl  # type: ignore[untyped-decorator]
+        def on_task_instance_running(previous_state: object, task_instance: Any) -> None:
+            listener.tell(task_instance.task_id, "running")
+
+        @staticmethod
+        @hookimpl  # type: ignore[untyped-decorator]
+        def on_task_instance_success(previous_state: object, task_instance: Any) -> None:
+            listener.tell(task_instance.task_id, "success", note_of(task_instance))
+
+        @staticmethod
+        @hookimpl  # type: ignore[untyped-decorator]
+        def on_task_instance_skipped(previous_state: object, task_instance: Any) -> None:
+            listener.tell(task_instance.task_id, "skipped")
+
+        @staticmethod
+        @hookimpl  # type: ignore[untyped-decorator]
+        def on_task_instance_failed(previous_state: object, task_instance: Any, error: object) -> None:
+            listener.failed(task_instance.task_id, error)
+
+    get_listener_manager().add_listener(Hooks())
+    return listener
+
+
+def note_of(instance: Any) -> str:
+    """A few words beside a finished task: what it says of itself, ``cached`` for an unchanged stage."""
+    return str(getattr(instance.task, "progress_note", ""))
+
+
+def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
+    """Run the DAG.
+
+    Returns:
+        The fields of :class:`pipelines.orchestration.airflow.DagOutcome`, but for the log.
+    """
+    listener = register_listener()
+    dag = importlib.import_module(f"dags.{dag_id}").dag
+    dag_run = dag.test(run_conf=conf)
+    _forget_queued_events(dag_id)
+    instances = sorted(dag_run.get_task_instances(), key=lambda one: (one.start_date is None, one.start_date))
+    return {
+        "dag_id": dag_id,
+        "run_id": dag_run.run_id,
+        "state": str(dag_run.state.value),
+        "tasks": {one.task_id: str(one.state.value) if one.state else "none" for one in instances},
+        "failed_task": listener.failed_task,
+        "error": listener.error,
+        "returned": _returned(dag_id, dag_run.run_id),
+    }
+
+
+def _returned(dag_id: str, run_id: str) -> dict[str, object]:
+    """What each task returned."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = session.scalars(
+            select(XComModel).where(
+                XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == "return_value"
+            )
+        )
+        return {one.task_id: XComModel.deserialize_value(one) for one in found}
+
+
+def _forget_queued_events(dag_id: str) -> None:
+    """Asset events that this run has answered must not start another when a scheduler comes up."""
+    from airflow.models.asset import AssetDagRunQueue
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    with create_session() as session:
+        session.execute(delete(AssetDagRunQueue).where(AssetDagRunQueue.target_dag_id == dag_id))
+
+
+def main() -> None:
+    """Run from the command line; exit status 1 when the DAG run failed."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.orchestration.one_process", description=__doc__)
+    parser.add_argument("dag_id")
+    parser.add_argument("--conf", type=json.loads, default={}, help="the run's parameters, as JSON")
+    parser.add_argument("--result", type=Path, help="write the outcome here, as JSON")
+    chosen = parser.parse_args()
+    if chosen.dag_id not in DAG_IDS:
+        raise ConfigError(
+            f"there is no DAG {chosen.dag_id!r} in {DAGS_FOLDER}",
+            mend=near_names(chosen.dag_id, DAG_IDS) or f"DAGs: {', '.join(DAG_IDS)}",
+        )
+    outcome = run(chosen.dag_id, chosen.conf)
+    if chosen.result:
+        write_json(outcome, chosen.result)
+    else:
+        print(json.dumps(outcome, indent=2))
+    sys.exit(0 if outcome["state"] == "success" else 1)
+
+
+if __name__ == "__main__":
+    from pipelines.stages import run_main
+
+    run_main(main)

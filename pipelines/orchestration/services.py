@@ -1,0 +1,356 @@
+"""Long-lived services on loopback: Airflow's scheduler, DAG processor and API server, and the MLflow server.
+
+Each leads a process group of its own; ``<home>/services/<name>.json`` says which process it is (its id and the time it
+started, so that a later process of the same id is never mistaken for it), and ``<name>.log`` what it said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from pipelines.errors import ServiceError
+from pipelines.orchestration.airflow import (
+    ADMIN,
+    close_abandoned,
+    create_databases,
+    environment,
+    migrate,
+    password_file,
+    write_private,
+)
+from pipelines.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+SECONDS_TO_START = 120.0
+SECONDS_TO_STOP = 30.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A process that was started.
+
+    Args:
+        name: which service.
+        pid: its process id, which is its process group's too.
+        started: when that process started, seconds since the epoch, as the system says.
+        address: where it answers; empty for a service without a port.
+        log: what it said.
+    """
+
+    name: str
+    pid: int
+    started: float
+    address: str
+    log: str
+
+
+@dataclass(frozen=True)
+class _Service:
+    name: str
+    command: tuple[str, ...]
+    port: int | None = None
+    port_variable: str = ""
+    healthy: Callable[[Settings], bool] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}" if self.port else ""
+
+
+@dataclass(frozen=True)
+class Up:
+    """What is up.
+
+    Args:
+        services: each service's record, by name.
+        user: the name to log in to Airflow with.
+        password_file: where its password is.
+    """
+
+    services: dict[str, Record]
+    user: str
+    password_file: Path
+
+    def lines(self) -> list[str]:
+        """What a person needs to know, one fact a line."""
+        airflow, mlflow = self.services["api_server"].address, self.services.get("mlflow")
+        lines = [f"Airflow  {airflow}  user {self.user}, password in {self.password_file}"]
+        return [*lines, f"MLflow   {mlflow.address}"] if mlflow else lines
+
+
+def up(settings: Settings) -> Up:
+    """Start what is not up yet, and wait until all of it answers.
+
+    Raises:
+        ServiceError: a port is taken (named, with who asks for it and who holds it), or a service ended or did not
+            answer within two minutes; what was started is stopped again, and the message holds its last words.
+    """
+    already = running(settings)
+    missing = [service for service in _services(settings) if service.name not in already]
+    for service in missing:
+        _check_port(service)
+    create_databases(settings)
+    migrate(settings)
+    if "scheduler" not in already:
+        close_abandoned(settings)
+    _write_password(settings)
+    started: list[str] = []
+    try:
+        for service in missing:
+            started.append(service.name)
+            _start(service, settings)
+        _await_health(missing, settings)
+    except BaseException:
+        down(settings, only=started)
+        raise
+    return Up(running(settings), ADMIN, password_file(settings))
+
+
+def down(settings: Settings, *, only: Iterable[str] | None = None) -> list[str]:
+    """Stop the services that :func:`up` started, each with all that it started, and nothing else.
+
+    Args:
+        settings: places.
+        only: names to stop; all by default.
+
+    Returns:
+        Names of the services that were stopped.
+    """
+    chosen = running(settings)
+    if only is not None:
+        chosen = {name: record for name, record in chosen.items() if name in set(only)}
+    families = {name: _family(record) for name, record in chosen.items()}
+    for record in chosen.values():
+        _terminate(record)
+    everyone = [process for family in families.values() for process in family]
+    _, alive = psutil.wait_procs(everyone, timeout=SECONDS_TO_STOP)
+    for process in alive:
+        _quietly(process.kill)
+    psutil.wait_procs(alive, timeout=5)
+    for name in chosen:
+        _record_path(settings, name).unlink(missing_ok=True)
+    return list(chosen)
+
+
+def running(settings: Settings) -> dict[str, Record]:
+    """The services that run now, by name; records of processes that ended are removed."""
+    folder = settings.home / "services"
+    found: dict[str, Record] = {}
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        record = _read_record(path)
+        if record is not None and _process(record) is not None:
+            found[record.name] = record
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def tracking_url(settings: Settings) -> str:
+    """The MLflow address to use now: the server's while it is up, so that one process alone writes SQLite."""
+    server = running(settings).get("mlflow")
+    return server.address if server else settings.tracking
+
+
+def _services(settings: Settings) -> list[_Service]:
+    airflow = (sys.executable, "-m", "airflow")
+    api = _Service(
+        "api_server",
+        (*airflow, "api-server", "--host", LOOPBACK, "--port", str(settings.airflow_port), "--workers", "1"),
+        settings.airflow_port,
+        "SHOPLOOM_AIRFLOW_PORT",
+        lambda s: _airflow_says_healthy(s, "metadatabase"),
+    )
+    services = [
+        api,
+        _Service(
+            "scheduler",
+            (*airflow, "scheduler", "--skip-serve-logs"),
+            healthy=lambda s: _airflow_says_healthy(s, "scheduler"),
+        ),
+        _Service(
+            "dag_processor", (*airflow, "dag-processor"), healthy=lambda s: _airflow_says_healthy(s, "dag_processor")
+        ),
+    ]
+    if settings.tracking_url:
+        return services
+    mlflow = _Service(
+        "mlflow",
+        (
+            *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
+            *("--workers", "1", "--default-artifact-root", settings.artifacts, "--no-serve-artifacts"),
+        ),
+        settings.mlflow_port,
+        "SHOPLOOM_MLFLOW_PORT",
+        lambda s: _get(f"http://{LOOPBACK}:{s.mlflow_port}/health") == "OK",
+    )
+    return [mlflow, *services]
+
+
+def _environment(service: _Service, settings: Settings) -> dict[str, str]:
+    if service.name == "mlflow":
+        # The address may hold a password, so it goes by environment and not by the command line.
+        return environment(settings, MLFLOW_BACKEND_STORE_URI=settings.tracking)
+    tracking = settings.tracking_url or f"http://{LOOPBACK}:{settings.mlflow_port}"
+    return environment(settings, SHOPLOOM_TRACKING_URL=tracking)
+
+
+def _start(service: _Service, settings: Settings) -> None:
+    folder = settings.home / "services"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{service.name}.log"
+    if service.name == "mlflow" and settings.tracking.startswith("sqlite:///"):
+        Path(settings.tracking.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            service.command,
+            env=_environment(service, settings),
+            cwd=settings.repository,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    record = Record(service.name, process.pid, started, service.address, str(log))
+    path = _record_path(settings, service.name)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _await_health(services: Iterable[_Service], settings: Settings) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    for service in services:
+        while not (service.healthy is None or service.healthy(settings)):
+            record = _read_record(_record_path(settings, service.name))
+            if record is None or _process(record) is None:
+                raise ServiceError(
+                    f"{service.name} ended: {_last_words(settings, service.name)}", mend=_less(settings, service)
+                )
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"{service.name} did not answer within {SECONDS_TO_START:.0f} s: "
+                    f"{_last_words(settings, service.name)}",
+                    mend=_less(settings, service),
+                )
+            time.sleep(0.25)
+
+
+def _check_port(service: _Service) -> None:
+    """Refuse a port that is taken, before anything is started."""
+    if service.port is None:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, service.port))
+        except OSError as error:
+            raise ServiceError(
+                f"port {service.port}, which {service.name} asks for, is taken{_holder(service.port)}: {error.strerror}",
+                mend=f"export {service.port_variable}=<another port>",
+            ) from None
+
+
+def _holder(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        pass
+    return ""
+
+
+def _airflow_says_healthy(settings: Settings, component: str) -> bool:
+    text = _get(f"http://{LOOPBACK}:{settings.airflow_port}/api/v2/monitor/health")
+    try:
+        status: Mapping[str, Any] = json.loads(text).get(component) or {}
+    except ValueError:
+        return False
+    return status.get("status") == "healthy"
+
+
+def _get(address: str) -> str:
+    """The body of an answer with status 200; else the empty string."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=5) as answer:
+            return str(answer.read().decode())
+    except (OSError, ValueError):
+        return ""
+
+
+def _write_password(settings: Settings) -> None:
+    path = password_file(settings)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, json.dumps({ADMIN: secrets.token_urlsafe(12)}) + "\n")
+
+
+def _record_path(settings: Settings, name: str) -> Path:
+    return settings.home / "services" / f"{name}.json"
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _process(record: Record) -> psutil.Process | None:
+    """The recorded process, if it still runs and is the same one."""
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.started) < 1.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def _family(record: Record) -> list[psutil.Process]:
+    process = _process(record)
+    if process is None:
+        return []
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return [process]
+
+
+def _terminate(record: Record) -> None:
+    process = _process(record)
+    if process is not None:
+        _quietly(lambda: os.killpg(record.pid, signal.SIGTERM))
+
+
+def _quietly(act: Callable[[], object]) -> None:
+    with contextlib.suppress(ProcessLookupError, psutil.Error):
+        act()
+
+
+def _less(settings: Settings, service: _Service) -> str:
+    return f"less {settings.home / 'services' / service.name}.log"
+
+
+def _last_words(settings: Settings, name: str) -> str:
+    path = settings.home / "services" / f"{name}.log"
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
+    return "\n".join(lines[-8:]) or "it said nothing"
