@@ -79,7 +79,7 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _print(value: dict[str, Any] | list[Any], as_json: bool, draw: Callable[[Any, Console], None]) -> None:
+def _print(value: object, as_json: bool, draw: Callable[[Any, Console], None]) -> None:
     if as_json:
         import json
 

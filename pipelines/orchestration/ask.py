@@ -47,6 +47,17 @@ def recommend_products(settings: Settings, user: str, count: int, new_only: bool
     return _answer(f"for user {user}", version, model.recommend(user, count, new_only=new_only))
 
 
+def examples(settings: Settings, count: int = 5) -> dict[str, dict[str, Any]]:
+    """One search and one user's recommendations, for the end of a run."""
+    model, version = load_champion(settings)
+    user = min(model.user_ids, key=lambda name: (len(name), name))
+    query = "frozen pizza"
+    return {
+        "search": _answer(f"search: {query}", version, model.search(query, count)),
+        "recommend": _answer(f"for user {user}", version, model.recommend(user, count)),
+    }
+
+
 def _answer(question: str, version: str, results: list[Recommendation]) -> dict[str, Any]:
     rows = [
         {"position": position, "item_id": result.item_id, "title": result.title, "score": float(result.score)}

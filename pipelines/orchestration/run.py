@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import RegistryError
 from pipelines.orchestration.airflow import DagOutcome, OneProcess
+from pipelines.orchestration.ask import examples
 from pipelines.orchestration.display import Display
 from pipelines.settings import Settings
 
@@ -47,12 +49,30 @@ def train_latest(settings: Settings, *, quiet: bool = False) -> dict[str, Any]:
     """Train on the newest data version, gate and promote.
 
     Returns:
-        The summary of the run.
+        The summary of the run, with ``examples`` (a search, a user's recommendations) and ``look`` (where to go on).
+
+    Raises:
+        StageError: a task failed; the message is the task's own.
     """
     from pipelines.registry.summary import latest_summary
 
     _watch(settings, "train", {}, "train, evaluate, gate and promote", quiet)
-    return latest_summary(settings)
+    summary = latest_summary(settings)
+    if summary is None:
+        raise RegistryError("the run ended, but MLflow holds no summary of it", mend="shoploom doctor")
+    if summary["champion"]:
+        summary["examples"] = examples(settings)
+    return summary | {"look": _where_to_look(settings, summary)}
+
+
+def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "search": 'shoploom search "frozen pizza"',
+        "report": str(summary["run"]["report"]).removeprefix("file://"),
+        "data docs": str(settings.home / "side" / "validate" / "data_docs" / "index.html"),
+        "MLflow": f"shoploom up, then http://127.0.0.1:{settings.mlflow_port}",
+        "lineage": f"git log --graph {summary['run']['run_commit'] or summary['run']['start_commit']}",
+    }
 
 
 def _watch(settings: Settings, dag_id: str, conf: Mapping[str, object], title: str, quiet: bool) -> DagOutcome:

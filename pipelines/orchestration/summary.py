@@ -1,0 +1,95 @@
+"""The end of a run, drawn for a person to read in ten seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_COLUMNS = ("ndcg_at_10", "ndcg_at_10_new", "recall_at_10", "map_at_10", "coverage_at_10")
+_HEADINGS = ("NDCG@10", "new to user", "recall@10", "MAP@10", "coverage@10")
+
+
+def draw_summary(summary: Mapping[str, Any] | None, console: Console) -> None:
+    """Draw what :func:`pipelines.registry.summary.summarise` gathered; None when nothing ran yet."""
+    if summary is None:
+        console.print("nothing was run yet\n  -> shoploom run")
+        return
+    console.print()
+    for label, text in _facts(summary):
+        console.print(f"[dim]{label:>12}[/]  {text}", soft_wrap=True)
+    if summary.get("models"):
+        console.print(_models(summary["models"]))
+    for answer in (summary.get("examples") or {}).values():
+        from pipelines.orchestration.ask import draw_results
+
+        draw_results(answer, console)
+    for label, text in (summary.get("look") or {}).items():
+        console.print(f"[dim]{label:>12}[/]  {text}", soft_wrap=True)
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows, stages = summary["rows"], summary["stages"]
+    cached = sum(stage["cached"] for stage in stages.values())
+    executed = len(stages) - cached
+    seconds = sum(stage["seconds"] for stage in stages.values() if not stage["cached"])
+    run, champion, gate = summary["run"], summary["champion"], summary["gate"]
+    facts = [
+        ("data", _short(summary["data_version"])),
+        ("rows", f"{rows['accepted']:,} accepted, {rows['quarantined']:,} quarantined"),
+        (
+            "stages",
+            f"nothing new: all {cached} were cached, none was run"
+            if not executed
+            else f"{executed} run in {seconds:.0f} s, {cached} cached",
+        ),
+        ("run", _short(run["run_commit"]) + (" (uncommitted changes)" if run.get("code_dirty") else "")),
+    ]
+    if gate:
+        facts.append(("gate", _verdict(gate)))
+    facts.append(("champion", _champion(champion)))
+    return facts
+
+
+def _verdict(gate: Mapping[str, Any]) -> str:
+    color = {"promote": "green", "reject": "red", "inconclusive": "yellow"}[gate["decision"]]
+    low, high = gate["interval"]
+    return (
+        f"[{color}]{gate['decision']}[/]: {gate['why']} "
+        f"[dim]({gate['effect']:+.4f} NDCG@10 over {gate['reference']}, "
+        f"95% interval {low:+.4f} to {high:+.4f}, p = {gate['p_value']:.4f}, {gate['users']:,} users)[/]"
+    )
+
+
+def _champion(champion: Mapping[str, Any] | None) -> str:
+    if champion is None:
+        return "none yet"
+    before = f", before it version {champion['previous']}" if champion.get("previous") else ""
+    return f"version {champion['version']} of run {_short(champion['run_commit'])}{before}"
+
+
+def _short(commit: str | None) -> str:
+    return commit[:12] if commit else "unknown"
+
+
+def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("model")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right")
+    best = max((row["ndcg_at_10"] or 0.0 for row in models.values()), default=0.0)
+    for name, row in sorted(models.items(), key=lambda entry: entry[1]["ndcg_at_10"] or 0.0):
+        style = "bold" if row["ndcg_at_10"] == best else "dim" if row["kind"] == "baseline" else None
+        cells = ("-" if row[column] is None else f"{row[column]:.3f}" for column in _COLUMNS)
+        table.add_row(f"{name} ({row['kind']})" if row["kind"] != "model" else name, *cells, style=style)
+    return table
+
+
+def draw_ingest(result: Mapping[str, Any], console: Console) -> None:
+    """Which data version came of a load."""
+    changed = result.get("changed") or ()
+    console.print(f"data version {_short(result.get('commit'))}: {len(changed)} partitions changed")

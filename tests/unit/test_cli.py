@@ -1,0 +1,49 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipelines.cli import main
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("airflow", "dvc", "great_expectations", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from pipelines.cli import main; main(['--help'], standalone_mode=False); "
+        f"print('LOADED', [m for m in {HEAVY} if m in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "LOADED []" in printed
+
+
+def test_every_command_is_documented_in_help_and_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name, command in main.commands.items():
+        assert command.help, name
+        assert f"shoploom {name}" in readme, f"README does not mention `shoploom {name}`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serach", "x"], "no command 'serach'; did you mean 'search'?"),
+        (["run", "--until", "2017-13-03"], "'2017-13-03' is not a date; write it as 2017-12-03"),
+        (["recommend"], "Missing argument 'USER'"),
+        (["search", "pizza", "-k", "0"], "0 is not in the range 1<=x<=1000"),
+    ],
+)
+def test_wrong_words_get_one_line_that_helps(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_wrong_setting_names_the_variable() -> None:
+    result = CliRunner().invoke(main, ["status"], env={"SHOPLOOM_AIRFLOW_PORT": "99999"})
+    assert result.exit_code == 1
+    assert "SHOPLOOM_AIRFLOW_PORT" in result.output
+    assert "Traceback" not in result.output
