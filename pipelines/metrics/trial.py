@@ -1,0 +1,140 @@
+"""A trial: one set of users, candidates and relevant items on which any number of scorers are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.metrics import ranking
+from pipelines.progress import track
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Floats = NDArray[np.float64]
+Scorer = Callable[[int, int], NDArray[np.float32]]
+"""Scores users ``start`` to ``stop - 1`` of a trial: float32 [stop - start, num_candidates]."""
+
+METRICS = {"ndcg": ranking.ndcg, "recall": ranking.recall, "map": ranking.average_precision}
+USERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Users with at least one relevant item.
+
+    Args:
+        users: int32 [num_users], dense ids, ascending.
+        candidates: int32 [num_candidates], dense ids, ascending.
+        relevant: sparse bool [num_users, num_candidates], bought in the test window.
+        bought: sparse bool [num_users, num_candidates], bought in training: left out of ``_new`` metrics.
+    """
+
+    users: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+    relevant: csr_matrix[Any]
+    bought: csr_matrix[Any]
+
+    @classmethod
+    def build(cls, test: csr_matrix[Any], training: csr_matrix[Any], candidates: NDArray[np.int32]) -> Trial:
+        """Keep the users that have a relevant item.
+
+        Args:
+            test: sparse [num_all_users, num_items], non-zero where bought in the test window.
+            training: sparse [num_all_users, num_items], non-zero where bought before it.
+            candidates: int32, ascending: what may be offered; nothing else is relevant.
+        """
+        relevant = test[:, candidates].astype(bool).tocsr()
+        users = np.flatnonzero(np.diff(relevant.indptr) > 0).astype(np.int32)
+        return cls(users, candidates, relevant[users], training[:, candidates][users].astype(bool).tocsr())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one scorer reached on a trial.
+
+    Args:
+        values: float64 [num_users] by metric, ``ndcg_at_10`` and, over items new to the user, ``ndcg_at_10_new``.
+        coverage: share of the candidates in anybody's first k.
+        hits: bool [num_users, k], relevant places over all purchases.
+        curve: float64 [k], mean NDCG at 1..k.
+    """
+
+    values: Mapping[str, Floats]
+    coverage: float
+    hits: NDArray[np.bool_]
+    curve: Floats
+
+    def summary(self, k: int, rows: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
+        """Means over all users, or over those of ``rows`` (bool [num_users]), to six decimals."""
+        chosen = {name: values if rows is None else values[rows] for name, values in self.values.items()}
+        means = {name: _rounded(ranking.mean(values)) for name, values in chosen.items()}
+        return means if rows is not None else {**means, f"coverage_at_{k}": round(self.coverage, 6)}
+
+
+def measure(trial: Trial, scorer: Scorer, k: int, description: str = "") -> Outcome:
+    """Score every user of a trial.
+
+    Args:
+        trial: whom and what.
+        scorer: scores for a range of the trial's users, in the order of its candidates.
+        k: places that count.
+        description: shown with the progress bar; no bar when empty.
+    """
+    everything, new = [], []
+    starts = range(0, len(trial.users), USERS_AT_ONCE)
+    for start in track(starts, description) if description else starts:
+        stop = min(start + USERS_AT_ONCE, len(trial.users))
+        scores = scorer(start, stop)
+        relevant, bought = trial.relevant[start:stop].toarray(), trial.bought[start:stop].toarray()
+        everything.append(ranking.rank_users(scores, relevant, k))
+        new.append(ranking.rank_users(scores, relevant, k, bought))
+    ranked, ranked_new = _joined(everything, k), _joined(new, k)
+    values = {f"{name}_at_{k}": metric(ranked) for name, metric in METRICS.items()}
+    values |= {f"{name}_at_{k}_new": metric(ranked_new) for name, metric in METRICS.items()}
+    return Outcome(
+        values=values,
+        coverage=ranking.coverage(ranked.top, max(len(trial.candidates), 1)),
+        hits=ranked.hits,
+        curve=np.array([ranking.mean(ranking.ndcg(_first(ranked, places))) or 0.0 for places in range(1, k + 1)]),
+    )
+
+
+def activity(purchases: NDArray[np.int64]) -> tuple[NDArray[np.str_], tuple[int, int]]:
+    """Sort users into thirds by how much they bought in training.
+
+    Args:
+        purchases: int64 [num_users], training purchases of each user.
+
+    Returns:
+        str [num_users], ``light``, ``regular`` or ``heavy``, and the two limits: light users bought at most the
+        first, heavy ones more than the second.
+    """
+    if not len(purchases):
+        return np.zeros(0, np.str_), (0, 0)
+    ordered = np.sort(purchases)
+    low, high = (int(ordered[(len(ordered) - 1) * third // 3]) for third in (1, 2))
+    names = np.array(["light", "regular", "heavy"])
+    return names[(purchases > low).astype(int) + (purchases > high)], (low, high)
+
+
+def _joined(parts: list[ranking.RankedUsers], k: int) -> ranking.RankedUsers:
+    if not parts:
+        return ranking.RankedUsers(np.zeros((0, k), np.int32), np.zeros((0, k), np.bool_), np.zeros(0, np.int64))
+    return ranking.RankedUsers(
+        np.concatenate([part.top for part in parts]),
+        np.concatenate([part.hits for part in parts]),
+        np.concatenate([part.relevant for part in parts]),
+    )
+
+
+def _first(ranked: ranking.RankedUsers, places: int) -> ranking.RankedUsers:
+    return ranking.RankedUsers(ranked.top[:, :places], ranked.hits[:, :places], ranked.relevant)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

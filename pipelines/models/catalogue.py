@@ -1,0 +1,165 @@
+"""The shop as a packaged model knows it: its items and known users, by name and by dense id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.artifacts import read_arrays, read_table, write_arrays, write_table
+from pipelines.errors import DataError, ModelError, near_names
+from pipelines.models.base import Histories
+
+ITEM_COLUMNS = ("item_id", "title", "department", "product_type", "brand", "size")
+ITEMS_FILE = "items.parquet"
+USERS_FILE = "users.parquet"
+PURCHASES_FILE = "histories.safetensors"
+
+
+@dataclass(frozen=True)
+class NamedHistories:
+    """Purchases of many users by item id, as one package hands them to another with an item space of its own.
+
+    Args:
+        indptr: int64 [num_users + 1]; user ``u`` owns events ``indptr[u]:indptr[u + 1]``, oldest first.
+        item_ids: str [num_events], ids as the shop spells them (NumPy unicode or object).
+        days: float64 [num_events], days since the epoch, UTC.
+        quantities: float32 [num_events], > 0.
+        as_of: days since the epoch, UTC, at which the histories are read; no event is later.
+    """
+
+    indptr: NDArray[np.int64]
+    item_ids: NDArray[np.str_]
+    days: NDArray[np.float64]
+    quantities: NDArray[np.float32]
+    as_of: float
+
+    @property
+    def num_users(self) -> int:
+        return len(self.indptr) - 1
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items and known users.
+
+    Args:
+        items: the columns ``ITEM_COLUMNS``; the row number is the dense id.
+        user_ids: known users; the position is the dense id.
+        histories: what they bought before the package was made.
+        buyers: int32 [num_items], distinct buyers in ``histories``.
+    """
+
+    items: pa.Table
+    user_ids: tuple[str, ...]
+    histories: Histories
+    buyers: NDArray[np.int32]
+
+    @property
+    def num_items(self) -> int:
+        return int(self.items.num_rows)
+
+    @cached_property
+    def item_ids(self) -> NDArray[np.str_]:
+        """str [num_items]."""
+        ids: NDArray[np.str_] = np.array(self.items["item_id"].to_pylist(), dtype=np.str_)
+        return ids
+
+    @cached_property
+    def titles(self) -> list[str]:
+        titles: list[str] = self.items["title"].to_pylist()
+        return titles
+
+    @cached_property
+    def item_rows(self) -> dict[str, int]:
+        """Dense id of every item id."""
+        return {str(item_id): row for row, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def user_rows(self) -> dict[str, int]:
+        """Dense id of every user id."""
+        return {user_id: row for row, user_id in enumerate(self.user_ids)}
+
+    def history(self, user_id: str) -> Histories:
+        """The history of one known user.
+
+        Raises:
+            ModelError: the user is not known; near ids are suggested.
+        """
+        row = self.user_rows.get(user_id)
+        if row is None:
+            raise ModelError(
+                f"user {user_id!r} is not known to this model",
+                mend=near_names(user_id, self.user_ids) or f"known are, for instance, {', '.join(self.user_ids[:3])}",
+            )
+        return self.histories.take(row, row + 1)
+
+    def rows_of(self, item_ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int32]:
+        """int32 [len(item_ids)]: dense ids, -1 for an item that is not known."""
+        rows = self.item_rows
+        return np.fromiter((rows.get(str(name), -1) for name in item_ids), np.int32, len(item_ids))
+
+    def dense(self, named: NamedHistories) -> Histories:
+        """Histories in this item space; events of unknown items are left out.
+
+        Raises:
+            DataError: an event lies after ``named.as_of``.
+        """
+        users = np.repeat(np.arange(named.num_users, dtype=np.int32), np.diff(named.indptr))
+        names, inverse = np.unique(named.item_ids, return_inverse=True)
+        items = self.rows_of(names)[inverse] if len(names) else np.zeros(0, np.int32)
+        known = items >= 0
+        return Histories.from_events(
+            users[known],
+            items[known],
+            named.days[known],
+            named.quantities[known],
+            num_users=named.num_users,
+            num_items=self.num_items,
+            as_of=named.as_of,
+        )
+
+    def named(self, histories: Histories, as_of: float) -> NamedHistories:
+        """The inverse of :meth:`dense`, for histories of this item space read at ``as_of``."""
+        return NamedHistories(
+            indptr=histories.indptr,
+            item_ids=self.item_ids[histories.items],
+            days=as_of - histories.ages.astype(np.float64),
+            quantities=histories.quantities,
+            as_of=as_of,
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write items, users and histories into ``directory``."""
+        items = self.items.select(list(ITEM_COLUMNS)).append_column("buyers", pa.array(self.buyers, pa.int32()))
+        write_table(items, directory / ITEMS_FILE)
+        write_table(pa.table({"user_id": pa.array(self.user_ids, pa.string())}), directory / USERS_FILE)
+        arrays = {name: getattr(self.histories, name) for name in ("indptr", "items", "ages", "quantities")}
+        write_arrays(arrays, directory / PURCHASES_FILE)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelError: a file is missing or unreadable, or the parts do not fit together.
+        """
+        try:
+            items = read_table(directory / ITEMS_FILE)
+            users = tuple(read_table(directory / USERS_FILE)["user_id"].to_pylist())
+            arrays = read_arrays(directory / PURCHASES_FILE)
+            histories = Histories(num_items=items.num_rows, **arrays)
+            buyers = items["buyers"].to_numpy().astype(np.int32)
+        except DataError as error:
+            raise ModelError(error.message, mend=error.mend) from error
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{directory} lacks a part: {error}", mend="shoploom run makes it again") from error
+        if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
+            raise ModelError(f"{directory}: histories, users and items do not fit together", mend="fetch it again")
+        return cls(items, users, histories, buyers)
