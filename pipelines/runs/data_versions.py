@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import DataError, RunError
-from pipelines.runs.git import NOTHING, Entry, Git, RefMoved, trailers
+from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
 from pipelines.runs.store import File, Store
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS, TABLES
@@ -99,7 +99,7 @@ def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersi
         for _ in range(_ATTEMPTS):
             try:
                 return _append(git, store, files, message, date)
-            except RefMoved:
+            except RefMovedError:
                 continue
         raise RunError("data/main keeps moving while this landing is committed", mend="run the same ingest again")
     finally:

@@ -38,7 +38,7 @@ class Entry:
     path: str
 
 
-class RefMoved(RunError):
+class RefMovedError(RunError):
     """Somebody else moved the ref first: read it again and build on the new value."""
 
 
@@ -107,13 +107,13 @@ class Git:
         """Move ``ref`` from ``old`` (``NOTHING``: it must not exist) to ``new``.
 
         Raises:
-            RefMoved: it no longer holds ``old``.
+            RefMovedError: it no longer holds ``old``.
         """
         try:
             self.run("update-ref", "--create-reflog", "-m", "shoploom", ref, new, old)
         except RunError as error:
             if (self.find(ref) or NOTHING) != old:
-                raise RefMoved(f"{ref} was moved by somebody else", mend="run the same command again") from error
+                raise RefMovedError(f"{ref} was moved by somebody else", mend="run the same command again") from error
             raise
 
     def delete_ref(self, ref: str, old: str) -> None:

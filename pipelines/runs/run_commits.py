@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RunError, near_names
-from pipelines.runs.git import NOTHING, Entry, Git, RefMoved, trailers
+from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ def fetch_from_lock(settings: Settings, lock: Mapping[str, LockEntry], path: str
 
     from pipelines.runs.store import Store, corrupted, file_md5, remove
 
-    outs = {str(out["path"]): (stage, str(out["md5"])) for stage, entry in lock.items() for out in entry.get("outs", [])}
+    outs = {
+        str(out["path"]): (stage, str(out["md5"])) for stage, entry in lock.items() for out in entry.get("outs", [])
+    }
     owner = next((out for out in outs if path == out or path.startswith(f"{out}/")), None)
     if owner is None:
         raise RunError(f"no stage put out {path}", mend=near_names(path, outs) or f"outputs: {', '.join(sorted(outs))}")
@@ -204,7 +206,9 @@ def dump_lock(entries: Mapping[str, LockEntry]) -> bytes:
     import yaml
 
     plain = json.loads(json.dumps({stage: entries[stage] for stage in sorted(entries)}))
-    return yaml.safe_dump({"schema": "2.0", "stages": plain}, sort_keys=False, allow_unicode=True, width=10_000).encode()
+    return yaml.safe_dump(
+        {"schema": "2.0", "stages": plain}, sort_keys=False, allow_unicode=True, width=10_000
+    ).encode()
 
 
 def _refuse_gaps(git: Git, start: str, entries: Mapping[str, LockEntry]) -> None:
@@ -220,7 +224,7 @@ def _map(git: Git, run_id: str, commit: str) -> None:
     ref = _id_ref(run_id)
     try:
         git.update_ref(ref, commit, git.find(ref) or NOTHING)
-    except RefMoved:
+    except RefMovedError:
         return
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipelines.errors import RunError
 from pipelines.runs import data_versions
-from pipelines.runs.git import NOTHING, Entry, Git, RefMoved, refuse_links, temporary_index, trailers
+from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index, trailers
 from pipelines.runs.run_commits import RunCommit, list_runs
 from pipelines.runs.store import File, Store
 from pipelines.settings import Settings
@@ -144,9 +144,7 @@ def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
     return git.commit(tree, [head], message, git.date(head)), True
 
 
-def _merged(
-    settings: Settings, git: Git, code: str, data: str, champion: ChampionPin | None
-) -> list[Entry]:
+def _merged(settings: Settings, git: Git, code: str, data: str, champion: ChampionPin | None) -> list[Entry]:
     entries = {entry.path: entry for entry in git.entries(code) if not _is_run_data(entry.path)}
     entries |= {entry.path: entry for entry in git.entries(data)}
     pointer = git.write_blob(_pin(settings, champion))
@@ -160,7 +158,7 @@ def _is_run_data(path: str) -> bool:
 
 
 def _pin(settings: Settings, champion: ChampionPin | None) -> bytes:
-    about = {"version": None, "digest": None, "run": None}
+    about: dict[str, str | None] = {"version": None, "digest": None, "run": None}
     store = Store(settings)
     try:
         files = []
@@ -193,7 +191,7 @@ def _keep(git: Git, start: str) -> None:
     if git.find(ref) is None:
         try:
             git.update_ref(ref, start, NOTHING)
-        except RefMoved:
+        except RefMovedError:
             return
 
 

@@ -26,6 +26,10 @@ _CHUNK = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 
 
+class ObjectLostError(RunError):
+    """An object is neither in the cache nor in the remote."""
+
+
 @dataclass(frozen=True)
 class File:
     """One file of an object: ``path`` is relative to it (empty where the object is a single file)."""
@@ -99,7 +103,9 @@ class Store:
             found = sorted((File("/".join(key), info.value) for key, _, info in tree), key=lambda file: file.path)
         for file in found:
             if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/")):
-                raise RunError(f"the directory listing {path} leads outside itself: {file.path!r}", mend=f"rm -f {path}")
+                raise RunError(
+                    f"the directory listing {path} leads outside itself: {file.path!r}", mend=f"rm -f {path}"
+                )
         return found
 
     def add_directory(self, files: Iterable[File]) -> str:
@@ -161,7 +167,7 @@ class Store:
             self._transfer(self.repo.cloud.get_remote_odb(command="pull"), self.repo.cache.local, absent)
         lost = self.missing(absent)
         if lost:
-            raise RunError(
+            raise ObjectLostError(
                 f"{len(lost)} objects are neither in {self.settings.home / 'cache'} nor in {self.settings.remote},"
                 f" {lost[0]} among them",
                 mend="bring the remote back, or run `shoploom run` on data that can be landed again",
@@ -171,7 +177,7 @@ class Store:
         """Whether all are in the cache once what the remote holds has been pulled."""
         try:
             self.pull(hashes)
-        except RunError:
+        except ObjectLostError:
             return False
         return True
 
@@ -211,6 +217,11 @@ class Store:
             _link(self.cache_path(file.md5), destination / file.path if file.path else destination)
         if not files:
             destination.mkdir(parents=True, exist_ok=True)
+
+    def link_file(self, md5: str, destination: Path) -> None:
+        """Bring one file out of the cache to ``destination``."""
+        with translated(f"link {destination}"):
+            _link(self.cache_path(md5), destination)
 
     def close(self) -> None:
         """Let go of DVC's databases."""

@@ -74,9 +74,11 @@ def _configure(settings: Settings, path: Path) -> None:
     for section, values in configuration(settings).items():
         if section == "remote":
             for name, options in values.items():
-                parser[f'\'remote "{name}"\''] = options
+                parser[f"'remote \"{name}\"'"] = options
         else:
-            parser[section] = {key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()}
+            parser[section] = {
+                key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()
+            }
     folder = path / ".dvc"
     folder.mkdir(exist_ok=True)
     temporary = folder / "config.tmp"
