@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import write_json
-from pipelines.errors import ConfigError, near_names
+from pipelines.errors import ConfigError, ShoploomError, near_names
 from pipelines.orchestration.airflow import DAGS_FOLDER
 from pipelines.progress import STAGE_VARIABLE, report
 
@@ -85,20 +85,37 @@ def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
     Returns:
         The fields of :class:`pipelines.orchestration.airflow.DagOutcome`, but for the log.
     """
+    from airflow.sdk.exceptions import ParamValidationError
+
     listener = register_listener()
-    dag = importlib.import_module(f"dags.{dag_id}").dag
-    dag_run = dag.test(run_conf=conf)
+    try:
+        dag = importlib.import_module(f"dags.{dag_id}").dag
+        dag_run = dag.test(run_conf=conf)
+    except ParamValidationError as error:
+        return _not_begun(dag_id, str(error).splitlines()[0])
+    except ShoploomError as error:
+        return _not_begun(dag_id, str(error))
     _forget_queued_events(dag_id)
     instances = sorted(dag_run.get_task_instances(), key=lambda one: (one.start_date is None, one.start_date))
     return {
         "dag_id": dag_id,
         "run_id": dag_run.run_id,
-        "state": str(dag_run.state.value),
-        "tasks": {one.task_id: str(one.state.value) if one.state else "none" for one in instances},
+        "state": _name(dag_run.state),
+        "tasks": {one.task_id: _name(one.state) for one in instances},
         "failed_task": listener.failed_task,
         "error": listener.error,
         "returned": _returned(dag_id, dag_run.run_id),
     }
+
+
+def _not_begun(dag_id: str, error: str) -> dict[str, object]:
+    """The outcome of a run that could not be made: its parameters, or the DAG's own file, are refused."""
+    return {"dag_id": dag_id, "run_id": "", "state": "failed", "error": error}
+
+
+def _name(state: object) -> str:
+    """Airflow hands out states as enumeration members and, fresh from the database, as strings."""
+    return str(getattr(state, "value", state) or "none")
 
 
 def _returned(dag_id: str, run_id: str) -> dict[str, object]:

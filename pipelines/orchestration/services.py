@@ -260,9 +260,9 @@ def _check_port(service: _Service) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, service.port))
-        except OSError as error:
+        except OSError:
             raise ServiceError(
-                f"port {service.port}, which {service.name} asks for, is taken{_holder(service.port)}: {error.strerror}",
+                f"port {service.port}, for which {service.name} asks, is taken{_holder(service.port)}",
                 mend=f"export {service.port_variable}=<another port>",
             ) from None
 
