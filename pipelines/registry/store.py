@@ -43,6 +43,7 @@ def connect(settings: Settings) -> MlflowClient:
     prepare_environment()
     if address.startswith("sqlite:///"):
         Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _refuse_silent(address)
     with translated(settings):
         import mlflow
 
@@ -148,6 +149,28 @@ def _create_experiment(client: MlflowClient, settings: Settings) -> str:
         assert found is not None
         identifier: str = found.experiment_id
         return identifier
+
+
+def _refuse_silent(address: str) -> None:
+    """Knock before MLflow does: it would try a port where nobody listens for minutes.
+
+    Raises:
+        RegistryError: no connection within five seconds.
+    """
+    import socket
+
+    parts = urlsplit(address)
+    if not parts.hostname:
+        return
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 5432)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        raise RegistryError(
+            f"MLflow at {public_address(address)} does not answer: {reason}",
+            mend="shoploom up starts it; shoploom doctor says which address is set",
+        ) from error
 
 
 def _vanished(address: str) -> bool:

@@ -1,0 +1,120 @@
+"""The books on a real MLflow store: SQLite in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import RegistryError
+from pipelines.registry import books
+from pipelines.registry.store import connect, experiment_id
+from pipelines.settings import Settings
+
+DVC_DIRECTORY_HASH = "0123456789abcdef0123456789abcdef.dir"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("home")
+    return Settings(SHOPLOOM_HOME=home)
+
+
+@pytest.fixture(scope="module")
+def worktree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("worktree")
+    (tree / "data" / "fit" / "plots").mkdir(parents=True)
+    (tree / "dvc.yaml").write_text(
+        "stages:\n  fit:\n    cmd: python fit.py\n    metrics: [data/fit/metrics.json: {cache: false}]\n"
+        "    plots: [data/fit/loss.png]\n"
+    )
+    (tree / "data/fit/metrics.json").write_text(json.dumps({"loss": 0.5, "by": {"week": [1, 2]}, "name": "x"}))
+    (tree / "data/fit/loss.png").write_bytes(b"\x89PNG\r\n")
+    return tree
+
+
+def result(cached: bool, out: str = "a" * 32) -> dict[str, Any]:
+    return {
+        "stage": "fit",
+        "cached": cached,
+        "seconds": 2.5,
+        "error": None,
+        "lock_entry": {
+            "cmd": "python fit.py",
+            "deps": [
+                {"path": "data/prepared", "hash": "md5", "md5": DVC_DIRECTORY_HASH, "size": 10, "nfiles": 2},
+                {"path": "pipelines/stages/fit.py", "hash": "md5", "md5": "b" * 32, "size": 3},
+            ],
+            "params": {"params.yaml": {"fit": {"factors": 64, "loss": "bpr"}, "seed.value": 7}},
+            "outs": [{"path": "data/fit/model", "hash": "md5", "md5": out, "size": 3}],
+        },
+    }
+
+
+def test_open_run_finds_the_run_of_an_earlier_attempt(settings: Settings) -> None:
+    start = books.RunStart("manual__2017-12-03T00:00:00+00:00", "c" * 40, data_commit="d" * 40, dirty=True)
+    first = books.open_run(settings, start)
+    books.close_run(settings, first, "FAILED")
+    assert books.open_run(settings, start) == first
+    run = connect(settings).get_run(first)
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["data_version"] == "d" * 40
+    assert run.data.tags["dirty"] == "true"
+
+
+def test_book_stage_logs_params_metrics_plots_lock_and_inputs(settings: Settings, worktree: Path) -> None:
+    parent = books.open_run(settings, books.RunStart("one", "c" * 40))
+    run_id = books.book_stage(settings, parent, "fit", result(cached=False, out="1" * 32), worktree)
+    client = connect(settings)
+    run = client.get_run(run_id)
+    assert run.data.params == {"fit.factors": "64", "fit.loss": "bpr", "seed.value": "7"}
+    assert run.data.metrics == {"loss": 0.5, "by/week/0": 1.0, "by/week/1": 2.0}
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.info.end_time - run.info.start_time == 2500
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("data/prepared", DVC_DIRECTORY_HASH)
+    assert [file.path for file in client.list_artifacts(run_id, "plots")] == ["plots/loss.png"]
+    lock = json.loads(Path(client.download_artifacts(run_id, "lock.json")).read_text())
+    assert lock == {"stage": "fit", **result(cached=False, out="1" * 32)["lock_entry"]}
+
+
+def test_book_stage_points_a_cached_stage_at_the_run_that_made_it(settings: Settings, worktree: Path) -> None:
+    first = books.open_run(settings, books.RunStart("made", "c" * 40))
+    second = books.open_run(settings, books.RunStart("reused", "c" * 40))
+    made = books.book_stage(settings, first, "fit", result(cached=False, out="2" * 32), worktree)
+    reused = books.book_stage(settings, second, "fit", result(cached=True, out="2" * 32), worktree)
+    other = books.book_stage(settings, second, "fit", result(cached=True, out="3" * 32), worktree)
+    tags = connect(settings).get_run(reused).data.tags
+    assert (tags["cached"], tags["made_by"]) == ("true", made)
+    assert connect(settings).get_run(other).data.tags["made_by"] == "unknown"
+
+
+def test_book_stage_returns_the_same_run_when_booked_again(settings: Settings, worktree: Path) -> None:
+    parent = books.open_run(settings, books.RunStart("again", "c" * 40))
+    first = books.book_stage(settings, parent, "fit", result(cached=False), worktree)
+    assert books.book_stage(settings, parent, "fit", result(cached=True), worktree) == first
+    assert set(books.stage_runs(settings, parent)) == {"fit"}
+
+
+def test_book_stage_keeps_the_error_of_a_failed_stage(settings: Settings, tmp_path: Path) -> None:
+    parent = books.open_run(settings, books.RunStart("failed", "c" * 40))
+    failed = {"stage": "fit", "seconds": 1.0, "cached": False, "error": "events: column 'price' is missing"}
+    run = connect(settings).get_run(books.book_stage(settings, parent, "fit", failed, tmp_path))
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "events: column 'price' is missing"
+    assert books.stage_runs(settings, parent) == {}
+
+
+def test_connect_names_the_address_without_the_password_when_nothing_answers(tmp_path: Path) -> None:
+    settings = Settings(SHOPLOOM_HOME=tmp_path, database_url="postgresql://shop:hidden@127.0.0.1:1/shoploom")
+    with pytest.raises(RegistryError) as caught:
+        connect(settings)
+    assert "hidden" not in str(caught.value)
+    assert "127.0.0.1:1" in str(caught.value)
+
+
+def test_experiment_keeps_artifacts_in_the_state_folder(settings: Settings) -> None:
+    experiment = connect(settings).get_experiment(experiment_id(settings))
+    assert experiment.artifact_location == (settings.home / "mlflow" / "artifacts").as_uri()
