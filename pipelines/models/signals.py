@@ -1,0 +1,146 @@
+"""The component models that the ranker asks, and the shortlist that they agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.base import Histories, Model
+from pipelines.models.fused import Fused
+from pipelines.models.histories import decayed_counts, dense_columns, purchase_counts
+from pipelines.models.linear import Linear
+from pipelines.models.matrix_factorization import MatrixFactorization
+from pipelines.models.popularity import Popularity
+from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
+from pipelines.models.text import TextSimilarity
+
+DENSE = ("matrix_factorization", "linear", "fused", "text", "same_text")
+"""Signals that rank every candidate for every user, in the order of :attr:`Scored.dense`."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Fitted component models of one item space, fitted up to one moment.
+
+    Args:
+        popularity: distinct buyers, in all and of late.
+        repeat: chance of buying again.
+        matrix_factorization: behaviour, by ALS.
+        linear: behaviour, by EASE.
+        fused: behaviour and text.
+        text: similarity of text.
+    """
+
+    popularity: Popularity
+    repeat: RepeatTiming
+    matrix_factorization: MatrixFactorization
+    linear: Linear
+    fused: Fused
+    text: TextSimilarity
+
+    def models(self) -> dict[str, Model]:
+        """Every model by its name in the report, baselines first."""
+        models: tuple[Model, ...] = (
+            self.popularity,
+            OwnCounts(self.popularity.buyers),
+            DecayedCounts(self.popularity.buyers),
+            self.repeat,
+            self.matrix_factorization,
+            self.linear,
+            self.text,
+            self.fused,
+        )
+        return {model.name: model for model in models}
+
+    def save(self, directory: Path) -> None:
+        """Write every component into a folder of its name."""
+        for name in self.__dataclass_fields__:
+            (directory / name).mkdir(parents=True)
+            getattr(self, name).save(directory / name)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelError: a component is missing, unreadable or of another format version.
+        """
+        return cls(
+            Popularity.load(directory / "popularity"),
+            RepeatTiming.load(directory / "repeat"),
+            MatrixFactorization.load(directory / "matrix_factorization"),
+            Linear.load(directory / "linear"),
+            Fused.load(directory / "fused"),
+            TextSimilarity.load(directory / "text"),
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates scored for a few users.
+
+    Args:
+        candidates: int32 [num_candidates], dense item ids.
+        dense: float32 [num_signals, num_users, num_candidates], see :data:`DENSE`.
+        bought: bool [num_users, num_candidates], whether the user bought the item.
+    """
+
+    candidates: NDArray[np.int32]
+    dense: NDArray[np.float32]
+    bought: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Pairs that are worth ranking, by user, then by candidate.
+
+    Args:
+        users: int64 [num_rows], index of the user.
+        positions: int64 [num_rows], index into the candidates.
+    """
+
+    users: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
+def score_densely(signals: Signals, histories: Histories, candidates: NDArray[np.int32]) -> Scored:
+    """Ask every signal that can rank the whole catalogue."""
+    text = signals.text
+    same_text = dense_columns(decayed_counts(text.as_texts(histories), text.weekly_decay), text.text_index[candidates])
+    dense = np.stack(
+        [
+            signals.matrix_factorization.score(histories, candidates),
+            signals.linear.score(histories, candidates),
+            signals.fused.score(histories, candidates),
+            text.score(histories, candidates),
+            same_text,
+        ]
+    )
+    bought = dense_columns(purchase_counts(histories), candidates) > 0
+    return Scored(candidates, dense, bought)
+
+
+def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
+    """What a user bought, and the best ``per_signal`` new items of every signal and of popularity."""
+    chosen = scored.bought.copy()
+    new = ~scored.bought
+    buyers = signals.popularity.buyers[scored.candidates].astype(np.float32)
+    recent = signals.popularity.recent[scored.candidates, 1]
+    everybody = (np.broadcast_to(scores, scored.bought.shape) for scores in (buyers, recent))
+    for scores in (*scored.dense, *everybody):
+        _add_best(chosen, np.where(new, scores, -np.inf), per_signal)
+    users, positions = np.nonzero(chosen)
+    return Shortlist(users, positions)
+
+
+def _add_best(chosen: NDArray[np.bool_], scores: NDArray[np.float32], count: int) -> None:
+    """Mark the ``count`` best of every row, in place."""
+    if count >= scores.shape[1]:
+        chosen[:] = True
+        return
+    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    np.put_along_axis(chosen, best, True, axis=1)
