@@ -175,6 +175,14 @@ class Git:
         """A commit's message."""
         return self.text("log", "-1", "--no-show-signature", "--format=%B", commit, "--")
 
+    def ignores(self, path: str) -> bool:
+        """Whether ``.gitignore`` keeps an untracked path out."""
+        try:
+            self.run("check-ignore", "--quiet", "--", path)
+        except RunError:
+            return False
+        return True
+
     def checked_out(self) -> set[str]:
         """The branches that some worktree of the user has checked out, as full ref names."""
         lines = self.text("worktree", "list", "--porcelain").splitlines()

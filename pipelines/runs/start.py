@@ -133,10 +133,11 @@ def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
             shutil.copyfile(own, index)
         else:
             git.run("read-tree", head, index=index)
-        paths = [".", ":(exclude,glob)data/**", ":(exclude)dvc.lock"]
+        outside = ["data", "dvc.lock"]
         if settings.home.is_relative_to(git.root.resolve()):
-            paths.append(f":(exclude){settings.home.relative_to(git.root.resolve())}")
-        git.run("add", "--all", "--", *paths, index=index)
+            outside.append(settings.home.relative_to(git.root.resolve()).as_posix())
+        exclude = [f":(exclude){path}" for path in outside if not git.ignores(path)]
+        git.run("add", "--all", "--", ".", *exclude, index=index)
         tree = git.text("write-tree", index=index)
     if tree == git.tree_of(head):
         return head, False
