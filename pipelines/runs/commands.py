@@ -50,7 +50,6 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
     environment = child_environment(
         settings,
         SHOPLOOM_SIDE=side,
-        PYTHONDONTWRITEBYTECODE="1",
         PYTHONHASHSEED="0",
         **{STAGE_VARIABLE: stage.name},
     )

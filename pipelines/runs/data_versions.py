@@ -56,7 +56,7 @@ def latest_data_version(settings: Settings) -> DataVersion | None:
     """The tip of ``data/main``, or None before the first landing."""
     git = Git(settings.repository)
     tip = git.find(BRANCH)
-    return _read(git, tip) if tip else None
+    return read_version(git, tip) if tip else None
 
 
 def partition_hashes(settings: Settings, version: DataVersion) -> dict[str, dict[str, str]]:
@@ -146,7 +146,7 @@ def _landed(landing: Path) -> dict[str, list[Path]]:
 
 def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, date: int) -> DataVersion:
     tip = git.find(BRANCH)
-    before = _read(git, tip) if tip else DataVersion("", {}, 0)
+    before = read_version(git, tip) if tip else DataVersion("", {}, 0)
     listings, changed, pushed = dict(before.listings), [], []
     for table, landed in files.items():
         old = {file.path: file.md5 for file in store.files(listings[table])} if table in listings else {}
@@ -177,7 +177,8 @@ def pointer(name: str, listing: str, count: int) -> bytes:
     return f"outs:\n- md5: {listing}\n  nfiles: {count}\n  hash: md5\n  path: {name}\n".encode()
 
 
-def _read(git: Git, commit: str) -> DataVersion:
+def read_version(git: Git, commit: str) -> DataVersion:
+    """The data version that a commit of ``data/main`` holds."""
     import yaml
 
     listings = {}

@@ -63,6 +63,7 @@ def resolve(store: Store, worktree: Path, stage: Any, upstream: Mapping[str, dic
         if not isinstance(dep, ParamsDependency) and not dep.exists:
             raise _nobody(worktree, stage.name, dep.def_path)
         with translated(f"hash {dep.def_path}, an input of stage {stage.name}"):
+            _forget_bytecode(worktree / dep.def_path)
             dep.save()
     return inputs
 
@@ -89,6 +90,13 @@ def bring(store: Store, needed: Input) -> None:
             raise corrupted(cached, needed.producer, f"{needed.path}/{file.path}".rstrip("/"))
         store.link_file(file.md5, path)
     _remember(store, paths)
+
+
+def _forget_bytecode(folder: Path) -> None:
+    """Remove what Python left in a folder of code: it is no part of the start commit."""
+    if folder.is_dir():
+        for left in list(folder.rglob("__pycache__")):
+            remove(left)
 
 
 def _parallel(check: Any, items: Any) -> list[bool]:
