@@ -228,9 +228,10 @@ def _input_example(package_dir: Path) -> Any:
 
 def _known_user(package_dir: Path) -> str:
     """A user the package knows, for the input example."""
-    from pipelines.models.recommender import Recommender
+    from pipelines.models.catalogue import Catalogue
+    from pipelines.models.recommender import CATALOGUE_FOLDER
 
-    return str(Recommender.load(package_dir).users[0])
+    return str(Catalogue.load(package_dir / CATALOGUE_FOLDER).user_ids[0])
 
 
 def _version_of(client: MlflowClient, digest: str) -> str | None:

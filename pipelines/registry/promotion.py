@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PACKAGE_PATH = "artifacts/package"
 """Where a registered model keeps the package."""
+ROLLED_BACK = "rolled_back"
+"""Tag of a version that a person took the alias from."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,13 @@ class Promotion:
         champion: the version that now holds the alias, None when there is none.
         previous: the version that held it before, None when there was none.
         moved: whether the alias moved.
+        why: one sentence.
     """
 
     champion: str | None
     previous: str | None
     moved: bool
+    why: str
 
 
 def champion(settings: Settings) -> Champion | None:
@@ -104,7 +108,7 @@ def version_facts(settings: Settings, version: str) -> Champion:
 def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
     """Move the alias ``champion`` to ``version`` when the verdict says so; the old champion becomes ``previous``.
 
-    A version that already is champion stays so, and nothing moves.
+    A version that already is champion stays so. One that a person rolled back does not return by itself.
 
     Raises:
         RegistryError: MLflow does not answer, the version is missing, or the champion is no longer the one that the
@@ -112,12 +116,12 @@ def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
     """
     client = connect(settings)
     with translated(settings):
-        existing(client, version)
-        holder = at_alias(client, CHAMPION)
+        candidate = existing(client, version)
+        holder, earlier = at_alias(client, CHAMPION), at_alias(client, PREVIOUS)
         before = str(holder.version) if holder else None
-        if verdict.decision != "promote" or before == version:
-            earlier = at_alias(client, PREVIOUS)
-            return Promotion(before, str(earlier.version) if earlier else None, moved=False)
+        obstacle = _obstacle(candidate, before, verdict)
+        if obstacle:
+            return Promotion(before, str(earlier.version) if earlier else None, moved=False, why=obstacle)
         if before != verdict.champion_version:
             raise RegistryError(
                 f"the champion is version {before or 'none'}, but version {version} was compared with "
@@ -125,11 +129,13 @@ def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
                 mend="shoploom run compares it with the present champion",
             )
         _move(client, version, before)
-    return Promotion(version, before, moved=True)
+    return Promotion(version, before, moved=True, why=verdict.why)
 
 
 def roll_back(settings: Settings) -> Promotion:
     """Give the alias ``champion`` back to the previous version; the present one becomes ``previous``.
+
+    The version that loses the alias is tagged ``rolled_back``; a second call swaps the two again.
 
     Raises:
         RegistryError: MLflow does not answer, or there is no previous version.
@@ -141,8 +147,22 @@ def roll_back(settings: Settings) -> Promotion:
             raise RegistryError(
                 "there is no previous champion to go back to", mend="shoploom status shows the champion"
             )
-        _move(client, str(earlier.version), str(holder.version))
-        return Promotion(str(earlier.version), str(holder.version), moved=True)
+        now, before = str(earlier.version), str(holder.version)
+        client.set_model_version_tag(MODEL, before, ROLLED_BACK, "true")
+        client.set_model_version_tag(MODEL, now, ROLLED_BACK, "false")
+        _move(client, now, before)
+    return Promotion(now, before, moved=True, why=f"version {before} was rolled back")
+
+
+def _obstacle(candidate: Any, before: str | None, verdict: Verdict) -> str | None:
+    """Why the alias stays where it is, or None."""
+    if before == str(candidate.version):
+        return f"version {before} already is champion"
+    if verdict.decision != "promote":
+        return f"the gate says {verdict.decision}: {verdict.why}"
+    if (candidate.tags or {}).get(ROLLED_BACK) == "true":
+        return f"version {candidate.version} was rolled back; only a person brings it back"
+    return None
 
 
 def _move(client: Any, version: str, before: str | None) -> None:
