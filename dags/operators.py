@@ -118,9 +118,7 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         answered.unlink(missing_ok=True)
         ended = run_in_group(
             [sys.executable, "-m", "pipelines.runs.stage_runner", str(asked), str(answered)],
-            environment=child_environment(
-                settings, **{STAGE_VARIABLE: self.stage, "SHOPLOOM_SIDE": str(settings.home / "side" / self.stage)}
-            ),
+            environment=child_environment(settings, **{STAGE_VARIABLE: self.stage}),
             folder=settings.repository,
             log=folder / f"{self.stage}.log",
         )
