@@ -40,8 +40,8 @@ class Landing:
 
 
 def land(source: Source, start: date | None, end: date | None, directory: Path) -> Landing:
-    """Write a source's tables below ``directory``: ``events/<partition>.parquet``, ``items/items.parquet`` and, where
-    the shop has offers, ``offers/offers.parquet``. The same rows give the same bytes.
+    """Write a source's tables below ``directory``: ``events/<partition>.parquet``, ``items/items.parquet`` and
+    ``offers/offers.parquet`` (empty where the shop has none). The same rows give the same bytes.
 
     Args:
         source: what to land.
@@ -66,9 +66,7 @@ def land(source: Source, start: date | None, end: date | None, directory: Path) 
         events = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
         rows["events"] += put(events, f"events/{partition.name}.parquet")
     rows["items"] = put(source.items(), "items/items.parquet")
-    offers = source.offers()
-    if offers.num_rows:
-        rows["offers"] = put(offers, "offers/offers.parquet")
+    rows["offers"] = put(source.offers(), "offers/offers.parquet")
     return Landing(source.name, tuple(partition.name for partition in chosen), rows, tuple(sorted(files)))
 
 

@@ -1,0 +1,135 @@
+"""Running a contract with Great Expectations, in an ephemeral context of its own.
+
+Every check is first asked for a count alone; the rows that fail are fetched only for checks that failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from expectations.contract import Check, Contract
+from pipelines.errors import StageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+_SEVERITIES = {"stop": "critical", "reject": "warning", "warn": "info"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a suite found.
+
+    Args:
+        rows: for each failed check the positions of the failing rows, int64, ascending; empty where the check is about
+            the frame as a whole.
+        counts: failing rows of each failed check.
+    """
+
+    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Validation:
+    """A session of validations whose results end in one set of Data Docs."""
+
+    def __init__(self) -> None:
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+        self._assets = self._context.data_sources.add_pandas("shoploom")
+
+    def run(self, contract: Contract, frame: pd.DataFrame, label: str = "") -> Outcome:
+        """Check a frame.
+
+        Args:
+            contract: the suite.
+            frame: holds every column that the checks look at; its index is 0..n-1.
+            label: tells several batches of one suite apart.
+
+        Raises:
+            StageError: Great Expectations could not compute a check; the message names it.
+        """
+        name = f"{contract.name} {label}".strip()
+        batch = self._assets.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+        suite = self._suite(name, contract.checks)
+        summary = self._validate(name, batch, suite, frame, {"result_format": "SUMMARY", "partial_unexpected_count": 5})
+        failed = [check for check in contract.checks if not summary[check.name].success]
+        counts = {check.name: int(summary[check.name].result.get("unexpected_count") or 0) for check in failed}
+        if not failed:
+            return Outcome()
+        details = batch.get_batch(batch_parameters={"dataframe": frame}).validate(
+            self._suite(f"{name} rows", failed), result_format={"result_format": "COMPLETE"}
+        )
+        rows = {
+            name: np.sort(np.asarray(result.result.get("unexpected_index_list") or [], np.int64))
+            for name, result in _by_check(details.results).items()
+        }
+        return Outcome(rows, counts)
+
+    def build_docs(self, folder: Path) -> Path:
+        """Write Data Docs of everything validated so far.
+
+        Returns:
+            The page to open.
+        """
+        site = {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        }
+        sites = self._context.get_docs_sites_urls()
+        for known in {str(entry["site_name"]) for entry in sites}:
+            self._context.delete_data_docs_site(known)
+        self._context.add_data_docs_site("shoploom", site)
+        self._context.build_data_docs(site_names=["shoploom"])
+        return folder / "index.html"
+
+    def _suite(self, name: str, checks: tuple[Check, ...] | list[Check]) -> Any:
+        import great_expectations as gx
+
+        return self._context.suites.add(gx.ExpectationSuite(name, expectations=[_expectation(c) for c in checks]))
+
+    def _validate(
+        self, name: str, batch: Any, suite: Any, frame: pd.DataFrame, result_format: dict[str, Any]
+    ) -> dict[str, Any]:
+        import great_expectations as gx
+
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        )
+        return _by_check(definition.run(batch_parameters={"dataframe": frame}, result_format=result_format).results)
+
+
+def _expectation(check: Check) -> Any:
+    import great_expectations.expectations as gxe
+
+    arguments = dict(check.arguments)
+    if "column_A" not in arguments:
+        arguments["column"] = check.subject or check.column
+    kind = getattr(gxe, check.expectation)
+    meta = {"check": check.name, "severity": check.severity}
+    return kind(**arguments, meta=meta, description=check.meaning, severity=_SEVERITIES[check.severity])
+
+
+def _by_check(results: list[Any]) -> dict[str, Any]:
+    by_check = {}
+    for result in results:
+        name = result.expectation_config.meta["check"]
+        raised = result.exception_info or {}
+        if raised.get("raised_exception") or any(
+            isinstance(part, dict) and part.get("raised_exception") for part in raised.values()
+        ):
+            raise StageError(f"Great Expectations could not compute the check {name!r}: {raised}")
+        by_check[name] = result
+    return by_check

@@ -1,0 +1,171 @@
+"""What a raw file must look like before any row of it is checked: readable, the right columns, the right types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.artifacts import read_table
+from pipelines.errors import DataError, near_names
+from pipelines.sources.calendars import TIME_ZONE_KEY
+from pipelines.tables import TIMESTAMP, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A raw file whose shape is right.
+
+    Args:
+        rows: in the table's schema (a field may still hold null where it must not).
+        is_utf8: bool [num_rows]; False where a text is not UTF-8 (such bytes are replaced in ``rows``).
+        extra_columns: columns that the table does not have; they are left out.
+        time_zone: the shop's, as the file says; UTC where it says nothing.
+    """
+
+    rows: pa.Table
+    is_utf8: NDArray[np.bool_]
+    extra_columns: tuple[str, ...]
+    time_zone: str
+
+
+def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
+    """Read a raw file of ``table``.
+
+    Raises:
+        DataError: the file is missing, unreadable or empty, or a column is missing, renamed or of a wrong type; the
+            message names the table, the partition and the column.
+    """
+    place = f"{table.name}: partition {partition}" if partition else table.name
+    mend = "land it again from the source; shoploom run goes on from there"
+    try:
+        found = read_table(path)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", mend=mend) from error
+    if not found.num_rows and table.required:
+        raise DataError(f"{place}: the {'partition' if partition else 'table'} is empty: {path} has no rows", mend=mend)
+    extra = tuple(name for name in found.column_names if name not in table.schema.names)
+    columns: list[pa.ChunkedArray] = []
+    is_utf8 = np.ones(found.num_rows, bool)
+    for field in table.schema:
+        if found.column_names.count(field.name) != 1:
+            raise DataError(_missing(place, field.name, found.column_names, extra), mend=mend)
+        column = found.column(field.name)
+        try:
+            clean, good = _conform(column, field.type)
+        except (pa.ArrowException, TypeError) as error:
+            raise DataError(
+                f"{place}, column {field.name}: its type is {column.type}, not {field.type}", mend=mend
+            ) from error
+        columns.append(clean)
+        is_utf8 &= good
+    nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
+    zone = (found.schema.metadata or {}).get(TIME_ZONE_KEY, b"UTC").decode()
+    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, zone)
+
+
+def _missing(place: str, name: str, found: list[str], extra: tuple[str, ...]) -> str:
+    if name in found:
+        return f"{place}, column {name}: there are {found.count(name)} of that name"
+    near = near_names(name, extra)
+    others = f"; the file has {', '.join(extra)} instead" if extra else ""
+    return f"{place}, column {name}: it is missing{others}{f' ({near})' if near else ''}"
+
+
+def _conform(column: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.ChunkedArray, NDArray[np.bool_]]:
+    """Bring a column to the wanted type where that loses nothing but letters that are not UTF-8.
+
+    Raises:
+        TypeError: the types differ in kind.
+        pa.ArrowException: a value does not fit.
+    """
+    found = column.type
+    good = np.ones(len(column), bool)
+    if pa.types.is_dictionary(found):
+        column = column.cast(found.value_type)
+        found = column.type
+    if not _kin(found, wanted):
+        raise TypeError(f"{found} is not {wanted}")
+    if pa.types.is_timestamp(wanted):
+        return column.cast(TIMESTAMP, safe=False), good
+    if not _holds_text(wanted):
+        return column.cast(wanted), good
+    if not _has_bytes(found):
+        column = column.cast(wanted)
+        try:
+            column.validate(full=True)
+            return column, good
+        except pa.ArrowInvalid:
+            pass
+    values = column.cast(_as_bytes(wanted)).to_pylist()
+    decoded = [_decode(value) for value in values]
+    good = np.array([value == _encode(text) for value, text in zip(values, decoded, strict=True)], bool)
+    return pa.chunked_array([pa.array(decoded, wanted)]), good
+
+
+def _kin(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a type holds the same kind of thing."""
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if types.is_map(wanted):
+        return bool(types.is_map(found)) and _kin(found.key_type, pa.string()) and _kin(found.item_type, pa.string())
+    if types.is_list(wanted):
+        return bool(types.is_list(found) or types.is_large_list(found)) and _kin(found.value_type, wanted.value_type)
+    if types.is_timestamp(wanted):
+        return bool(types.is_timestamp(found)) and found.tz is not None
+    if types.is_string(wanted):
+        return _is_text(found) or _is_bytes(found)
+    if types.is_floating(wanted):
+        return bool(types.is_floating(found) or types.is_integer(found) or types.is_decimal(found))
+    return bool(types.is_integer(wanted) and types.is_integer(found))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _leaves(kind: pa.DataType) -> list[pa.DataType]:
+    if pa.types.is_map(kind):
+        return [kind.key_type, kind.item_type]
+    return [kind.value_type] if pa.types.is_list(kind) or pa.types.is_large_list(kind) else [kind]
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    return any(_is_text(leaf) for leaf in _leaves(kind))
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    return any(_is_bytes(leaf) for leaf in _leaves(kind))
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_map(kind):
+        return pa.map_(pa.binary(), pa.binary())
+    return pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, list | tuple):
+        return type(value)(_decode(part) for part in value)
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, list | tuple):
+        return type(value)(_encode(part) for part in value)
+    return value

@@ -1,0 +1,501 @@
+"""``validate``: raw tables as they came -> accepted rows, quarantined rows with every reason, a report.
+
+What one row says by itself is checked once for each partition and suite, and remembered; what holds between rows,
+tables and partitions is checked over everything each time. A failure of a table or partition stops the load.
+
+``python -m pipelines.stages.validate --landing DIR --report FILE`` checks a landing the same way and writes only
+the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from expectations import events, frames, items, offers
+from expectations.contract import Check, Contract
+from expectations.run import Outcome, Validation
+from expectations.shape import Raw, read_raw
+from pipelines.artifacts import atomic_directory, write_json, write_table
+from pipelines.errors import DataError
+from pipelines.params import ValidateParams, load_params
+from pipelines.sources.calendars import TIME_ZONE_KEY, parse_partition
+from pipelines.tables import EVENTS, ITEMS, OFFERS, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RAW = Path("data/raw")
+ACCEPTED = Path("data/accepted")
+QUARANTINE = Path("data/quarantine")
+REPORT = Path("data/validate/report.json")
+
+Reasons = dict[str, "NDArray[np.int64]"]
+"""For each check that some rows fail, their positions."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A shop's raw tables, of the right shape.
+
+    Args:
+        events: by partition, oldest first.
+        digests: SHA-256 of each partition's file.
+        items: the catalogue.
+        offers: None where the shop has none.
+    """
+
+    events: dict[str, Raw]
+    digests: dict[str, str]
+    items: Raw
+    offers: Raw | None
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """A table's rows, told apart.
+
+    Args:
+        accepted: in the table's schema.
+        quarantined: the raw columns, ``reasons`` (list of check names) and ``suite`` (digest of the suites).
+        reasons: rows that fail each check; a row may fail several.
+    """
+
+    accepted: pa.Table
+    quarantined: pa.Table
+    reasons: dict[str, int]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, for the report."""
+        accepted, quarantined = self.accepted.num_rows, self.quarantined.num_rows
+        return {
+            "rows": accepted + quarantined,
+            "accepted": accepted,
+            "quarantined": quarantined,
+            "reasons": self.reasons,
+        }
+
+
+@dataclass
+class Findings:
+    """What tables and partitions were found to be, beside their rows."""
+
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+
+    def note(self, check: Check, table: str, found: str, partition: str = "") -> None:
+        """Record a failed check of severity ``warn`` or ``stop``."""
+        place = (
+            f"{table}: partition {partition}, column {check.column}" if partition else f"{table}: column {check.column}"
+        )
+        message = f"{place}: {check.name}: {check.meaning}; found {found}"
+        if check.severity == "stop":
+            self.stops.append(message)
+        else:
+            self.warnings.append(
+                {"table": table, "partition": partition or None, "check": check.name, "message": message}
+            )
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What ``validate`` writes."""
+
+    events: dict[str, Sorted]
+    items: Sorted
+    offers: Sorted
+    findings: Findings
+    suites: dict[str, str]
+
+    def report(self) -> dict[str, Any]:
+        """Rows, accepted, quarantined and reasons of each table and partition, and the warnings."""
+        whole: dict[str, Any] = {"rows": 0, "accepted": 0, "quarantined": 0, "reasons": {}}
+        for part in (sorted_.summary() for sorted_ in self.events.values()):
+            for name in ("rows", "accepted", "quarantined"):
+                whole[name] += part[name]
+            for reason, count in part["reasons"].items():
+                whole["reasons"][reason] = whole["reasons"].get(reason, 0) + count
+        return {
+            "tables": {"events": whole, "items": self.items.summary(), "offers": self.offers.summary()},
+            "partitions": {name: part.summary() for name, part in self.events.items()},
+            "warnings": self.findings.warnings,
+            "suites": self.suites,
+        }
+
+
+class RowCache:
+    """What the row checks of a partition found, by the file's and the suite's digests.
+
+    Args:
+        folder: where it lies; None = nothing is remembered.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, partition: str, digest: str, suite: str, num_rows: int) -> Reasons | None:
+        """The remembered result; None where there is none or it cannot be trusted."""
+        if self._folder is None:
+            return None
+        try:
+            kept = json.loads(self._path(partition, digest, suite).read_text(encoding="utf-8"))
+            rows = {str(check): np.asarray(found, np.int64) for check, found in kept["rows"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        fits = all(
+            found.ndim == 1 and (not len(found) or 0 <= found.min() <= found.max() < num_rows)
+            for found in rows.values()
+        )
+        return rows if fits and kept.get("num_rows") == num_rows else None
+
+    def put(self, partition: str, digest: str, suite: str, num_rows: int, rows: Reasons) -> None:
+        """Remember a result."""
+        if self._folder is not None:
+            kept = {"num_rows": num_rows, "rows": {check: found.tolist() for check, found in rows.items()}}
+            write_json(kept, self._path(partition, digest, suite))
+
+    def _path(self, partition: str, digest: str, suite: str) -> Path:
+        key = hashlib.sha256(f"{partition}\n{digest}\n{suite}".encode()).hexdigest()
+        return self._folder / key[:2] / f"{key}.json"  # type: ignore[operator]
+
+
+def read_shop(directory: Path) -> Shop:
+    """Read the raw tables below ``directory``.
+
+    Raises:
+        DataError: a file is missing, unreadable, empty or of the wrong shape; the message names the table, the
+            partition and the column.
+    """
+    paths = sorted((directory / EVENTS.name).glob("*"))
+    if not paths:
+        raise DataError(f"events: {directory / EVENTS.name} holds no partition", mend="shoploom ingest")
+    partitions: dict[str, Raw] = {}
+    digests: dict[str, str] = {}
+    for path in paths:
+        if path.suffix != ".parquet":
+            raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
+        parse_partition(path.stem)
+        partitions[path.stem] = read_raw(path, EVENTS, path.stem)
+        digests[path.stem] = hashlib.sha256(path.read_bytes()).hexdigest()
+    offers_path = directory / OFFERS.name / "offers.parquet"
+    return Shop(
+        partitions,
+        digests,
+        read_raw(directory / ITEMS.name / "items.parquet", ITEMS),
+        read_raw(offers_path, OFFERS) if offers_path.exists() else None,
+    )
+
+
+def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: RowCache, now: datetime) -> Validated:
+    """Check every table.
+
+    Args:
+        shop: what came.
+        params: limits of the contracts.
+        validation: runs the suites and keeps their results for Data Docs.
+        cache: of row checks.
+        now: partitions that start later are refused.
+
+    Returns:
+        Accepted and quarantined rows. ``findings.stops`` names what the load is to be refused for, if anything.
+    """
+    findings = Findings()
+    _note_extra_columns(shop, findings)
+    catalogue = _sort_table(
+        shop.items, ITEMS, items.rows(params), frames.item_columns(shop.items), validation, findings
+    )
+    ids = catalogue.accepted["item_id"]
+    coupons = shop.offers or Raw(OFFERS.schema.empty_table(), np.ones(0, bool), (), "UTC")
+    offer_columns = frames.offer_columns(coupons, ids)
+    discounts = _sort_table(coupons, OFFERS, offers.rows(params), offer_columns, validation, findings)
+    partitions = _sort_events(shop, params, ids, validation, cache)
+    _check_table(catalogue, items.whole(params), validation, findings)
+    if discounts.summary()["rows"]:
+        _check_table(discounts, offers.whole(params), validation, findings)
+    _check_partitions(shop, partitions, events.partitions(params), validation, findings, now)
+    contracts = (
+        events.rows(params),
+        events.across(),
+        events.partitions(params),
+        items.rows(params),
+        offers.rows(params),
+    )
+    return Validated(partitions, catalogue, discounts, findings, {each.name: each.digest() for each in contracts})
+
+
+def _note_extra_columns(shop: Shop, findings: Findings) -> None:
+    for name, raw in (("items", shop.items), *((f"events {p}", raw) for p, raw in shop.events.items())):
+        if raw.extra_columns:
+            table, _, partition = name.partition(" ")
+            message = f"{name}: columns that the contract does not have are left out: {', '.join(raw.extra_columns)}"
+            findings.warnings.append(
+                {"table": table, "partition": partition or None, "check": "columns_are_known", "message": message}
+            )
+
+
+def _sort_table(
+    raw: Raw,
+    table: Table,
+    contract: Contract,
+    derived: dict[str, Any],
+    validation: Validation,
+    findings: Findings,
+) -> Sorted:
+    """Check a table that is versioned whole."""
+    if not raw.rows.num_rows:
+        return _sort(raw, table, {}, contract.digest())
+    outcome = validation.run(contract, frames.frame_of(raw.rows, derived, contract))
+    for name in outcome.counts:
+        check = contract.check(name)
+        if check.severity != "reject":
+            share = 1 - outcome.counts[name] / raw.rows.num_rows
+            findings.note(check, table.name, f"{share:.1%}")
+    return _sort(raw, table, _rejects(contract, outcome), contract.digest())
+
+
+def _sort_events(
+    shop: Shop, params: ValidateParams, catalogue: pa.ChunkedArray, validation: Validation, cache: RowCache
+) -> dict[str, Sorted]:
+    contract, across = events.rows(params), events.across()
+    by_row = _row_reasons(shop, contract, validation, cache)
+    sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
+    refused = np.concatenate([_mask(by_row[name].values(), sizes[name]) for name in shop.events])
+    ids = pa.concat_tables([raw.rows.select(["event_id", "item_id"]) for raw in shop.events.values()])
+    derived = {
+        events.FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused),
+        events.ITEM_KNOWN: frames.is_known(ids["item_id"], catalogue),
+    }
+    outcome = _rejects(across, validation.run(across, frames.frame_of(ids, derived, across)))
+    between_rows = _cut(outcome, sizes)
+    order = [check.name for check in (*contract.checks, *across.checks)]
+    suite = f"{contract.digest()}-{across.digest()}"
+    result = {}
+    for name, raw in shop.events.items():
+        reasons = by_row[name] | between_rows[name]
+        result[name] = _sort(raw, EVENTS, {check: reasons[check] for check in order if check in reasons}, suite)
+    return result
+
+
+def _row_reasons(shop: Shop, contract: Contract, validation: Validation, cache: RowCache) -> dict[str, Reasons]:
+    """Run the row checks over every partition whose result is not remembered, in one batch."""
+    suite = contract.digest()
+    sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
+    known = {
+        name: cache.get(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name]) for name in sizes
+    }
+    fresh = [name for name, rows in known.items() if rows is None]
+    if fresh:
+        parts = [
+            frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract).assign(
+                partition=name
+            )
+            for name in fresh
+        ]
+        frame = pd.concat(parts, ignore_index=True)
+        print(f"checking {len(frame):,} events of {len(fresh)} new partitions of {len(sizes)}")
+        outcome = _rejects(contract, validation.run(contract, frame))
+        for name, rows in _cut(outcome, {name: sizes[name] for name in fresh}).items():
+            known[name] = rows
+            cache.put(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name], rows)
+    return {name: rows or {} for name, rows in known.items()}
+
+
+def _suite_key(suite: str, raw: Raw) -> str:
+    return f"{suite}-{raw.time_zone}"
+
+
+def _rejects(contract: Contract, outcome: Outcome) -> Reasons:
+    return {
+        name: rows for name, rows in outcome.rows.items() if contract.check(name).severity == "reject" and len(rows)
+    }
+
+
+def _cut(reasons: Reasons, sizes: dict[str, int]) -> dict[str, Reasons]:
+    """Give every partition its part of positions in the batch of all."""
+    cut: dict[str, Reasons] = {}
+    start = 0
+    for name, size in sizes.items():
+        cut[name] = {}
+        for check, rows in reasons.items():
+            low, high = np.searchsorted(rows, (start, start + size))
+            if high > low:
+                cut[name][check] = rows[low:high] - start
+        start += size
+    return cut
+
+
+def _mask(positions: Iterable[NDArray[np.int64]], size: int) -> NDArray[np.bool_]:
+    mask = np.zeros(size, bool)
+    for rows in positions:
+        mask[rows] = True
+    return mask
+
+
+def _sort(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
+    """Part the rows; a quarantined row carries every reason, in the suite's order."""
+    refused = _mask(reasons.values(), raw.rows.num_rows)
+    positions = np.flatnonzero(refused)
+    names = np.array(list(reasons), dtype=object)
+    failed = np.zeros((len(positions), len(reasons)), bool)
+    for number, rows in enumerate(reasons.values()):
+        failed[np.searchsorted(positions, rows), number] = True
+    quarantined = raw.rows.take(pa.array(positions))
+    quarantined = quarantined.append_column(
+        "reasons", pa.array([list(names[row]) for row in failed], pa.list_(pa.string()))
+    )
+    quarantined = quarantined.append_column("suite", pa.array([suite] * len(positions), pa.string()))
+    metadata = {TIME_ZONE_KEY: raw.time_zone.encode()}
+    accepted = raw.rows.filter(pa.array(~refused)).cast(table.schema)
+    counts = {check: len(rows) for check, rows in reasons.items()}
+    return Sorted(accepted.replace_schema_metadata(metadata), quarantined.replace_schema_metadata(metadata), counts)
+
+
+def _check_table(rows: Sorted, contract: Contract, validation: Validation, findings: Findings) -> None:
+    counts = rows.summary()
+    share = counts["quarantined"] / max(counts["rows"], 1)
+    frame = pd.DataFrame({"rows": [counts["rows"]], "rejected_share": [share]})
+    for name, failing in validation.run(contract, frame).rows.items():
+        check = contract.check(name)
+        for row in failing:
+            findings.note(check, contract.table, _found(check, frame, int(row), rows))
+
+
+def _check_partitions(
+    shop: Shop,
+    partitions: dict[str, Sorted],
+    contract: Contract,
+    validation: Validation,
+    findings: Findings,
+    now: datetime,
+) -> None:
+    names = list(partitions)
+    frame = _partition_frame(shop, partitions, now)
+    for name, failing in validation.run(contract, frame).rows.items():
+        check = contract.check(name)
+        for row in failing:
+            partition = names[int(row)]
+            findings.note(check, "events", _found(check, frame, int(row), partitions[partition]), partition)
+
+
+def _partition_frame(shop: Shop, partitions: dict[str, Sorted], now: datetime) -> pd.DataFrame:
+    """One row for each partition, with the columns that :func:`expectations.events.partitions` looks at."""
+    spans = [parse_partition(name) for name in partitions]
+    zones = [raw.time_zone for raw in shop.events.values()]
+    counts = [part.summary() for part in partitions.values()]
+    rows = np.array([count["rows"] for count in counts])
+    ends = [span.ends(zone) for span, zone in zip(spans, zones, strict=True)]
+    newest = [_newest(part.accepted, end) for part, end in zip(partitions.values(), ends, strict=True)]
+    silent = [(end - last).total_seconds() / 86_400 for end, last in zip(ends, newest, strict=True)]
+    return pd.DataFrame(
+        {
+            "partition": list(partitions),
+            "rows": rows,
+            "volume_ratio": np.round(rows / np.median(rows), 6),
+            "rejected_share": [count["quarantined"] / max(count["rows"], 1) for count in counts],
+            "silent_days": np.round(silent, 6),
+            "started": [span.starts(zone) <= now for span, zone in zip(spans, zones, strict=True)],
+            "follows": [
+                True,
+                *((later.first_day - earlier.last_day).days == 1 for earlier, later in pairwise(spans)),
+            ],
+        }
+    )
+
+
+def _newest(accepted: pa.Table, otherwise: datetime) -> datetime:
+    import pyarrow.compute as pc
+
+    newest = pc.max(accepted["timestamp"]).as_py()
+    return newest if isinstance(newest, datetime) else otherwise
+
+
+def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted) -> str:
+    value = frame[check.subject or check.column].iloc[row]
+    if check.subject == "rejected_share":
+        worst = sorted(rows.reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:3]
+        return f"{value:.1%} ({', '.join(f'{name} {count:,}' for name, count in worst)})"
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _side_folder() -> Path:
+    return Path(os.environ.get("SHOPLOOM_SIDE") or ".shoploom/side/validate")
+
+
+def _cache_folder() -> Path | None:
+    if os.environ.get("SHOPLOOM_NO_CACHE"):
+        return None
+    return Path(os.environ.get("SHOPLOOM_HOME") or ".shoploom") / "validate_cache"
+
+
+def check(directory: Path, params: ValidateParams) -> Validated:
+    """Validate the raw tables below ``directory`` and build Data Docs in the side folder.
+
+    Raises:
+        DataError: the load is refused; its quarantined rows lie in the side folder.
+    """
+    validation = Validation()
+    validated = validate(read_shop(directory), params, validation, RowCache(_cache_folder()), datetime.now(UTC))
+    page = validation.build_docs(_side_folder() / "data_docs")
+    stops = validated.findings.stops
+    if stops:
+        folder = _side_folder() / "quarantine"
+        _write_quarantine(validated, folder)
+        more = f" (and {len(stops) - 1} more: {page})" if len(stops) > 1 else ""
+        raise DataError(stops[0] + more, mend=f"look at {folder}; mend the source and land it again")
+    return validated
+
+
+def _write_quarantine(validated: Validated, directory: Path) -> None:
+    with atomic_directory(directory) as folder:
+        for name, part in validated.events.items():
+            write_table(part.quarantined, folder / "events" / f"{name}.parquet")
+        write_table(validated.items.quarantined, folder / "items.parquet")
+        write_table(validated.offers.quarantined, folder / "offers.parquet")
+
+
+def _write_accepted(validated: Validated, directory: Path) -> None:
+    with atomic_directory(directory / "events") as folder:
+        for name, part in validated.events.items():
+            write_table(part.accepted, folder / f"{name}.parquet")
+    write_table(validated.items.accepted, directory / "items.parquet")
+    write_table(validated.offers.accepted, directory / "offers.parquet")
+
+
+def main() -> None:
+    """Read ``data/raw``, write ``data/accepted``, ``data/quarantine`` and the report; or only check a landing."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.stages.validate", description=__doc__)
+    parser.add_argument("--landing", type=Path, help="check this landing directory and write nothing but the report")
+    parser.add_argument("--report", type=Path, help="where the landing's report goes")
+    chosen = parser.parse_args()
+    params = load_params(ValidateParams, "validate")
+    validated = check(chosen.landing or RAW, params)
+    report = validated.report()
+    if not chosen.landing:
+        _write_accepted(validated, ACCEPTED)
+        _write_quarantine(validated, QUARANTINE)
+    target = chosen.report if chosen.landing else REPORT
+    if target:
+        write_json(report, target)
+    for name, table in report["tables"].items():
+        print(f"{name}: {table['accepted']:,} of {table['rows']:,} rows accepted, {table['quarantined']:,} quarantined")
+    for warning in report["warnings"]:
+        print(f"warning: {warning['message']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    from pipelines.stages import run_main
+
+    run_main(main)
