@@ -195,9 +195,12 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
 @json_option
 def up(as_json: bool) -> None:
     """Start Airflow and the MLflow server on loopback."""
+    from dataclasses import asdict
+
     from pipelines.orchestration import services
 
-    _print(services.up(_settings()), as_json, services.draw_services)
+    started = services.up(_settings())
+    _print(asdict(started), as_json, lambda _, console: console.print("\n".join(started.lines()), soft_wrap=True))
 
 
 @main.command()
@@ -206,4 +209,6 @@ def down(as_json: bool) -> None:
     """Stop what `shoploom up` started, and nothing else."""
     from pipelines.orchestration import services
 
-    _print(services.down(_settings()), as_json, services.draw_services)
+    stopped = services.down(_settings())
+    text = f"stopped {', '.join(stopped)}" if stopped else "nothing was up"
+    _print({"stopped": stopped}, as_json, lambda _, console: console.print(text))

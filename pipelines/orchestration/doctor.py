@@ -141,11 +141,13 @@ def _postgresql(settings: Settings) -> Iterator[Finding]:
     yield _finding("database", "fine", f"PostgreSQL {server} at {url!r}")
 
 
-def _weights(_: Settings) -> Iterator[Finding]:
-    from pipelines.models.encoder import default_weights
+def _weights(settings: Settings) -> Iterator[Finding]:
+    from pipelines.models.bert import find_weights
+    from pipelines.params import EmbedParams, load_params
 
     try:
-        yield _finding("encoder weights", "fine", str(default_weights()))
+        params = load_params(EmbedParams, "embed", settings.repository / "params.yaml")
+        yield _finding("encoder weights", "fine", str(find_weights(params.weights, params.weights_sha256)))
     except ShoploomError as error:
         yield _finding("encoder weights", "broken", error.message, error.mend)
 
