@@ -1,0 +1,153 @@
+"""What README promises, on the real default data, in a fresh clone."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, Shop
+
+pytestmark = [pytest.mark.weights, pytest.mark.services]
+
+MODELS = ("matrix_factorization", "linear", "text", "fused", "rank")
+BASELINES = ("popularity", "own_counts", "decayed_counts")
+
+
+def status(shop: Shop) -> dict:  # type: ignore[type-arg]
+    return json.loads(shop.run("shoploom", "status", "--json").stdout)
+
+
+def test_first_run_ends_with_a_champion_above_every_baseline(shop: Shop) -> None:
+    said = status(shop)
+    ndcg = {name: said["models"][name]["ndcg_at_10"] for name in (*MODELS, *BASELINES)}
+
+    assert said["champion"]["version"] == "1"
+    assert said["gate"]["decision"] == "promote"
+    assert said["gate"]["p_value"] < 0.05
+    assert all(ndcg["rank"] > ndcg[name] for name in BASELINES)
+    assert said["rows"]["quarantined"] > 10_000
+    assert said["rows"]["accepted"] > 1_400_000
+    for stage in said["stages"].values():
+        assert not stage["cached"]
+
+
+def test_first_run_prints_what_a_person_wants_to_know(shop: Shop) -> None:
+    for word in ("accepted", "quarantined", "own_counts", "rank", "promote", "champion", "frozen pizza", "report"):
+        assert word in shop.first, word
+
+
+def test_first_run_leaves_the_clone_as_it_was(shop: Shop) -> None:
+    assert shop.run("git", "status", "--porcelain").stdout == ""
+    assert shop.run("git", "log", "--format=%H", "-1").stdout == subprocess.check_output(
+        ["git", "-C", str(ROOT), "log", "--format=%H", "-1"], text=True
+    )
+
+
+def test_run_commit_has_two_parents_and_the_finished_lock(shop: Shop) -> None:
+    commit = status(shop)["run"]["run_commit"]
+    parents = shop.run("git", "log", "-1", "--format=%P", commit).stdout.split()
+    assert len(parents) == 2
+    assert parents[0] == shop.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert parents[1] == shop.run("git", "rev-parse", "data/main").stdout.strip()
+    lock = shop.run("git", "show", f"{commit}:dvc.lock").stdout
+    assert all(f"  {stage}:" in lock for stage in status(shop)["stages"])
+
+
+def test_search_and_recommend_name_products(shop: Shop) -> None:
+    found = json.loads(shop.run("shoploom", "search", "frozen pizza", "--json").stdout)["results"]
+    assert sum("PIZZA" in row["title"].upper() for row in found) >= 8
+    answer = json.loads(shop.run("shoploom", "recommend", "1158", "--json").stdout)
+    assert len({row["item_id"] for row in answer["results"]}) == 10
+
+
+@pytest.mark.parametrize("arguments", [["recommend", "no-such-user"], ["search", ""]])
+def test_a_wrong_question_gets_one_clear_error(shop: Shop, arguments: list[str]) -> None:
+    ended = shop.run("shoploom", *arguments, check=False)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) <= 3
+
+
+def test_second_run_with_nothing_new_runs_no_stage_and_promotes_nothing(shop: Shop) -> None:
+    before = status(shop)
+    printed = shop.run("shoploom", "run").stdout
+    after = status(shop)
+    assert "nothing new" in printed
+    assert all(stage["cached"] for stage in after["stages"].values())
+    assert after["champion"] == before["champion"]
+    assert after["data_version"] == before["data_version"]
+
+
+def test_readme_commands_work(shop: Shop) -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+    long = (
+        "make",
+        "source",
+        "mlflow models serve",
+        "shoploom up",
+        "shoploom down",
+        "shoploom train",
+        "shoploom ingest",
+    )
+    ran = [command for command in commands if not command.startswith(long)]
+    assert len(ran) >= 4
+    for command in ran:
+        shop.run("bash", "-c", command)
+
+
+def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tracking = f"sqlite:///{shop.folder / '.shoploom' / 'mlflow' / 'mlflow.db'}"
+    command = ["mlflow", "models", "serve", "-m", "models:/shoploom@champion", "--env-manager", "local"]
+    with Path(shop.folder.parent / "serve.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env=shop.environment | {"MLFLOW_TRACKING_URI": tracking},
+            cwd=shop.folder.parent,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until_up(f"{address}/ping", server)
+        for question in (
+            {"task": "recommend", "user_id": "1158", "k": 5},
+            {"task": "search", "query": "pizza", "k": 5},
+        ):
+            row = {"task": None, "user_id": None, "query": None, "k": 5} | question
+            body = json.dumps({"dataframe_records": [row]}).encode()
+            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+            answer = json.load(urllib.request.urlopen(request, timeout=60))
+            assert len(answer["predictions"]) == 5
+            assert all(line["title"] for line in answer["predictions"])
+    finally:
+        import os
+        import signal
+
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def wait_until_up(address: str, server: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{address} did not come up in {seconds} s")
+
+
+def test_no_dependency_called_home(shop: Shop) -> None:
+    assert not shop.attempts.exists(), shop.attempts.read_text()
