@@ -25,7 +25,8 @@ th:first-child, td:first-child { text-align: left } thead th { color: var(--soft
 tr.rank td { font-weight: 650 } .bar { display: inline-block; height: .62rem; border-radius: 2px; margin-right: .45rem }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; margin: .4rem 0 }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem }
-.card { background: var(--tint); border-radius: 8px; padding: .8rem 1rem } .card h3 { margin: 0 0 .4rem; font-size: 1rem }
+.card { background: var(--tint); border-radius: 8px; padding: .8rem 1rem }
+.card h3 { margin: 0 0 .4rem; font-size: 1rem }
 .card ol { margin: 0; padding-left: 1.3rem } .card li { margin: .25rem 0 } .hit { color: #1a8f4c; font-weight: 700 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem } dt { color: var(--soft) } dd { margin: 0 }
 """
@@ -125,8 +126,8 @@ def _champion_note(champion: Mapping[str, Any]) -> str:
     name = html.escape(str(champion["version"]))
     if champion["saw_test_window"]:
         return (
-            f"<p><b>Inconclusive:</b> champion version {name} was trained on events of this test window, so its figures "
-            "below flatter it.</p>"
+            f"<p><b>Inconclusive:</b> champion version {name} was trained on events of this test window, so its "
+            "figures below flatter it.</p>"
         )
     return (
         f'<p class="soft">Champion version {name} was scored afresh on the same users, products and window, with '
@@ -207,10 +208,8 @@ def _cards(examples: Sequence[Example]) -> str:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    entries = "".join(
-        f"<dt>{_words(name)}</dt><dd>{html.escape(', '.join(map(str, value)) if isinstance(value, list) else str(value))}</dd>"
-        for name, value in protocol.items()
-    )
+    texts = {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in protocol.items()}
+    entries = "".join(f"<dt>{_words(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in texts.items())
     return f"<dl>{entries}</dl>"
 
 

@@ -52,14 +52,12 @@ class Catalogue:
     Args:
         items: the columns ``ITEM_COLUMNS``; the row number is the dense id.
         user_ids: known users; the position is the dense id.
-        histories: what they bought before the package was made.
-        buyers: int32 [num_items], distinct buyers in ``histories``.
+        histories: what they bought before the test window.
     """
 
     items: pa.Table
     user_ids: tuple[str, ...]
     histories: Histories
-    buyers: NDArray[np.int32]
 
     @property
     def num_items(self) -> int:
@@ -137,8 +135,7 @@ class Catalogue:
 
     def save(self, directory: Path) -> None:
         """Write items, users and histories into ``directory``."""
-        items = self.items.select(list(ITEM_COLUMNS)).append_column("buyers", pa.array(self.buyers, pa.int32()))
-        write_table(items, directory / ITEMS_FILE)
+        write_table(self.items.select(list(ITEM_COLUMNS)), directory / ITEMS_FILE)
         write_table(pa.table({"user_id": pa.array(self.user_ids, pa.string())}), directory / USERS_FILE)
         arrays = {name: getattr(self.histories, name) for name in ("indptr", "items", "ages", "quantities")}
         write_arrays(arrays, directory / PURCHASES_FILE)
@@ -151,15 +148,14 @@ class Catalogue:
             ModelError: a file is missing or unreadable, or the parts do not fit together.
         """
         try:
-            items = read_table(directory / ITEMS_FILE)
+            items = read_table(directory / ITEMS_FILE, list(ITEM_COLUMNS))
             users = tuple(read_table(directory / USERS_FILE)["user_id"].to_pylist())
             arrays = read_arrays(directory / PURCHASES_FILE)
             histories = Histories(num_items=items.num_rows, **arrays)
-            buyers = items["buyers"].to_numpy().astype(np.int32)
         except DataError as error:
             raise ModelError(error.message, mend=error.mend) from error
         except (KeyError, TypeError) as error:
             raise ModelError(f"{directory} lacks a part: {error}", mend="shoploom run makes it again") from error
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
             raise ModelError(f"{directory}: histories, users and items do not fit together", mend="fetch it again")
-        return cls(items, users, histories, buyers)
+        return cls(items, users, histories)

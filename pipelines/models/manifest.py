@@ -25,7 +25,6 @@ class Facts:
     Args:
         trained_until: days since the epoch, UTC, of the last event that any part was fitted on.
         as_of: days since the epoch, UTC, at which known users' histories are read.
-        min_buyers: distinct buyers that make an item one that may be recommended.
         shortlist: texts that the relevance head sees for one query.
         popularity_weight: what the most bought item gains in search, beside a relevance of 0..1.
         personal_weight: what the user's best item gains in search.
@@ -33,7 +32,6 @@ class Facts:
 
     trained_until: float
     as_of: float
-    min_buyers: int
     shortlist: int
     popularity_weight: float
     personal_weight: float

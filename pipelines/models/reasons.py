@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
-from pipelines.models.catalogue import Catalogue
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
+from pipelines.models.signals import Signals
 
 MAX_REASONS = 2
 
 
 def explain(
-    catalogue: Catalogue, factorization: MatrixFactorization, history: Histories, items: NDArray[np.int32]
+    signals: Signals, titles: Sequence[str], history: Histories, items: NDArray[np.int32]
 ) -> list[tuple[str, ...]]:
     """The top reasons for each item.
 
@@ -21,14 +23,14 @@ def explain(
     its factorization score, and else by its buyers.
 
     Args:
-        catalogue: titles and buyers.
-        factorization: the fitted model whose score is taken apart.
+        signals: the fitted models; matrix factorization's score is taken apart.
+        titles: of every item.
         history: of one user.
         items: int32 [num_items], what was recommended.
 
     Source: Hu, Koren and Volinsky 2008, section 5 (a score as a sum over the user's purchases).
     """
-    because = _contributions(factorization, history, items)
+    because = _contributions(signals.matrix_factorization, history, items)
     own, counts = np.unique(history.items, return_counts=True)
     reasons: list[tuple[str, ...]] = []
     for row, item in enumerate(items):
@@ -37,8 +39,8 @@ def explain(
             last = float(history.ages[history.items == item].min())
             reasons.append((f"bought {_times(int(counts[place]))}, last {_ago(last)}",))
         else:
-            named = [f"goes with {catalogue.titles[other]}" for other in own[because[row]]]
-            reasons.append(tuple(named) or (f"bought by {int(catalogue.buyers[item]):,} customers",))
+            named = [f"goes with {titles[other]}" for other in own[because[row]]]
+            reasons.append(tuple(named) or (f"bought by {int(signals.popularity.buyers[item]):,} customers",))
     return reasons
 
 

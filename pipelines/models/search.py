@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays
-from pipelines.errors import DataError, ModelError
+from pipelines.errors import ModelError
 
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 ENCODER_FOLDER = "encoder"
 RELEVANCE_FOLDER = "relevance"
-TEXTS_FILE = "texts.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,30 +42,17 @@ class Search:
         directory: holds ``encoder/`` and ``relevance/``.
         embeddings: float32 [num_texts, embedding_size], L2-normalised.
         text_index: int32 [num_items], the text of every item.
+
+    Raises:
+        ModelError: an item has no text, or a text no item.
     """
 
     def __init__(self, directory: Path, embeddings: NDArray[np.float32], text_index: NDArray[np.int32]) -> None:
+        if not np.array_equal(np.unique(text_index), np.arange(len(embeddings))):
+            raise ModelError(f"{directory}: items and texts do not fit together", mend="shoploom run makes it again")
         self.directory = directory
         self.embeddings = embeddings
         self.text_index = text_index
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the vectors.
-
-        Raises:
-            ModelError: the file is missing or unreadable, or its parts do not fit together.
-        """
-        try:
-            arrays = read_arrays(directory / TEXTS_FILE)
-        except DataError as error:
-            raise ModelError(error.message, mend=error.mend) from error
-        if not {"embeddings", "text_index"} <= set(arrays):
-            raise ModelError(f"{directory / TEXTS_FILE} lacks a part", mend="shoploom run makes it again")
-        described = np.unique(arrays["text_index"])
-        if not np.array_equal(described, np.arange(len(arrays["embeddings"]))):
-            raise ModelError(f"{directory / TEXTS_FILE}: items and texts do not fit together", mend="fetch it again")
-        return cls(directory, arrays["embeddings"], arrays["text_index"])
 
     @cached_property
     def encoder(self) -> TextEncoder:

@@ -1,0 +1,184 @@
+"""The served model: a package's parts behind three questions: recommend, search, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import ModelError
+from pipelines.metrics.ranking import top_k
+from pipelines.models.base import Histories
+from pipelines.models.catalogue import Catalogue, NamedHistories
+from pipelines.models.manifest import Facts, verify
+from pipelines.models.ranker import Ranker
+from pipelines.models.reasons import explain
+from pipelines.models.search import Matches, Search
+
+CATALOGUE_FOLDER = "catalogue"
+SEARCH_FOLDER = "search"
+RANKER_FOLDER = "ranker"
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item of an answer.
+
+    Args:
+        item_id: as the shop spells it.
+        title: of the item.
+        score: higher is better; comparable within one answer only.
+        reasons: why, in words, the strongest first; may be empty.
+    """
+
+    item_id: str
+    title: str
+    score: float
+    reasons: tuple[str, ...] = ()
+
+
+class Recommender:
+    """Answers from a package. Made by :meth:`load`.
+
+    Args:
+        catalogue: items, known users and their purchases.
+        ranker: orders recommendations; holds the fitted component models.
+        finder: search.
+        facts: from the manifest.
+
+    Raises:
+        ModelError: the parts are of different catalogues.
+    """
+
+    def __init__(self, catalogue: Catalogue, ranker: Ranker, finder: Search, facts: Facts) -> None:
+        self.buyers = ranker.signals.popularity.buyers
+        """int32 [num_items], distinct buyers of every item."""
+        for part, size in (("text", len(finder.text_index)), ("count of buyers", len(self.buyers))):
+            if size != catalogue.num_items:
+                raise ModelError(
+                    f"{size} items have a {part}, and {catalogue.num_items} are in the catalogue",
+                    mend="shoploom run makes the package again",
+                )
+        self.catalogue = catalogue
+        self.ranker = ranker
+        self.finder = finder
+        self.facts = facts
+        self.candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
+        """int32, ascending: dense ids of the items that may be recommended."""
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read a package after checking every file against its manifest.
+
+        Raises:
+            ModelError: a file is missing, changed, not listed, or of another format version.
+        """
+        facts = verify(directory)
+        ranker = Ranker.load(directory / RANKER_FOLDER)
+        texts = ranker.signals.text
+        finder = Search(directory / SEARCH_FOLDER, texts.embeddings, texts.text_index)
+        return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts)
+
+    def recommend(self, user_id: str, k: int, new_only: bool = False) -> list[Recommendation]:
+        """The k best items for a known user.
+
+        Args:
+            user_id: as the shop spells it.
+            k: items wanted; k >= 1. Fewer are returned when fewer may be recommended.
+            new_only: leave out what the user has bought.
+
+        Returns:
+            Best first, ties by id.
+
+        Raises:
+            ModelError: the user is not known (near ids are suggested), or k is below 1.
+        """
+        _check_count(k)
+        history = self.catalogue.history(user_id)
+        scores = self.ranker.score(history, self.candidates)
+        bought = np.isin(self.candidates, history.items)[None, :] if new_only else None
+        columns = top_k(scores, k, bought)[0]
+        columns = columns[columns >= 0]
+        items = self.candidates[columns]
+        reasons = explain(self.ranker.signals, self.catalogue.titles, history, items)
+        return [
+            self._answer(int(item), float(scores[0, column]), why)
+            for item, column, why in zip(items, columns, reasons, strict=True)
+        ]
+
+    def search(self, query: str, k: int, user_id: str | None = None) -> list[Recommendation]:
+        """The k items that answer a query best, one of each distinct text.
+
+        The score is the head's relevance (0..1) plus ``popularity_weight`` times the item's share of the most
+        bought one's log buyers and, for a user, ``personal_weight`` times the item's place (1 best, 0 last) in the
+        user's own ranking of the shortlist.
+
+        Args:
+            query: free text.
+            k: items wanted; k >= 1.
+            user_id: whose taste may move results; None for nobody's.
+
+        Raises:
+            ModelError: the query is blank, k is below 1, or the user is not known.
+        """
+        _check_count(k)
+        history = None if user_id is None else self.catalogue.history(user_id)
+        matches = self.finder.match(query, max(self.facts.shortlist, k))
+        items = self._representatives(matches, history)
+        buyers = np.log1p(self.buyers.astype(np.float64))
+        scores = matches.relevance + self.facts.popularity_weight * buyers[items] / max(float(buyers.max()), 1.0)
+        if history is not None:
+            scores = scores + self.facts.personal_weight * _places(self.ranker.score(history, items)[0], items)
+        order = np.lexsort((items, -matches.similarity, -scores))[:k]
+        return [
+            self._answer(int(items[row]), float(scores[row]), (f"relevance {matches.relevance[row]:.2f}",))
+            for row in order
+        ]
+
+    def score(self, histories: NamedHistories, item_ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.float32]:
+        """Score items by id for histories by id, so that packages with different item spaces can be compared.
+
+        Args:
+            histories: whom to score for; purchases of items unknown here are left out.
+            item_ids: the candidates.
+
+        Returns:
+            float32 [num_users, num_candidates]; -inf for an item that is not known here, never NaN.
+        """
+        rows = self.catalogue.rows_of(item_ids)
+        known = rows >= 0
+        scores = np.full((histories.num_users, len(rows)), -np.inf, np.float32)
+        scores[:, known] = self.ranker.score(self.catalogue.dense(histories), rows[known])
+        return scores
+
+    def _representatives(self, matches: Matches, history: Histories | None) -> NDArray[np.int32]:
+        """int32 [num_matches]: of the items of each text, the one the user bought most, then the most bought."""
+        own = np.zeros(self.catalogue.num_items, np.int64)
+        if history is not None:
+            own += np.bincount(history.items, minlength=self.catalogue.num_items)
+        chosen = []
+        for text in matches.texts:
+            items = self.finder.items_of(int(text))
+            chosen.append(items[np.lexsort((items, -self.buyers[items], -own[items]))[0]])
+        representatives: NDArray[np.int32] = np.array(chosen, np.int32)
+        return representatives
+
+    def _answer(self, item: int, score: float, reasons: tuple[str, ...]) -> Recommendation:
+        return Recommendation(str(self.catalogue.item_ids[item]), self.catalogue.titles[item], score, reasons)
+
+
+def _places(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
+    """float64 [num_items]: 1 for the best score, 0 for the last, evenly between; ties by id."""
+    order = np.lexsort((items, -scores))
+    places = np.empty(len(scores))
+    places[order] = np.linspace(1.0, 0.0, len(scores)) if len(scores) > 1 else 1.0
+    return places
+
+
+def _check_count(k: int) -> None:
+    if k < 1:
+        raise ModelError(f"k must be 1 or more; it is {k}", mend="ask for at least one item")

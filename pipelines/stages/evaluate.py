@@ -1,0 +1,384 @@
+"""``evaluate``: every baseline and model on the test window, the packaged ranker and the champion beside them.
+
+The only stage that reads the test window. Models are the package's, fitted on everything before it; histories end
+where it starts. The champion is scored unchanged, on the same users, items and window, with those same histories;
+if it was trained on any event of the window its figures flatter it, and ``saw_test_window`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from pipelines.artifacts import atomic_file, read_json, read_table, write_json, write_table
+from pipelines.errors import DataError
+from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
+from pipelines.metrics.report import Example, Line, render
+from pipelines.metrics.significance import compare
+from pipelines.metrics.trial import Outcome, Scorer, Trial, activity, measure
+from pipelines.models.base import Histories, Model
+from pipelines.models.manifest import PIN_FILE
+from pipelines.models.recommender import Recommender
+from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
+from pipelines.stages import run_main
+from pipelines.stages.package import read_training
+
+PREPARED = Path("data/prepared")
+PACKAGE = Path("data/package")
+CHAMPION = Path("data/champion")
+EVALUATE = Path("data/evaluate")
+
+K = 10
+NDCG, NDCG_NEW = f"ndcg_at_{K}", f"ndcg_at_{K}_new"
+BASELINES = ("popularity", "own_counts", "decayed_counts")
+CANDIDATE = "rank"
+CHAMPION_NAME = "champion"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The test window and all that came before it, in the candidate's dense ids.
+
+    Args:
+        user_ids: of all users, those of the window included.
+        histories: every user's purchases before the window, read at its start.
+        test: user and item of every purchase within it.
+        starts: days since the epoch, UTC.
+        ends: days since the epoch, UTC.
+        min_buyers: distinct buyers before the window that make an item a candidate.
+    """
+
+    user_ids: tuple[str, ...]
+    histories: Histories
+    test: pa.Table
+    starts: float
+    ends: float
+    min_buyers: int
+
+    def bought(self) -> csr_matrix:
+        """Sparse bool [num_users, num_items]: bought before the window."""
+        shape = (self.histories.num_users, self.histories.num_items)
+        ones = np.ones(len(self.histories.items), bool)
+        return csr_matrix((ones, (self.histories.users_of_events(), self.histories.items)), shape=shape)
+
+    def tested(self) -> csr_matrix:
+        """Sparse bool [num_users, num_items]: bought within the window."""
+        users, items = self.test["user"].to_numpy(), self.test["item"].to_numpy()
+        shape = (self.histories.num_users, self.histories.num_items)
+        return csr_matrix((np.ones(len(users), bool), (users, items)), shape=shape)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion, if there is one.
+
+    Args:
+        recommender: its package; None where nothing is promoted yet.
+        pin: champion.json: version, digest, run.
+    """
+
+    recommender: Recommender | None
+    pin: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, directory: Path) -> Champion:
+        """Read ``champion.json`` and, where it names a version, the package beside it.
+
+        Raises:
+            ModelError: a version is named, and its package is not whole.
+        """
+        pin = read_json(directory / PIN_FILE)
+        recommender = Recommender.load(directory) if pin.get("version") is not None else None
+        return cls(recommender, pin)
+
+    def facts(self, starts: float) -> dict[str, Any]:
+        """Version, digest and run, and whether it was trained on any event at or after ``starts``."""
+        until = self.recommender.facts.trained_until if self.recommender else None
+        return {
+            **{name: self.pin.get(name) for name in ("version", "digest", "run")},
+            "trained_until": until,
+            "saw_test_window": until is not None and until >= starts,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found.
+
+    Args:
+        metrics: for metrics.json.
+        per_user: user_id, segment, model, ndcg_at_10, ndcg_at_10_new.
+        outcomes: by model, on the trial over all candidates.
+        kinds: of the models: baseline, model or champion.
+        trial: the users.
+    """
+
+    metrics: dict[str, Any]
+    per_user: pa.Table
+    outcomes: Mapping[str, Outcome]
+    kinds: Mapping[str, str]
+    trial: Trial
+
+
+def evaluate(
+    window: Window, candidate: Recommender, champion: Champion, params: EvaluateParams, seed: int
+) -> Evaluation:
+    """Measure every model on the test window.
+
+    Args:
+        window: what was known and what came.
+        candidate: the package under evaluation; its items are the window's.
+        champion: what is served now.
+        params: sizes of the paired comparison.
+        seed: of its resampling.
+
+    Raises:
+        DataError: the package and the window differ in their items or candidates, or nobody has a relevant item.
+    """
+    bought, tested = window.bought(), window.tested()
+    buyers = np.bincount(bought.indices, minlength=window.histories.num_items)
+    candidates = np.flatnonzero(buyers >= window.min_buyers).astype(np.int32)
+    if not np.array_equal(candidates, candidate.candidates):
+        raise DataError("the package was made from other training events than these", mend="run package again")
+    trial = Trial.build(tested, bought, candidates)
+    if not len(trial.users):
+        raise DataError("no user bought a candidate item within the test window", mend="land more partitions")
+    kinds = {name: "baseline" if name in BASELINES else "model" for name in candidate.ranker.signals.models()}
+    kinds |= {CANDIDATE: "model"} | ({CHAMPION_NAME: "champion"} if champion.recommender else {})
+    outcomes = _outcomes(window, candidate, champion, trial, "score")
+    purchases = np.diff(window.histories.indptr)[trial.users]
+    segments, limits = activity(purchases)
+    metrics: dict[str, Any] = {
+        "protocol": _protocol(window, params, limits),
+        "users": len(trial.users),
+        "candidates": len(candidates),
+        "champion": champion.facts(window.starts),
+        "models": {name: {"kind": kinds[name], **outcome.summary(K)} for name, outcome in outcomes.items()},
+        "segments": _segments(outcomes, segments),
+        "segment_users": {name: int((segments == name).sum()) for name in ("light", "regular", "heavy")},
+        "cold_items": _cold_items(window, candidate, champion, buyers, tested, bought),
+        "comparisons": _comparisons(outcomes, params, seed),
+    }
+    metrics["best_baseline"] = max(BASELINES, key=lambda name: (metrics["models"][name][NDCG], name))
+    per_user = _per_user(window, trial, segments, outcomes)
+    return Evaluation(metrics, per_user, outcomes, kinds, trial)
+
+
+def _outcomes(
+    window: Window, candidate: Recommender, champion: Champion, trial: Trial, verb: str
+) -> dict[str, Outcome]:
+    """Every model on one trial, the ranker and the champion through their packages."""
+    histories = _take(window.histories, trial.users)
+    named = candidate.catalogue.item_ids[trial.candidates]
+
+    def of_model(model: Model) -> Scorer:
+        return lambda start, stop: model.score(histories.take(start, stop), trial.candidates)
+
+    def of_package(package: Recommender) -> Scorer:
+        return lambda start, stop: package.score(
+            candidate.catalogue.named(histories.take(start, stop), window.starts), named
+        )
+
+    scorers = {name: of_model(model) for name, model in candidate.ranker.signals.models().items()}
+    scorers[CANDIDATE] = of_package(candidate)
+    if champion.recommender:
+        scorers[CHAMPION_NAME] = of_package(champion.recommender)
+    return {name: measure(trial, scorer, K, f"{verb} {name}") for name, scorer in scorers.items()}
+
+
+def _cold_items(
+    window: Window,
+    candidate: Recommender,
+    champion: Champion,
+    buyers: NDArray[np.int64],
+    tested: csr_matrix,
+    bought: csr_matrix,
+) -> dict[str, Any]:
+    """Items without a purchase before the window, offered to the users who bought one of them within it."""
+    items = np.flatnonzero(buyers == 0).astype(np.int32)
+    trial = Trial.build(tested, bought, items)
+    outcomes = _outcomes(window, candidate, champion, trial, "score cold items:") if len(items) else {}
+    shown = (NDCG, f"recall_at_{K}")
+    return {
+        "items": len(items),
+        "users": len(trial.users),
+        "models": {name: {key: outcome.summary(K)[key] for key in shown} for name, outcome in outcomes.items()},
+    }
+
+
+def _comparisons(outcomes: Mapping[str, Outcome], params: EvaluateParams, seed: int) -> dict[str, Any]:
+    """Rank against every other model, for both NDCGs; None where no user has a value."""
+    comparisons: dict[str, Any] = {}
+    for name, outcome in outcomes.items():
+        if name == CANDIDATE:
+            continue
+        comparisons[name] = {}
+        for metric in (NDCG, NDCG_NEW):
+            ours, theirs = outcomes[CANDIDATE].values[metric], outcome.values[metric]
+            known = bool((~np.isnan(ours - theirs)).any())
+            comparisons[name][metric] = (
+                compare(ours, theirs, seed=seed, resamples=params.resamples, confidence=params.confidence).as_dict()
+                if known
+                else None
+            )
+    return comparisons
+
+
+def _segments(outcomes: Mapping[str, Outcome], segments: NDArray[np.str_]) -> dict[str, Any]:
+    return {
+        segment: {name: outcome.summary(K, segments == segment) for name, outcome in outcomes.items()}
+        for segment in ("light", "regular", "heavy")
+    }
+
+
+def _per_user(window: Window, trial: Trial, segments: NDArray[np.str_], outcomes: Mapping[str, Outcome]) -> pa.Table:
+    names = [window.user_ids[user] for user in trial.users]
+    tables = [
+        pa.table(
+            {
+                "user_id": pa.array(names, pa.string()),
+                "segment": pa.array(segments.tolist(), pa.string()),
+                "model": pa.array([model] * len(names), pa.string()),
+                NDCG: pa.array(outcome.values[NDCG], pa.float64()),
+                NDCG_NEW: pa.array(outcome.values[NDCG_NEW], pa.float64(), from_pandas=True),
+            }
+        )
+        for model, outcome in outcomes.items()
+    ]
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _protocol(window: Window, params: EvaluateParams, limits: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "k": K,
+        "gain": "binary",
+        "ideal": "min(k, relevant items) places",
+        "ties": "by dense id",
+        "new": "the user's items of before the window are out of both candidates and relevant items",
+        "min_buyers": window.min_buyers,
+        "test_starts": window.starts,
+        "test_ends": window.ends,
+        "segment_limits": list(limits),
+        "comparison": f"paired; {params.resamples} bootstrap resamples and sign flips, confidence {params.confidence}",
+    }
+
+
+def _take(histories: Histories, users: NDArray[np.int32]) -> Histories:
+    """The histories of some users, in their order."""
+    starts, lengths = histories.indptr[users], np.diff(histories.indptr)[users]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+    return Histories(
+        indptr=indptr,
+        items=histories.items[rows],
+        ages=histories.ages[rows],
+        quantities=histories.quantities[rows],
+        num_items=histories.num_items,
+    )
+
+
+def examples(window: Window, candidate: Recommender, evaluation: Evaluation, count: int) -> list[Example]:
+    """What customers and searchers would see.
+
+    For each segment the user whose NDCG is the segment's median, and the ``count`` most bought product types as
+    queries.
+    """
+    shown = []
+    values = evaluation.outcomes[CANDIDATE].values[NDCG]
+    segments = np.array(evaluation.per_user["segment"].to_pylist()[: len(values)])
+    for segment in ("light", "regular", "heavy"):
+        rows = np.flatnonzero(segments == segment)
+        if len(rows):
+            row = int(rows[np.argsort(values[rows], kind="stable")[len(rows) // 2]])
+            user_id = window.user_ids[evaluation.trial.users[row]]
+            if user_id in candidate.catalogue.user_rows:
+                shown.append(_recommended(user_id, segment, row, candidate, evaluation.trial))
+    for query in _queries(candidate, count):
+        results = candidate.search(query, 5)
+        lines = tuple(Line(result.title, ", ".join(result.reasons)) for result in results)
+        shown.append(Example(f"search: {query}", lines))
+    return shown
+
+
+def _recommended(user_id: str, segment: str, row: int, candidate: Recommender, trial: Trial) -> Example:
+    relevant = set(candidate.catalogue.item_ids[trial.candidates[trial.relevant[row].indices]].tolist())
+    lines = tuple(
+        Line(result.title, "; ".join(result.reasons), result.item_id in relevant)
+        for result in candidate.recommend(user_id, K)
+    )
+    return Example(f"user {user_id}, a {segment} buyer", lines)
+
+
+def _queries(candidate: Recommender, count: int) -> list[str]:
+    """The product types with the most buyers, in lower case."""
+    types = candidate.catalogue.items["product_type"]
+    totals = pa.table({"type": types, "buyers": pa.array(candidate.buyers)}).filter(pc.is_valid(types))
+    ranked = totals.group_by("type").aggregate([("buyers", "sum")])
+    ranked = ranked.sort_by([("buyers_sum", "descending"), ("type", "ascending")])
+    return [str(name).lower() for name in ranked["type"].to_pylist()[:count]]
+
+
+def read_window(directory: Path, min_buyers: int) -> Window:
+    """Read a prepared folder, the test window included."""
+    training = read_training(directory)
+    users, items = (
+        read_table(directory / name, [column])
+        for name, column in (("users.parquet", "user_id"), ("items.parquet", "item_id"))
+    )
+    split = read_json(directory / "split.json")
+    return Window(
+        user_ids=tuple(users["user_id"].to_pylist()),
+        histories=training.histories(users.num_rows, items.num_rows),
+        test=read_table(directory / "test.parquet", ["user", "item"]),
+        starts=float(split["test_starts"]),
+        ends=float(split["test_ends"]),
+        min_buyers=min_buyers,
+    )
+
+
+def write_pictures(evaluation: Evaluation, directory: Path) -> dict[str, Path]:
+    """Draw the plots; returns their paths by caption."""
+    metrics = evaluation.metrics
+    best = metrics["best_baseline"]
+    judged = metrics["comparisons"][best][NDCG]
+    values = {name: outcome.values[NDCG] for name, outcome in evaluation.outcomes.items()}
+    pictures = {
+        "Every model, over all purchases and over products new to the user": directory / "models.png",
+        "How early the relevant products come": directory / "curves.png",
+        "By how much a user buys": directory / "segments.png",
+        f"User by user: rank against {best.replace('_', ' ')}": directory / "differences.png",
+    }
+    models, curves, segments, differences = pictures.values()
+    draw_models(metrics["models"], NDCG, models)
+    draw_curves({name: outcome.curve for name, outcome in evaluation.outcomes.items()}, evaluation.kinds, curves)
+    draw_segments(metrics["segments"], evaluation.kinds, NDCG, segments)
+    draw_differences(values[CANDIDATE] - values[best], (judged["low"], judged["high"]), best, differences)
+    return pictures
+
+
+def main() -> None:
+    params = load_params(EvaluateParams, "evaluate")
+    seed = load_params(SeedParams, "seed").value
+    window = read_window(PREPARED, load_params(WindowParams, "window").min_buyers)
+    candidate = Recommender.load(PACKAGE)
+    evaluation = evaluate(window, candidate, Champion.read(CHAMPION), params, seed)
+    write_table(evaluation.per_user, EVALUATE / "per_user.parquet")
+    write_json(evaluation.metrics, EVALUATE / "metrics.json")
+    pictures = write_pictures(evaluation, EVALUATE)
+    page = render(evaluation.metrics, pictures, examples(window, candidate, evaluation, params.example_queries))
+    with atomic_file(EVALUATE / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    for name, row in evaluation.metrics["models"].items():
+        print(f"{name:22} NDCG@10 {row[NDCG]:.4f}  new {row[NDCG_NEW] or 0.0:.4f}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,158 @@
+"""``package``: everything the served model needs, in one folder that stands by itself.
+
+    data/package/
+    ├── manifest.json     format version, facts, SHA-256 of every file
+    ├── catalogue/        items, known users and their purchases before the test window
+    ├── ranker/           the blend and its fitted component models
+    └── search/           the fine-tuned encoder and its relevance head
+
+No file holds code, a time or a path, so equal parts give an equal package.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.artifacts import atomic_directory, read_json, read_table
+from pipelines.errors import DataError
+from pipelines.models.base import Histories
+from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
+from pipelines.models.manifest import Facts, write_manifest
+from pipelines.models.ranker import Ranker
+from pipelines.models.recommender import CATALOGUE_FOLDER, RANKER_FOLDER, SEARCH_FOLDER
+from pipelines.models.search import ENCODER_FOLDER, RELEVANCE_FOLDER
+from pipelines.params import PackageParams, load_params
+from pipelines.stages import run_main
+
+PREPARED = Path("data/prepared")
+RANK = Path("data/rank/ranker")
+MATRIX_FACTORIZATION = Path("data/train_mf/final")
+LINEAR = Path("data/train_linear/final")
+FUSED = Path("data/fuse/final")
+BERT = Path("data/train_bert")
+PACKAGE = Path("data/package")
+
+TRAINING_COLUMNS = ["user", "item", "days", "quantity"]
+
+
+@dataclass(frozen=True)
+class TrainingEvents:
+    """Everything before the test window.
+
+    Args:
+        table: user, item, days, quantity.
+        cutoff: days since the epoch, UTC, at which the test window starts.
+    """
+
+    table: pa.Table
+    cutoff: float
+
+    @property
+    def trained_until(self) -> float:
+        """Days since the epoch, UTC, of the last event.
+
+        Raises:
+            DataError: there is none, or it lies at or after the cutoff.
+        """
+        if not self.table.num_rows:
+            raise DataError("there is no event before the test window", mend="land earlier partitions")
+        last = float(self.table["days"].to_numpy().max())
+        if last >= self.cutoff:
+            raise DataError(
+                f"a training event lies {last - self.cutoff:.3f} days into the test window", mend="run prepare again"
+            )
+        return last
+
+    def histories(self, num_users: int, num_items: int) -> Histories:
+        """The events by user, read at the cutoff."""
+        columns = {name: self.table[name].to_numpy() for name in TRAINING_COLUMNS}
+        return Histories.from_events(
+            columns["user"],
+            columns["item"],
+            columns["days"],
+            columns["quantity"],
+            num_users=num_users,
+            num_items=num_items,
+            as_of=self.cutoff,
+        )
+
+
+def read_training(directory: Path = PREPARED) -> TrainingEvents:
+    """Read history and validation of a prepared folder."""
+    parts = [read_table(directory / f"{part}.parquet", TRAINING_COLUMNS) for part in ("history", "validation")]
+    return TrainingEvents(pa.concat_tables(parts), float(read_json(directory / "split.json")["test_starts"]))
+
+
+def catalogue(items: pa.Table, users: pa.Table, training: TrainingEvents) -> Catalogue:
+    """The shop before the test window: every item, and the users who had bought something by then.
+
+    Args:
+        items: of ``prepare``.
+        users: of ``prepare``.
+        training: all events before the test window.
+    """
+    histories = training.histories(users.num_rows, items.num_rows)
+    known = np.flatnonzero(np.diff(histories.indptr) > 0)
+    names = users["user_id"].to_pylist()
+    kept = Histories(
+        indptr=np.concatenate([[0], histories.indptr[known + 1]]).astype(np.int64),
+        items=histories.items,
+        ages=histories.ages,
+        quantities=histories.quantities,
+        num_items=histories.num_items,
+    )
+    return Catalogue(items.select(list(ITEM_COLUMNS)), tuple(names[row] for row in known), kept)
+
+
+def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory: Path) -> None:
+    """Write the package into ``directory``, which exists and is empty.
+
+    Args:
+        shop: items, users and histories.
+        ranker: assembled from models fitted on everything before the test window.
+        bert: holds ``encoder/`` and ``relevance/``.
+        facts: for the manifest.
+        directory: of the package.
+    """
+    for folder in (CATALOGUE_FOLDER, RANKER_FOLDER, SEARCH_FOLDER):
+        (directory / folder).mkdir()
+    shop.save(directory / CATALOGUE_FOLDER)
+    ranker.save(directory / RANKER_FOLDER)
+    for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER):
+        if not (bert / folder).is_dir():
+            raise DataError(f"{bert / folder} does not exist", mend="shoploom run makes it")
+        shutil.copytree(bert / folder, directory / SEARCH_FOLDER / folder, copy_function=shutil.copyfile)
+    write_manifest(directory, facts)
+
+
+def main() -> None:
+    params = load_params(PackageParams, "package")
+    training = read_training()
+    shop = catalogue(read_table(PREPARED / "items.parquet"), read_table(PREPARED / "users.parquet"), training)
+    ranker = Ranker.assemble(
+        rank=RANK,
+        matrix_factorization=MATRIX_FACTORIZATION,
+        linear=LINEAR,
+        fused=FUSED,
+        texts=BERT / "texts.safetensors",
+    )
+    facts = Facts(
+        trained_until=training.trained_until,
+        as_of=training.cutoff,
+        shortlist=params.shortlist,
+        popularity_weight=params.popularity_weight,
+        personal_weight=params.personal_weight,
+    )
+    with atomic_directory(PACKAGE) as directory:
+        package(shop, ranker, BERT, facts, directory)
+        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    print(f"packaged {shop.num_items:,} items and {len(shop.user_ids):,} users in {size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    run_main(main)
