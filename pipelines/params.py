@@ -112,6 +112,68 @@ class EvaluateParams(Section):
     """Searches shown in the report."""
 
 
+class TrainMfParams(Section):
+    """Section ``train_mf``: alternating least squares."""
+
+    factors: int = Field(default=96, ge=1, le=1024)
+    """Length of a vector."""
+    regularization: float = Field(default=30.0, gt=0)
+    """Weight of the squared norms."""
+    alpha: float = Field(default=0.5, ge=0)
+    """Confidence: ``n`` purchases weigh ``1 + alpha * log(1 + n)``."""
+    iterations: int = Field(default=15, ge=1, le=1000)
+    """Sweeps over users and items."""
+    threads: int = Field(default=2, ge=1, le=256)
+    """Of the solver; each row is solved by one thread, so the number changes no result."""
+
+
+class TrainLinearParams(Section):
+    """Section ``train_linear``: EASE."""
+
+    regularization: float = Field(default=300.0, gt=0)
+    """Ridge; larger trusts the neighbours less."""
+    power: float = Field(default=0.5, ge=0, le=1)
+    """``n`` purchases of an item enter as ``n ** power``; 0 means bought or not."""
+
+
+class FuseParams(Section):
+    """Section ``fuse``: behaviour and text in one space."""
+
+    components: int = Field(default=96, ge=1, le=1024)
+    """Length of a fused vector."""
+    text_components: int = Field(default=48, ge=1, le=384)
+    """Principal components kept of the text vectors."""
+    text_weight: float = Field(default=0.3, ge=0)
+    """Length of the text part, relative to the behaviour part."""
+    ridge: float = Field(default=10.0, gt=0)
+    """Regularization of the projection from text to behaviour."""
+    prior_buyers: float = Field(default=3.0, gt=0)
+    """Buyers at which behaviour and text's prediction weigh the same."""
+    regularization: float = Field(default=30.0, gt=0)
+    """Of the users' least-squares step in the fused space."""
+    picture_items: int = Field(default=1500, ge=0)
+    """Most bought products in the t-SNE picture."""
+
+
+class RankParams(Section):
+    """Section ``rank``: the shortlist and the learned blend."""
+
+    per_signal: int = Field(default=60, ge=1)
+    """New items that each signal puts on a user's shortlist."""
+    rounds: int = Field(default=150, ge=1)
+    """Trees."""
+    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    """Of the trees."""
+    leaves: int = Field(default=63, ge=2)
+    """Of one tree."""
+    min_leaf_rows: int = Field(default=200, ge=1)
+    """Rows that a leaf must hold."""
+    held_out_share: float = Field(default=0.2, gt=0, lt=1)
+    """Users of the validation window on which the kind of blend is chosen."""
+    threads: int = Field(default=2, ge=1, le=256)
+    """Of LightGBM; deterministic for a fixed number."""
+
+
 _Params = TypeVar("_Params", bound=Section)
 
 
