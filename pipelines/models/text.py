@@ -47,11 +47,12 @@ class TextSimilarity(Model):
         """
         try:
             arrays = read_arrays(path)
-            return cls(arrays["embeddings"].astype(np.float32), arrays["text_index"].astype(np.int32))
+            embeddings, text_index = arrays["embeddings"], arrays["text_index"]
         except DataError as error:
             raise ModelError(error.message, mend=error.mend) from error
         except KeyError as error:
             raise ModelError(f"{path} lacks the array {error}", mend="shoploom run makes it again") from error
+        return cls(embeddings.astype(np.float32), text_index.astype(np.int32))
 
     def profiles(self, histories: Histories) -> NDArray[np.float32]:
         """float32 [num_users, embedding_size]: L2-normalised profiles; zero for users without events."""

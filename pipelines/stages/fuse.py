@@ -1,0 +1,135 @@
+"""``fuse``: behaviour and text vectors -> one space for users and items, known and cold; and a picture of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.artifacts import atomic_directory, atomic_file, read_table, write_json
+from pipelines.models.fused import Fused, FusionSettings, principal_components, text_to_behaviour
+from pipelines.models.matrix_factorization import MatrixFactorization
+from pipelines.models.popularity import Popularity
+from pipelines.models.text import TextSimilarity
+from pipelines.params import FuseParams, SeedParams, WindowParams, load_params
+from pipelines.prepared import PREPARED, read_events, read_space
+from pipelines.stages import run_main
+from pipelines.validation import measure
+
+OUTPUT = Path("data/fuse")
+TEXTS = Path("data/train_bert/texts.safetensors")
+FACTORS = Path("data/train_mf")
+DEPARTMENTS_COLOURED = 10
+
+
+def fuse(behaviour: MatrixFactorization, texts: TextSimilarity, buyers: NDArray[np.int32], params: FuseParams) -> Fused:
+    """Join the two spaces."""
+    settings = FusionSettings(
+        components=params.components,
+        text_components=params.text_components,
+        text_weight=params.text_weight,
+        ridge=params.ridge,
+        prior_buyers=params.prior_buyers,
+        regularization=params.regularization,
+    )
+    return Fused.fit(behaviour, texts, buyers, settings)
+
+
+def projection_cosine(
+    behaviour: MatrixFactorization, texts: TextSimilarity, buyers: NDArray[np.int32], params: FuseParams
+) -> float:
+    """Mean cosine between true and predicted behaviour of a fifth of the bought items, held out of the projection."""
+    items = np.arange(len(buyers), dtype=np.int32)
+    true = behaviour.item_vectors(items).astype(np.float64)
+    text = principal_components(texts.embeddings.astype(np.float64), params.text_components)[0][texts.text_index]
+    held_out = (items % 5 == 0) & (buyers > 0)
+    predicted = text_to_behaviour(text, true, np.where(held_out, 0, buyers).astype(np.int32), params.ridge)
+    left, right = true[held_out], predicted[held_out]
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    cosines = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return round(float(cosines.mean()), 4) if len(cosines) else 0.0
+
+
+def picture(
+    vectors: NDArray[np.float32], departments: list[str | None], buyers: NDArray[np.int32], sample: int, seed: int
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Lay the most bought items out in two dimensions (t-SNE on directions).
+
+    Returns:
+        float32 [num_sampled, 2], and the department of each.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    chosen = np.sort(np.lexsort((np.arange(len(buyers)), -buyers))[:sample])
+    names = [departments[item] or "unknown" for item in chosen]
+    lengths = np.linalg.norm(vectors[chosen], axis=1, keepdims=True)
+    rows = vectors[chosen] / np.maximum(lengths, np.float32(1e-12))
+    if len(rows) < 5:
+        return rows[:, :2], names
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    with threadpool_limits(limits=1):
+        layout = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(rows)
+    return np.asarray(layout, np.float32), names
+
+
+def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> None:
+    """Write the picture as PNG; the commonest departments have a colour each."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    common = [name for name, _ in sorted(Counter(departments).items(), key=lambda pair: (-pair[1], pair[0]))]
+    owners = np.array(departments)
+    for place, name in enumerate(common):
+        points = layout[owners == name]
+        coloured = place < DEPARTMENTS_COLOURED
+        colour = colormaps["tab10"](place) if coloured else "#cccccc"
+        label = name if coloured else ("others" if place == DEPARTMENTS_COLOURED else None)
+        axes.scatter(points[:, 0], points[:, 1], s=6, color=colour, label=label, linewidths=0)
+    axes.set_title("Fused vectors of the most bought products (t-SNE), by department")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=3, frameon=False)
+    figure.tight_layout()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def main() -> None:
+    """Fuse before the validation window and before the test window; measure the first; draw the second."""
+    params, seed = load_params(FuseParams, "fuse"), load_params(SeedParams, "seed").value
+    window, space = load_params(WindowParams, "window"), read_space()
+    texts = TextSimilarity.from_file(TEXTS)
+    histories = read_events(["history"]).histories(space, space.validation_starts)
+    popularity = Popularity.fit(histories)
+    behaviour = MatrixFactorization.load(FACTORS / "validation")
+    fused = fuse(behaviour, texts, popularity.buyers, params)
+    with atomic_directory(OUTPUT / "validation") as directory:
+        fused.save(directory)
+    purchases = read_events(["validation"]).keys(space)
+    metrics = measure(fused, histories, popularity.candidates(window.min_buyers), purchases)
+    print(f"validation window: NDCG@10 {metrics['ndcg_at_10']:.4f}, new to the user {metrics['ndcg_at_10_new']:.4f}")
+    cosine = projection_cosine(behaviour, texts, popularity.buyers, params)
+    buyers = Popularity.fit(read_events(["history", "validation"]).histories(space, space.test_starts)).buyers
+    final = fuse(MatrixFactorization.load(FACTORS / "final"), texts, buyers, params)
+    with atomic_directory(OUTPUT / "final") as directory:
+        final.save(directory)
+    departments = read_table(PREPARED / "items.parquet", ["department"])["department"].to_pylist()
+    draw(*picture(final.vectors, departments, buyers, params.picture_items, seed), OUTPUT / "tsne.png")
+    facts = {
+        "validation": metrics,
+        "explained_variance": round(float(final.explained.sum()), 4),
+        "cold_items": int((buyers == 0).sum()),
+        "projection_cosine": cosine,
+    }
+    write_json(facts, OUTPUT / "metrics.json")
+
+
+if __name__ == "__main__":
+    run_main(main)
