@@ -1,0 +1,203 @@
+"""The pre-trained BERT encoder: found, checked, built in Keras, and exported for inference.
+
+Training needs gradients and runs in Keras on TensorFlow; inference runs the exported graph in OpenVINO
+(:mod:`pipelines.models.encoder`), three times faster on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import read_json, write_json
+from pipelines.errors import ModelError
+from pipelines.models.encoder import FORMAT_VERSION, IR_FILE, TOKENIZER_FILE, TOKENIZER_SOURCE, file_digest
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+def import_keras(seed: int | None = None) -> Any:
+    """Import Keras on TensorFlow with reproducible kernels.
+
+    Environment variables are read once, when TensorFlow loads, so this must come before any other import of it:
+    ``KERAS_BACKEND=tensorflow``, ``TF_DETERMINISTIC_OPS=1``, quiet logs. Thread counts are fixed to two within
+    an operation and one across operations: a sum that is split over threads depends on how many there are.
+
+    Args:
+        seed: the start of every generator that Keras owns (dropout, initial weights); ``None`` leaves them.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(f"Keras runs on {keras.backend.backend()!r}", mend="unset KERAS_BACKEND")
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(2)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        pass
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    return keras
+
+
+def find_weights(source: str, sha256: str = "") -> Path:
+    """Find a Hugging Face BERT directory and check its weights.
+
+    Args:
+        source: an existing directory, or the name of an installed distribution that ships one. The
+            distribution is read through its file list and never imported.
+        sha256: what ``model.safetensors`` must hash to; empty accepts any.
+
+    Returns:
+        The directory that holds config.json, tokenizer.json and model.safetensors.
+
+    Raises:
+        ModelError: nothing is found, a file is missing, or the hash differs.
+    """
+    directory = Path(source) if Path(source).is_dir() else _directory_of_distribution(source)
+    for name in ("config.json", TOKENIZER_SOURCE, WEIGHTS_FILE):
+        if not (directory / name).is_file():
+            raise ModelError(
+                f"{directory} holds no {name}", mend="set embed.weights to a Hugging Face BERT directory with that file"
+            )
+    found = file_digest(directory / WEIGHTS_FILE)
+    if sha256 and found != sha256:
+        raise ModelError(
+            f"{directory / WEIGHTS_FILE} has SHA-256 {found}, expected {sha256}",
+            mend=f"reinstall {source}, or set embed.weights_sha256 if these weights are meant",
+        )
+    return directory
+
+
+def _directory_of_distribution(name: str) -> Path:
+    try:
+        files = metadata.distribution(name).files or []
+    except metadata.PackageNotFoundError:
+        raise ModelError(
+            f"embed.weights: {name!r} is neither a directory nor an installed distribution",
+            mend="set embed.weights to a Hugging Face BERT directory, or install the distribution",
+        ) from None
+    paths = (str(file.locate()) for file in files if file.name == WEIGHTS_FILE)
+    found = sorted(paths, key=lambda path: (len(path), path))
+    if not found:
+        raise ModelError(f"the distribution {name!r} ships no {WEIGHTS_FILE}", mend=f"reinstall {name}")
+    return Path(found[0]).parent
+
+
+def build_encoder(directory: Path) -> Any:
+    """Build the encoder in Keras with the weights of a Hugging Face BERT directory.
+
+    Args:
+        directory: what :func:`find_weights` found.
+
+    Returns:
+        A Keras model from ``{"token_ids": int32 [n, length], "padding_mask": int32 [n, length]}`` to float32
+        [n, embedding_size]: the mean of the last layer over the tokens that are not padding, L2-normalised.
+
+    Raises:
+        ModelError: the directory holds no BERT.
+
+    Source: Reimers and Gurevych 2019, section 3 (mean pooling).
+    """
+    config = read_json(directory / "config.json")
+    if config.get("model_type") != "bert":
+        raise ModelError(
+            f"{directory / 'config.json'}: model_type is {config.get('model_type')!r}",
+            mend="only BERT encoders are read; set embed.weights to one",
+        )
+    keras = import_keras()
+    from keras_hub.models import BertBackbone
+
+    try:
+        backbone = BertBackbone.from_preset(str(directory))
+    except (KeyError, ValueError, OSError) as error:
+        raise ModelError(f"{directory} cannot be read as BERT: {error}", mend="check its config.json") from error
+    if config.get("hidden_act") == "gelu":
+        for layer in backbone.transformer_layers:
+            layer._feedforward_intermediate_dense.activation = _exact_gelu
+    ops = keras.ops
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")
+    inputs = {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": ops.zeros_like(token_ids)}
+    hidden = backbone(inputs)["sequence_output"]
+    weight = ops.expand_dims(ops.cast(padding_mask, "float32"), -1)
+    mean = ops.sum(hidden * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1.0)
+    vectors = mean * ops.rsqrt(ops.maximum(ops.sum(mean * mean, axis=-1, keepdims=True), 1e-12))
+    return keras.Model({"token_ids": token_ids, "padding_mask": padding_mask}, vectors, name="encoder")
+
+
+def _exact_gelu(inputs: Any) -> Any:
+    import keras
+
+    return keras.activations.gelu(inputs, approximate=False)
+
+
+def export_encoder(model: Any, source: Path, directory: Path, *, max_length: int, precision: str) -> None:
+    """Write a Keras encoder as OpenVINO IR with its tokenizer, readable by ``TextEncoder.load``.
+
+    Node names, which Keras numbers by a counter of the process, are replaced by their position, so equal weights
+    give equal bytes. Weights are stored as float16.
+
+    Args:
+        model: what :func:`build_encoder` returns, as it is or fine-tuned.
+        source: the Hugging Face directory that the tokenizer comes from.
+        directory: exists and is empty.
+        max_length: tokens kept of a text, special tokens included.
+        precision: OpenVINO's inference precision, ``"bf16"`` or ``"f32"``.
+    """
+    import openvino
+
+    with tempfile.TemporaryDirectory() as scratch:
+        model.export(f"{scratch}/encoder.xml", format="openvino", verbose=False)
+        graph = openvino.Core().read_model(f"{scratch}/encoder.xml")
+        graph = openvino.Model([graph.get_results()[0]], graph.get_parameters(), "encoder")
+        for position, node in enumerate(graph.get_ordered_ops()):
+            kept = node.get_friendly_name() if node.get_type_name() == "Parameter" else f"node_{position}"
+            node.set_friendly_name(kept)
+            for output in node.outputs():
+                output.get_tensor().set_names({kept} if node.get_type_name() == "Parameter" else set())
+        graph.outputs[0].get_tensor().set_names({"vectors"})
+        for entry in _runtime_information(graph):
+            del graph.get_rt_info()[entry]
+        openvino.save_model(graph, directory / IR_FILE, compress_to_fp16=True)
+        del graph
+    shutil.copyfile(source / TOKENIZER_SOURCE, directory / TOKENIZER_FILE)
+    files = (IR_FILE, IR_FILE.replace(".xml", ".bin"), TOKENIZER_FILE)
+    write_json(
+        {
+            "format": "shoploom-encoder",
+            "format_version": FORMAT_VERSION,
+            "embedding_size": int(model.output_shape[-1]),
+            "max_length": max_length,
+            "precision": precision,
+            "files": {name: file_digest(directory / name) for name in files},
+            "weights_sha256": weights_digest(model),
+        },
+        directory / "encoder.json",
+    )
+
+
+def _runtime_information(graph: Any) -> list[str]:
+    return [name for name in graph.get_rt_info() if name in ("conversion_parameters", "Runtime_version", "framework")]
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 over a Keras model's weights, in order: shape and float32 bytes of each."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = np.ascontiguousarray(weight.numpy(), np.float32)
+        digest.update(repr(value.shape).encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
