@@ -28,10 +28,9 @@ from pipelines.models.base import Histories, Model
 from pipelines.models.manifest import PIN_FILE
 from pipelines.models.recommender import Recommender
 from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
+from pipelines.prepared import PREPARED, Events, read_events, read_space
 from pipelines.stages import run_main
-from pipelines.stages.package import read_training
 
-PREPARED = Path("data/prepared")
 PACKAGE = Path("data/package")
 CHAMPION = Path("data/champion")
 EVALUATE = Path("data/evaluate")
@@ -50,7 +49,7 @@ class Window:
     Args:
         user_ids: of all users, those of the window included.
         histories: every user's purchases before the window, read at its start.
-        test: user and item of every purchase within it.
+        test: every purchase within it.
         starts: days since the epoch, UTC.
         ends: days since the epoch, UTC.
         min_buyers: distinct buyers before the window that make an item a candidate.
@@ -58,7 +57,7 @@ class Window:
 
     user_ids: tuple[str, ...]
     histories: Histories
-    test: pa.Table
+    test: Events
     starts: float
     ends: float
     min_buyers: int
@@ -71,9 +70,8 @@ class Window:
 
     def tested(self) -> csr_matrix:
         """Sparse bool [num_users, num_items]: bought within the window."""
-        users, items = self.test["user"].to_numpy(), self.test["item"].to_numpy()
         shape = (self.histories.num_users, self.histories.num_items)
-        return csr_matrix((np.ones(len(users), bool), (users, items)), shape=shape)
+        return csr_matrix((np.ones(len(self.test.users), bool), (self.test.users, self.test.items)), shape=shape)
 
 
 @dataclass(frozen=True)
@@ -328,18 +326,13 @@ def _queries(candidate: Recommender, count: int) -> list[str]:
 
 def read_window(directory: Path, min_buyers: int) -> Window:
     """Read a prepared folder, the test window included."""
-    training = read_training(directory)
-    users, items = (
-        read_table(directory / name, [column])
-        for name, column in (("users.parquet", "user_id"), ("items.parquet", "item_id"))
-    )
-    split = read_json(directory / "split.json")
+    space = read_space(directory)
     return Window(
-        user_ids=tuple(users["user_id"].to_pylist()),
-        histories=training.histories(users.num_rows, items.num_rows),
-        test=read_table(directory / "test.parquet", ["user", "item"]),
-        starts=float(split["test_starts"]),
-        ends=float(split["test_ends"]),
+        user_ids=tuple(read_table(directory / "users.parquet", ["user_id"])["user_id"].to_pylist()),
+        histories=read_events(["history", "validation"], directory).histories(space, space.test_starts),
+        test=read_events(["test"], directory),
+        starts=space.test_starts,
+        ends=float(read_json(directory / "split.json")["test_ends"]),
         min_buyers=min_buyers,
     )
 

@@ -12,13 +12,13 @@ No file holds code, a time or a path, so equal parts give an equal package.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, read_json, read_table
+from pipelines.artifacts import atomic_directory, read_table
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
@@ -27,9 +27,9 @@ from pipelines.models.ranker import Ranker
 from pipelines.models.recommender import CATALOGUE_FOLDER, RANKER_FOLDER, SEARCH_FOLDER
 from pipelines.models.search import ENCODER_FOLDER, RELEVANCE_FOLDER
 from pipelines.params import PackageParams, load_params
+from pipelines.prepared import PREPARED, read_events, read_space
 from pipelines.stages import run_main
 
-PREPARED = Path("data/prepared")
 RANK = Path("data/rank/ranker")
 MATRIX_FACTORIZATION = Path("data/train_mf/final")
 LINEAR = Path("data/train_linear/final")
@@ -37,66 +37,35 @@ FUSED = Path("data/fuse/final")
 BERT = Path("data/train_bert")
 PACKAGE = Path("data/package")
 
-TRAINING_COLUMNS = ["user", "item", "days", "quantity"]
 
-
-@dataclass(frozen=True)
-class TrainingEvents:
-    """Everything before the test window.
+def trained_until(days: NDArray[np.float64], cutoff: float) -> float:
+    """The moment of the last training event.
 
     Args:
-        table: user, item, days, quantity.
+        days: float64 [num_events], days since the epoch, UTC.
         cutoff: days since the epoch, UTC, at which the test window starts.
+
+    Raises:
+        DataError: there is no event, or one lies at or after the cutoff.
     """
-
-    table: pa.Table
-    cutoff: float
-
-    @property
-    def trained_until(self) -> float:
-        """Days since the epoch, UTC, of the last event.
-
-        Raises:
-            DataError: there is none, or it lies at or after the cutoff.
-        """
-        if not self.table.num_rows:
-            raise DataError("there is no event before the test window", mend="land earlier partitions")
-        last = float(self.table["days"].to_numpy().max())
-        if last >= self.cutoff:
-            raise DataError(
-                f"a training event lies {last - self.cutoff:.3f} days into the test window", mend="run prepare again"
-            )
-        return last
-
-    def histories(self, num_users: int, num_items: int) -> Histories:
-        """The events by user, read at the cutoff."""
-        columns = {name: self.table[name].to_numpy() for name in TRAINING_COLUMNS}
-        return Histories.from_events(
-            columns["user"],
-            columns["item"],
-            columns["days"],
-            columns["quantity"],
-            num_users=num_users,
-            num_items=num_items,
-            as_of=self.cutoff,
+    if not len(days):
+        raise DataError("there is no event before the test window", mend="land earlier partitions")
+    last = float(days.max())
+    if last >= cutoff:
+        raise DataError(
+            f"a training event lies {last - cutoff:.3f} days into the test window", mend="run prepare again"
         )
+    return last
 
 
-def read_training(directory: Path = PREPARED) -> TrainingEvents:
-    """Read history and validation of a prepared folder."""
-    parts = [read_table(directory / f"{part}.parquet", TRAINING_COLUMNS) for part in ("history", "validation")]
-    return TrainingEvents(pa.concat_tables(parts), float(read_json(directory / "split.json")["test_starts"]))
-
-
-def catalogue(items: pa.Table, users: pa.Table, training: TrainingEvents) -> Catalogue:
+def catalogue(items: pa.Table, users: pa.Table, histories: Histories) -> Catalogue:
     """The shop before the test window: every item, and the users who had bought something by then.
 
     Args:
         items: of ``prepare``.
         users: of ``prepare``.
-        training: all events before the test window.
+        histories: of all users, from every event before the test window.
     """
-    histories = training.histories(users.num_rows, items.num_rows)
     known = np.flatnonzero(np.diff(histories.indptr) > 0)
     names = users["user_id"].to_pylist()
     kept = Histories(
@@ -132,8 +101,9 @@ def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory
 
 def main() -> None:
     params = load_params(PackageParams, "package")
-    training = read_training()
-    shop = catalogue(read_table(PREPARED / "items.parquet"), read_table(PREPARED / "users.parquet"), training)
+    space, events = read_space(), read_events(["history", "validation"])
+    items, users = (read_table(PREPARED / f"{name}.parquet") for name in ("items", "users"))
+    shop = catalogue(items, users, events.histories(space, space.test_starts))
     ranker = Ranker.assemble(
         rank=RANK,
         matrix_factorization=MATRIX_FACTORIZATION,
@@ -142,8 +112,8 @@ def main() -> None:
         texts=BERT / "texts.safetensors",
     )
     facts = Facts(
-        trained_until=training.trained_until,
-        as_of=training.cutoff,
+        trained_until=trained_until(events.days, space.test_starts),
+        as_of=space.test_starts,
         shortlist=params.shortlist,
         popularity_weight=params.popularity_weight,
         personal_weight=params.personal_weight,
