@@ -1,0 +1,364 @@
+"""``package`` and ``evaluate`` on a tiny shop: real models, a real (small) OpenVINO encoder, real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.artifacts import read_json, read_table, write_arrays, write_json, write_table
+from pipelines.errors import ConfigError, DataError, ModelError
+from pipelines.models.base import Histories
+from pipelines.models.blend import BlendSettings, LinearBlend
+from pipelines.models.catalogue import NamedHistories
+from pipelines.models.encoder import TextEncoder, file_digest
+from pipelines.models.features import FEATURES
+from pipelines.models.fused import Fused, FusionSettings
+from pipelines.models.linear import Linear
+from pipelines.models.manifest import verify, write_manifest
+from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
+from pipelines.models.popularity import Popularity
+from pipelines.models.ranker import Ranker, training_rows
+from pipelines.models.recommender import Recommender
+from pipelines.models.relevance import RelevanceHead
+from pipelines.models.repeat import RepeatTiming
+from pipelines.models.signals import Signals
+from pipelines.models.text import TextSimilarity
+from pipelines.prepared import read_events, read_space
+from pipelines.stages import evaluate, package
+
+NUM_USERS, NUM_ITEMS, SIZE = 40, 60, 16
+WORDS = ("milk", "bread", "cheese", "apple", "soap", "tea", "rice", "cold", "small", "large")
+STARTS, VALIDATION, TEST, ENDS = 17_000.0, 17_060.0, 17_080.0, 17_100.0
+
+
+def _prepared(folder: Path) -> None:
+    """Users buy their favourites again and again; the last two items are first sold in the test window."""
+    generator = np.random.default_rng(3)
+    titles = [f"{WORDS[item % 7]} {WORDS[7 + item % 3]}" for item in range(NUM_ITEMS)]
+    items = {
+        "item": pa.array(range(NUM_ITEMS), pa.int32()),
+        "item_id": [f"i{item:03}" for item in range(NUM_ITEMS)],
+        "title": titles,
+        "department": [WORDS[item % 2] for item in range(NUM_ITEMS)],
+        "product_type": [WORDS[item % 7] for item in range(NUM_ITEMS)],
+        "brand": ["own"] * NUM_ITEMS,
+        "size": [None] * NUM_ITEMS,
+    }
+    write_table(pa.table(items), folder / "items.parquet")
+    user_ids = [f"u{user:02}" for user in range(NUM_USERS)]
+    write_table(
+        pa.table({"user": pa.array(range(NUM_USERS), pa.int32()), "user_id": user_ids}), folder / "users.parquet"
+    )
+    rows = []
+    for user in range(NUM_USERS):
+        liked = generator.choice(NUM_ITEMS - 2, 8, replace=False)
+        for day in np.sort(generator.uniform(STARTS, ENDS, 45)):
+            rows.append((user, int(generator.choice(liked)), day))
+        rows.append((user, NUM_ITEMS - 1 - user % 2, TEST + 1.0))
+    users, bought, days = (np.array(column) for column in zip(*rows, strict=True))
+    bounds = {"history": (STARTS, VALIDATION), "validation": (VALIDATION, TEST), "test": (TEST, ENDS)}
+    for name, (low, high) in bounds.items():
+        keep = (days >= low) & (days < high)
+        columns = {
+            "user": pa.array(users[keep], pa.int32()),
+            "item": pa.array(bought[keep], pa.int32()),
+            "days": pa.array(days[keep], pa.float64()),
+            "quantity": pa.array(np.ones(keep.sum()), pa.float32()),
+        }
+        write_table(pa.table(columns), folder / f"{name}.parquet")
+    write_json({"validation_starts": VALIDATION, "test_starts": TEST, "test_ends": ENDS}, folder / "split.json")
+
+
+def _encoder(directory: Path) -> None:
+    """An encoder that averages one fixed vector a word."""
+    import openvino
+    from openvino import opset13 as ops
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    directory.mkdir(parents=True)
+    vocabulary = {word: row for row, word in enumerate(("[PAD]", "[UNK]", *WORDS))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    table = np.random.default_rng(1).standard_normal((len(vocabulary), SIZE)).astype(np.float32)
+    tokens, mask = (ops.parameter([-1, -1], np.int32, name=name) for name in ("token_ids", "padding_mask"))
+    weight = ops.unsqueeze(ops.convert(mask, "f32"), np.int64(2))
+    total = ops.reduce_sum(ops.multiply(ops.gather(table, tokens, np.int64(0)), weight), np.array([1]), False)
+    graph = openvino.Model([ops.normalize_l2(total, np.array([1]), 1e-12, "max")], [tokens, mask], "encoder")
+    for parameter, name in ((tokens, "token_ids"), (mask, "padding_mask")):
+        parameter.output(0).get_tensor().set_names({name})
+    openvino.save_model(graph, directory / "encoder.xml", compress_to_fp16=False)
+    files = {name: file_digest(directory / name) for name in ("encoder.xml", "encoder.bin", "tokenizer.json")}
+    about = {"format": "shoploom-encoder", "format_version": 1, "embedding_size": SIZE, "max_length": 16}
+    write_json({**about, "precision": "f32", "files": files, "weights_sha256": ""}, directory / "encoder.json")
+
+
+def _signals(histories: Histories, texts: TextSimilarity) -> Signals:
+    popularity = Popularity.fit(histories)
+    behaviour = MatrixFactorization.fit(histories, FactorizationSettings(factors=4, iterations=3, threads=1))
+    return Signals(
+        popularity=popularity,
+        repeat=RepeatTiming.fit(histories, popularity.buyers, horizon_days=20),
+        matrix_factorization=behaviour,
+        linear=Linear.fit(histories, 10.0),
+        fused=Fused.fit(behaviour, texts, popularity.buyers, FusionSettings(components=4, text_components=4)),
+        text=texts,
+    )
+
+
+def _train(root: Path) -> None:
+    """What the training stages leave behind."""
+    data = root / "data"
+    bert = data / "train_bert"
+    _encoder(bert / "encoder")
+    (bert / "relevance").mkdir()
+    RelevanceHead(np.full(SIZE, 6.0, np.float32), -3.0).save(bert / "relevance")
+    titles = read_table(data / "prepared/items.parquet")["title"].to_pylist()
+    distinct = sorted(set(titles))
+    vectors = TextEncoder.load(bert / "encoder").encode(distinct)
+    index = np.array([distinct.index(title) for title in titles], np.int32)
+    write_arrays({"embeddings": vectors, "text_index": index}, bert / "texts.safetensors")
+    space = read_space(data / "prepared")
+    texts = TextSimilarity(vectors, index)
+    before = read_events(["history"], data / "prepared").histories(space, VALIDATION)
+    signals = _signals(before, texts)
+    purchases = read_events(["validation"], data / "prepared").keys(space)
+    candidates = signals.popularity.candidates(2)
+    rows = next(iter(training_rows(signals, before, candidates, purchases, 5)))
+    blend = LinearBlend.fit(rows.rows, rows.bought, FEATURES, BlendSettings())
+    final = _signals(read_events(["history", "validation"], data / "prepared").histories(space, TEST), texts)
+    parts = {"train_mf": final.matrix_factorization, "train_linear": final.linear, "fuse": final.fused}
+    for stage, model in parts.items():
+        (data / stage / "final").mkdir(parents=True)
+        model.save(data / stage / "final")
+    (data / "rank/ranker").mkdir(parents=True)
+    Ranker(final, blend, per_signal=5, min_buyers=2).save_own(data / "rank/ranker")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A worktree in which every stage before ``package`` has run, and then ``package``."""
+    root = tmp_path_factory.mktemp("shop")
+    _prepared(root / "data/prepared")
+    _train(root)
+    (root / "params.yaml").write_text(
+        json.dumps(
+            {
+                "window": {"min_buyers": 2},
+                "seed": {"value": 7},
+                "package": {"shortlist": 20},
+                "evaluate": {"resamples": 200, "example_queries": 1},
+            }
+        )
+    )
+    write_json({"version": None, "digest": None, "run": None}, root / "data/champion/champion.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        package.main()
+    return root
+
+
+@pytest.fixture
+def inside(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The shop as the current folder, left without a champion."""
+    monkeypatch.chdir(shop)
+    yield shop
+    shutil.rmtree(shop / "data/champion")
+    write_json({"version": None, "digest": None, "run": None}, shop / "data/champion/champion.json")
+
+
+@pytest.fixture(scope="module")
+def model(shop: Path) -> Recommender:
+    return Recommender.load(shop / "data/package")
+
+
+def _promote(shop: Path) -> None:
+    shutil.rmtree(shop / "data/champion")
+    shutil.copytree(shop / "data/package", shop / "data/champion")
+    write_json({"version": "3", "digest": "d" * 64, "run": "run"}, shop / "data/champion/champion.json")
+
+
+def test_package_is_the_same_bytes_when_made_again(inside: Path) -> None:
+    before = (inside / "data/package/manifest.json").read_bytes()
+    package.main()
+    assert (inside / "data/package/manifest.json").read_bytes() == before
+    assert verify(inside / "data/package").as_of == TEST
+
+
+def test_package_says_when_its_training_ended(shop: Path) -> None:
+    last = read_table(shop / "data/prepared/validation.parquet")["days"].to_numpy().max()
+    assert verify(shop / "data/package").trained_until == last
+    with pytest.raises(DataError, match="into the test window"):
+        package.trained_until(np.array([TEST]), TEST)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "added", "pickle", "link", "format"])
+def test_recommender_refuses_a_damaged_package_by_name(shop: Path, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "package"
+    shutil.copytree(shop / "data/package", folder)
+    target = folder / "ranker/blend/blend.json"
+    named = "blend.json"
+    if damage == "changed":
+        target.write_text(target.read_text().replace("0", "1", 1))
+    elif damage == "missing":
+        target.unlink()
+    elif damage == "link":
+        target.rename(tmp_path / "elsewhere.json")
+        target.symlink_to(tmp_path / "elsewhere.json")
+    elif damage == "format":
+        listed = read_json(folder / "manifest.json")
+        write_json({**listed, "format": 99}, folder / "manifest.json")
+        named = "format 99"
+    else:
+        named = "extra.pkl" if damage == "pickle" else "extra.json"
+        (folder / named).write_text("{}")
+    with pytest.raises(ModelError, match=named):
+        Recommender.load(folder)
+
+
+def test_manifest_refuses_a_file_that_may_hold_code(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model\.pkl"):
+        write_manifest(tmp_path, verify(shop / "data/package"))
+
+
+def test_recommend_gives_k_candidates_best_first_with_reasons(model: Recommender) -> None:
+    results = model.recommend("u05", 10)
+    assert len({result.item_id for result in results}) == 10
+    assert [result.score for result in results] == sorted((result.score for result in results), reverse=True)
+    assert {model.catalogue.item_rows[result.item_id] for result in results} <= set(model.candidates.tolist())
+    assert results[0].reasons[0].startswith("bought")
+
+
+def test_recommend_leaves_out_what_was_bought_when_only_new_is_asked(model: Recommender) -> None:
+    bought = set(model.catalogue.history("u05").items.tolist())
+    new = model.recommend("u05", NUM_ITEMS, new_only=True)
+    assert new
+    assert not bought & {model.catalogue.item_rows[result.item_id] for result in new}
+    assert len(new) == len(set(model.candidates.tolist()) - bought)
+
+
+def test_unknown_user_is_refused_with_near_names(model: Recommender) -> None:
+    with pytest.raises(ModelError, match="'u055'") as caught:
+        model.recommend("u055", 3)
+    assert "u05" in caught.value.mend
+    with pytest.raises(ModelError, match="k must be"):
+        model.recommend("u05", 0)
+
+
+def test_search_finds_the_words_and_shows_each_text_once(model: Recommender) -> None:
+    results = model.search("Apple large", 5)
+    titles = [result.title for result in results]
+    assert titles[0] == "apple large"
+    assert len(set(titles)) == len(titles) == 5
+    with pytest.raises(ModelError, match="blank"):
+        model.search("  ", 3)
+
+
+def test_search_prefers_the_users_own_item_of_a_text(model: Recommender) -> None:
+    own = model.catalogue.history("u05").items
+    item = int(own[0])
+    found = model.search(model.catalogue.titles[item], 3, user_id="u05")[0]
+    same = [other for other in own if model.catalogue.titles[other] == model.catalogue.titles[item]]
+    assert model.catalogue.item_rows[found.item_id] in same
+
+
+def test_score_by_name_equals_score_by_dense_id_and_marks_unknown_items(model: Recommender) -> None:
+    histories = model.catalogue.histories.take(0, 4)
+    named = model.catalogue.named(histories, TEST)
+    order = np.array([3, 0, 2])
+    ids = [*model.catalogue.item_ids[model.candidates[order]], "unheard of"]
+    scores = model.score(named, ids)
+    np.testing.assert_array_equal(scores[:, :3], model.ranker.score(histories, model.candidates[order]))
+    assert np.isneginf(scores[:, 3]).all()
+
+
+def test_score_leaves_out_purchases_of_unknown_items(model: Recommender) -> None:
+    known = NamedHistories(np.array([0, 1]), np.array(["i001"]), np.array([TEST - 3]), np.ones(1, np.float32), TEST)
+    more = NamedHistories(
+        np.array([0, 2]), np.array(["i001", "x"]), np.array([TEST - 3, TEST - 1]), np.ones(2, np.float32), TEST
+    )
+    np.testing.assert_array_equal(model.score(known, ["i001", "i002"]), model.score(more, ["i001", "i002"]))
+
+
+def test_evaluate_writes_every_figure_picture_and_page(inside: Path) -> None:
+    evaluate.main()
+    folder = inside / "data/evaluate"
+    metrics = read_json(folder / "metrics.json")
+    kinds = {name: row["kind"] for name, row in metrics["models"].items()}
+    assert {name for name, kind in kinds.items() if kind == "baseline"} == set(evaluate.BASELINES)
+    assert {"matrix_factorization", "linear", "text", "fused", "repeat", "rank"} <= set(kinds)
+    expected = {f"{name}_at_10{new}" for name in ("ndcg", "recall", "map") for new in ("", "_new")}
+    assert all(set(row) == expected | {"kind", "coverage_at_10"} for row in metrics["models"].values())
+    assert metrics["champion"] == {
+        "version": None, "digest": None, "run": None, "trained_until": None, "saw_test_window": False
+    }  # fmt: skip
+    assert metrics["cold_items"]["items"] >= 2
+    assert metrics["cold_items"]["users"] == NUM_USERS
+    per_user = read_table(folder / "per_user.parquet")
+    assert per_user.num_rows == metrics["users"] * len(kinds)
+    rank = per_user.filter(pa.compute.equal(per_user["model"], "rank"))
+    assert rank["ndcg_at_10"].to_numpy().mean() == pytest.approx(metrics["models"]["rank"]["ndcg_at_10"], abs=1e-6)
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "http://" not in page
+    assert "https://" not in page
+    for picture in ("models", "curves", "segments", "differences"):
+        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_gives_the_same_bytes_again(inside: Path) -> None:
+    evaluate.main()
+    first = {path.name: path.read_bytes() for path in (inside / "data/evaluate").iterdir()}
+    evaluate.main()
+    assert {path.name: path.read_bytes() for path in (inside / "data/evaluate").iterdir()} == first
+
+
+def test_champion_equal_to_the_candidate_scores_the_same(inside: Path) -> None:
+    _promote(inside)
+    evaluate.main()
+    metrics = read_json(inside / "data/evaluate/metrics.json")
+    champion, rank = metrics["models"]["champion"], metrics["models"]["rank"]
+    assert champion == {**rank, "kind": "champion"}
+    assert metrics["comparisons"]["champion"]["ndcg_at_10"]["p_value"] == 1.0
+    assert metrics["champion"]["version"] == "3"
+    assert metrics["champion"]["saw_test_window"] is False
+
+
+def test_champion_trained_on_the_test_window_is_flagged(inside: Path) -> None:
+    _promote(inside)
+    facts = read_json(inside / "data/champion/manifest.json")
+    facts["facts"]["trained_until"] = TEST
+    write_json(facts, inside / "data/champion/manifest.json")
+    evaluate.main()
+    assert read_json(inside / "data/evaluate/metrics.json")["champion"]["saw_test_window"] is True
+    assert "Inconclusive" in (inside / "data/evaluate/report.html").read_text()
+
+
+def test_champion_named_without_its_package_is_refused(inside: Path) -> None:
+    write_json({"version": "3", "digest": "d" * 64, "run": "run"}, inside / "data/champion/champion.json")
+    with pytest.raises(ModelError, match="not a package"):
+        evaluate.main()
+
+
+def test_evaluate_refuses_a_package_of_other_events(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = evaluate.read_window(Path("data/prepared"), min_buyers=NUM_USERS)
+    champion = evaluate.Champion.read(Path("data/champion"))
+    params = evaluate.load_params(evaluate.EvaluateParams, "evaluate")
+    with pytest.raises(DataError, match="other training events"):
+        evaluate.evaluate(window, Recommender.load(Path("data/package")), champion, params, seed=1)
+
+
+def test_evaluate_names_the_section_it_misses(inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: {value: 1}\n")
+    with pytest.raises(ConfigError, match="evaluate"):
+        evaluate.main()
