@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,9 +123,10 @@ class TreeBlend:
         return {name: round(float(share), 6) for name, share in zip(self.feature_names, shares, strict=True)}
 
     def save(self, directory: Path) -> None:
-        (directory / TREES_FILE).write_text(self._text, encoding="utf-8")
+        (directory / TREES_FILE).write_bytes(self._text.encode())
         header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
-        write_json({**header, "threads": self._threads}, directory / BLEND_FILE)
+        digest = sha256(self._text.encode()).hexdigest()
+        write_json({**header, "threads": self._threads, "trees_sha256": digest}, directory / BLEND_FILE)
 
 
 class LinearBlend:
@@ -201,7 +203,7 @@ def load_blend(directory: Path, feature_names: Sequence[str]) -> TreeBlend | Lin
                 mend="load it with the code of its run commit, or train again with shoploom run",
             )
         if header["kind"] == TreeBlend.kind:
-            text = (directory / TREES_FILE).read_text(encoding="utf-8")
+            text = _read_trees(directory / TREES_FILE, str(header["trees_sha256"]))
             return TreeBlend(text, header["features"], int(header["threads"]))
         arrays = [np.asarray(header[name], np.float64) for name in ("weights", "centre", "scale")]
         return LinearBlend(arrays[0], float(header["bias"]), arrays[1], arrays[2], header["features"])
@@ -211,6 +213,14 @@ def load_blend(directory: Path, feature_names: Sequence[str]) -> TreeBlend | Lin
         raise ModelError(error.message, mend=error.mend) from error
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(f"{directory} holds no readable blend: {error}", mend="shoploom run makes it") from error
+
+
+def _read_trees(path: Path, digest: str) -> str:
+    """The trees' text, checked first: LightGBM ends the process on text that is cut short."""
+    content = path.read_bytes()
+    if sha256(content).hexdigest() != digest:
+        raise ModelError(f"{path} is not what {BLEND_FILE} says", mend="shoploom run makes it again")
+    return content.decode("utf-8")
 
 
 def _squash(rows: NDArray[np.float32]) -> NDArray[np.float64]:

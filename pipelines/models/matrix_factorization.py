@@ -88,15 +88,15 @@ class MatrixFactorization(Model):
             raise ModelError("matrix factorization needs at least one purchase", mend="land earlier partitions")
         item_ids = np.unique(histories.items).astype(np.int32)
         ratings = confidences(histories, settings.alpha)[:, item_ids].tocsr()
-        als = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=1.0,
-            iterations=settings.iterations,
-            num_threads=settings.threads,
-            random_state=settings.seed,
-        )
         with threadpool_limits(limits=1, user_api="blas"):
+            als = AlternatingLeastSquares(
+                factors=settings.factors,
+                regularization=settings.regularization,
+                alpha=1.0,
+                iterations=settings.iterations,
+                num_threads=settings.threads,
+                random_state=settings.seed,
+            )
             als.fit(ratings, show_progress=False)
         vectors = np.asarray(als.item_factors, np.float32)
         return cls(item_ids, vectors, histories.num_items, settings.regularization, settings.alpha)

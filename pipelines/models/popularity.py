@@ -20,7 +20,8 @@ class Popularity(Model):
 
     Args:
         buyers: int32 [num_items], distinct users who bought the item.
-        repeat_buyers: int32 [num_items], of these, users who bought it on two days or more.
+        repeat_buyers: int32 [num_items], of these, users who bought it on two days or more (days are
+            counted back from the moment of fitting).
         recent: float32 [num_items, 3], distinct buyers in the last 7, 28 and 91 days.
     """
 

@@ -1,0 +1,177 @@
+"""A tiny shop for models: users of four tastes who buy some products again and again, and the contract of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.errors import ModelError
+from pipelines.models.base import Histories, Model
+from pipelines.models.blend import BlendSettings, TreeBlend
+from pipelines.models.features import FEATURES
+from pipelines.models.fused import Fused, FusionSettings
+from pipelines.models.linear import Linear
+from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
+from pipelines.models.popularity import Popularity
+from pipelines.models.ranker import Ranker, training_rows
+from pipelines.models.repeat import RepeatTiming
+from pipelines.models.signals import Signals
+from pipelines.models.text import TextSimilarity
+from pipelines.validation import measure
+
+NUM_USERS, NUM_ITEMS, TASTES = 80, 60, 4
+WINDOW_DAYS = 30.0
+FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, iterations=5, threads=1)
+
+
+class TinyShop:
+    """Purchases of 180 days and of the 30 days after, from one seed.
+
+    The last user never buys, and the last item is never bought before the window.
+    """
+
+    def __init__(self, seed: int = 3) -> None:
+        rng = np.random.default_rng(seed)
+        users, items, days = [], [], []
+        for user in range(NUM_USERS - 1):
+            taste = np.arange(user % TASTES, NUM_ITEMS - 1, TASTES)
+            liked = rng.choice(taste, 6, replace=False)
+            for _ in range(40):
+                users.append(user)
+                items.append(liked[min(int(rng.exponential(1.6)), 5)] if rng.random() < 0.75 else rng.choice(taste))
+                days.append(rng.uniform(0.0, 180.0 + WINDOW_DAYS))
+        order = np.argsort(days, kind="stable")
+        self.users = np.array(users, np.int32)[order]
+        self.items = np.array(items, np.int32)[order]
+        self.days = np.array(days)[order]
+        before = self.days < 180.0
+        self.histories = self._histories(before)
+        self.purchases = np.unique(self.users[~before].astype(np.int64) * NUM_ITEMS + self.items[~before])
+        self.candidates = np.arange(NUM_ITEMS, dtype=np.int32)
+        text = rng.normal(size=(NUM_ITEMS // 2, 16)) * 0.3 + np.repeat(np.eye(16)[:TASTES], 8, axis=0)[:30]
+        unit = text / np.linalg.norm(text, axis=1, keepdims=True)
+        index = (np.arange(NUM_ITEMS) % TASTES) * 8 + np.arange(NUM_ITEMS) // TASTES % 6
+        self.texts = TextSimilarity(unit.astype(np.float32), index.astype(np.int32).clip(0, len(unit) - 1))
+        self.popularity = Popularity.fit(self.histories)
+
+    def _histories(self, rows: NDArray[np.bool_]) -> Histories:
+        return Histories.from_events(
+            self.users[rows],
+            self.items[rows],
+            self.days[rows],
+            np.ones(int(rows.sum()), np.float32),
+            num_users=NUM_USERS,
+            num_items=NUM_ITEMS,
+            as_of=180.0,
+        )
+
+    def factorization(self) -> MatrixFactorization:
+        return MatrixFactorization.fit(self.histories, FACTORIZATION)
+
+    def signals(self) -> Signals:
+        behaviour = self.factorization()
+        settings = FusionSettings(components=12, text_components=6)
+        return Signals(
+            popularity=self.popularity,
+            repeat=RepeatTiming.fit(self.histories, self.popularity.buyers, WINDOW_DAYS),
+            matrix_factorization=behaviour,
+            linear=Linear.fit(self.histories, 5.0, 0.5),
+            fused=Fused.fit(behaviour, self.texts, self.popularity.buyers, settings),
+            text=self.texts,
+        )
+
+    def ranker(self) -> Ranker:
+        signals = self.signals()
+        parts = list(training_rows(signals, self.histories, self.candidates, self.purchases, 10))
+        rows, bought = np.concatenate([p.rows for p in parts]), np.concatenate([p.bought for p in parts])
+        settings = BlendSettings(rounds=20, leaves=7, min_leaf_rows=10, threads=1)
+        return Ranker(signals, TreeBlend.fit(rows, bought, FEATURES, settings), 10, 1)
+
+
+def nobody(num_items: int = NUM_ITEMS) -> Histories:
+    """One user without events."""
+    return Histories(
+        np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), num_items
+    )
+
+
+class ModelContract:
+    """What every model keeps; a test class declares ``model``, ``min_ndcg`` and how to ``fit``."""
+
+    model: ClassVar[type[Model]]
+    min_ndcg: ClassVar[float]
+
+    @classmethod
+    def fit(cls, shop: TinyShop) -> Model:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shop(cls) -> TinyShop:
+        return TinyShop()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, shop: TinyShop) -> Model:
+        return cls.fit(shop)
+
+    def test_model_ranks_better_than_its_floor(self, shop: TinyShop, fitted: Model) -> None:
+        measured = measure(fitted, shop.histories, shop.candidates, shop.purchases)
+        assert measured["ndcg_at_10"] >= self.min_ndcg
+
+    def test_model_scores_every_pair_with_a_finite_float32(self, shop: TinyShop, fitted: Model) -> None:
+        scores = fitted.score(shop.histories, shop.candidates)
+        assert scores.dtype == np.float32
+        assert scores.shape == (NUM_USERS, NUM_ITEMS)
+        assert np.isfinite(scores).all()
+
+    def test_model_scores_a_user_alike_alone_and_in_company(self, shop: TinyShop, fitted: Model) -> None:
+        together = fitted.score(shop.histories, shop.candidates)[5:6]
+        np.testing.assert_allclose(fitted.score(shop.histories.take(5, 6), shop.candidates), together, atol=2e-5)
+
+    def test_model_scores_no_user_and_a_user_without_events(self, shop: TinyShop, fitted: Model) -> None:
+        assert fitted.score(shop.histories.take(0, 0), shop.candidates).shape == (0, NUM_ITEMS)
+        assert np.isfinite(fitted.score(nobody(), shop.candidates)).all()
+
+    def test_model_scores_a_single_candidate(self, shop: TinyShop, fitted: Model) -> None:
+        for item in (0, NUM_ITEMS - 1):
+            scores = fitted.score(shop.histories.take(0, 3), np.array([item], np.int32))
+            assert scores.shape == (3, 1)
+            assert np.isfinite(scores).all()
+
+    def test_model_reads_back_what_it_saved(self, shop: TinyShop, fitted: Model, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        again = self.model.load(tmp_path)
+        assert again.name == self.model.name
+        expected = fitted.score(shop.histories, shop.candidates)
+        np.testing.assert_array_equal(again.score(shop.histories, shop.candidates), expected)
+
+    def test_model_writes_equal_bytes_when_fitted_again(self, shop: TinyShop, fitted: Model, tmp_path: Path) -> None:
+        for name, model in (("first", fitted), ("second", self.fit(shop))):
+            (tmp_path / name).mkdir()
+            model.save(tmp_path / name)
+        first, second = files_of(tmp_path / "first"), files_of(tmp_path / "second")
+        assert first == second
+        assert first
+
+    def test_model_refuses_to_load_when_a_file_is_missing_or_broken(self, fitted: Model, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        for path in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
+            kept = path.read_bytes()
+            path.write_bytes(kept[: len(kept) // 2])
+            with pytest.raises(ModelError):
+                self.model.load(tmp_path)
+            path.unlink()
+            with pytest.raises(ModelError):
+                self.model.load(tmp_path)
+            path.write_bytes(kept)
+        assert self.model.load(tmp_path).name == self.model.name
+
+
+def files_of(directory: Path) -> dict[str, Any]:
+    """Bytes of every file by its name."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}

@@ -1,0 +1,209 @@
+"""The models' mathematics, against the library or the textbook formula."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
+
+from pipelines.errors import ModelError
+from pipelines.models.base import Histories
+from pipelines.models.features import FEATURES, features
+from pipelines.models.fused import Fused, FusionSettings, principal_components
+from pipelines.models.histories import pairs_of, purchase_counts
+from pipelines.models.linear import Linear
+from pipelines.models.matrix_factorization import MatrixFactorization, confidences
+from pipelines.models.popularity import Popularity
+from pipelines.models.repeat import OwnCounts
+from pipelines.models.signals import score_densely, shortlist
+
+
+@pytest.fixture(scope="module")
+def shop() -> TinyShop:
+    return TinyShop()
+
+
+def test_matrix_factorization_folds_in_as_implicit_does(shop: TinyShop) -> None:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    settings = FACTORIZATION
+    bought = np.unique(shop.histories.items)
+    ratings = confidences(shop.histories, settings.alpha)[:, bought].tocsr()
+    with threadpool_limits(limits=1, user_api="blas"):
+        als = AlternatingLeastSquares(
+            factors=settings.factors,
+            regularization=settings.regularization,
+            alpha=1.0,
+            iterations=settings.iterations,
+            num_threads=1,
+            random_state=settings.seed,
+        )
+        als.fit(ratings, show_progress=False)
+        expected = als.recalculate_user(np.arange(NUM_USERS), ratings)
+    model = shop.factorization()
+    np.testing.assert_array_equal(model.vectors, als.item_factors)
+    np.testing.assert_allclose(model.fold_in(shop.histories), expected, rtol=2e-3, atol=2e-5)
+
+
+def test_matrix_factorization_gives_equal_bytes_when_threads_differ(shop: TinyShop, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    for threads in (1, 2):
+        directory = tmp_path / str(threads)
+        directory.mkdir()
+        MatrixFactorization.fit(shop.histories, replace(FACTORIZATION, threads=threads)).save(directory)
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+def test_matrix_factorization_refuses_to_fit_without_events() -> None:
+    with pytest.raises(ModelError, match="at least one purchase"):
+        MatrixFactorization.fit(nobody(), FACTORIZATION)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_linear_equals_the_primal_solution_of_ease(shop: TinyShop, power: float) -> None:
+    regularization = 5.0
+    rows = purchase_counts(shop.histories).toarray().astype(np.float64)
+    rows = np.where(rows > 0, rows**power, 0.0)
+    inverse = np.linalg.inv(rows.T @ rows + regularization * np.eye(NUM_ITEMS))
+    weights = np.eye(NUM_ITEMS) - inverse / np.diag(inverse)
+    assert np.allclose(np.diag(weights), 0.0)
+    scores = Linear.fit(shop.histories, regularization, power).score(shop.histories, shop.candidates)
+    expected = rows @ weights
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def test_linear_scores_a_history_that_it_never_saw(shop: TinyShop) -> None:
+    model = Linear.fit(shop.histories.take(0, 40), 5.0)
+    stranger = Histories(np.array([0, 1]), np.array([3], np.int32), np.ones(1, np.float32), np.ones(1, np.float32), 60)
+    scores = model.score(stranger, shop.candidates)[0]
+    same_taste = shop.candidates[3:-1:4]
+    assert scores[3] == pytest.approx(0.0, abs=1e-5)
+    assert scores[same_taste].mean() > np.delete(scores, same_taste).mean()
+
+
+def test_popularity_counts_by_hand() -> None:
+    users = np.array([0, 0, 0, 1, 1], np.int32)
+    items = np.array([0, 0, 1, 0, 0], np.int32)
+    days = np.array([1.0, 60.0, 60.0, 99.0, 99.5])
+    history = Histories.from_events(users, items, days, np.ones(5, np.float32), num_users=3, num_items=3, as_of=100.5)
+    popularity = Popularity.fit(history)
+    assert popularity.buyers.tolist() == [2, 1, 0]
+    assert popularity.repeat_buyers.tolist() == [1, 0, 0]
+    assert popularity.recent.tolist() == [[1, 1, 2], [0, 0, 1], [0, 0, 0]]
+    assert popularity.candidates(2).tolist() == [0]
+
+
+def test_pairs_measure_the_gap_between_purchases_by_hand() -> None:
+    days = np.array([0.0, 10.0, 10.2, 30.0, 5.0])
+    history = Histories.from_events(
+        np.array([0, 0, 0, 0, 1], np.int32),
+        np.array([2, 2, 2, 2, 1], np.int32),
+        days,
+        np.ones(5, np.float32),
+        num_users=2,
+        num_items=3,
+        as_of=40.5,
+    )
+    pairs = pairs_of(history)
+    assert pairs.items.tolist() == [2, 1]
+    assert pairs.counts.tolist() == [4, 1]
+    assert pairs.days.tolist() == [3, 1]
+    assert pairs.last.tolist() == [10.5, 35.5]
+    assert pairs.gap.tolist() == [30 / 2, 0]
+
+
+def test_own_counts_orders_ties_by_buyers(shop: TinyShop) -> None:
+    scores = OwnCounts(shop.popularity.buyers).score(nobody(), shop.candidates)[0]
+    assert np.array_equal(np.argsort(-scores, kind="stable"), np.argsort(-shop.popularity.buyers, kind="stable"))
+    assert scores.max() < 1
+
+
+def test_principal_components_keep_dot_products_when_none_is_dropped() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 5))
+    rotated, explained = principal_components(rows, 5, centre=False)
+    np.testing.assert_allclose(rotated @ rotated.T, rows @ rows.T)
+    assert explained.sum() == pytest.approx(1.0)
+    assert (np.diff(explained) <= 0).all()
+
+
+def test_fused_places_a_product_that_nobody_bought_near_its_text_s_kin(shop: TinyShop) -> None:
+    fused = Fused.fit(
+        shop.factorization(), shop.texts, shop.popularity.buyers, FusionSettings(components=12, text_components=6)
+    )
+    cold = NUM_ITEMS - 1
+    assert shop.popularity.buyers[cold] == 0
+    assert not shop.factorization().item_vectors(np.array([cold], np.int32)).any()
+    unit = fused.vectors / np.linalg.norm(fused.vectors, axis=1, keepdims=True)
+    near = unit[:cold] @ unit[cold]
+    kin = np.arange(cold) % 4 == cold % 4
+    assert near[kin].mean() > near[~kin].mean() + 0.3
+
+
+def test_shortlist_holds_what_was_bought_and_the_best_of_every_signal(shop: TinyShop) -> None:
+    signals = shop.signals()
+    scored = score_densely(signals, shop.histories, shop.candidates)
+    rows = shortlist(signals, scored, 3)
+    listed = np.zeros((NUM_USERS, NUM_ITEMS), bool)
+    listed[rows.users, rows.positions] = True
+    assert listed[scored.bought].all()
+    for scores in scored.dense:
+        best = np.argmax(np.where(scored.bought, -np.inf, scores), axis=1)
+        assert listed[np.arange(NUM_USERS), best].all()
+
+
+def test_features_are_finite_and_the_same_alone_and_in_company(shop: TinyShop) -> None:
+    signals = shop.signals()
+    scored = score_densely(signals, shop.histories, shop.candidates)
+    rows = shortlist(signals, scored, 3)
+    together = features(signals, shop.histories, scored, rows)
+    assert together.shape == (len(rows.users), len(FEATURES))
+    assert np.isfinite(together).all()
+    alone = shop.histories.take(7, 8)
+    scored_alone = score_densely(signals, alone, shop.candidates)
+    rows_alone = shortlist(signals, scored_alone, 3)
+    np.testing.assert_allclose(
+        features(signals, alone, scored_alone, rows_alone), together[rows.users == 7], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_ranker_recommends_new_products_only_when_asked(shop: TinyShop) -> None:
+    ranker = shop.ranker()
+    items, scores = ranker.recommend(shop.histories, 5)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert (items >= 0).all()
+    new, _ = ranker.recommend(shop.histories, 5, new_only=True)
+    for user in range(NUM_USERS):
+        own = shop.histories.items[shop.histories.indptr[user] : shop.histories.indptr[user + 1]]
+        assert not np.isin(new[user], own).any()
+        assert len(set(new[user].tolist())) == 5
+
+
+def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path) -> None:
+    from pipelines.artifacts import write_arrays
+    from pipelines.models.ranker import Ranker
+
+    ranker = shop.ranker()
+    signals = ranker.signals
+    parts = {"matrix_factorization": signals.matrix_factorization, "linear": signals.linear, "fused": signals.fused}
+    for name, model in parts.items():
+        model.save(tmp_path / name)
+    ranker.save_own(tmp_path / "rank")
+    texts = tmp_path / "texts.safetensors"
+    write_arrays({"embeddings": signals.text.embeddings, "text_index": signals.text.text_index}, texts)
+    again = Ranker.assemble(rank=tmp_path / "rank", texts=texts, **{name: tmp_path / name for name in parts})
+    expected = ranker.score(shop.histories, shop.candidates)
+    np.testing.assert_array_equal(again.score(shop.histories, shop.candidates), expected)
+
+
+def test_ranker_pads_when_fewer_products_exist_than_asked(shop: TinyShop) -> None:
+    items, scores = shop.ranker().recommend(shop.histories.take(0, 2), 4, np.array([1, 2], np.int32))
+    assert (items[:, 2:] == -1).all()
+    assert (scores[:, 2:] == 0).all()
+    assert sorted(items[0, :2].tolist()) == [1, 2]
