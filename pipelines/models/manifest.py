@@ -14,6 +14,10 @@ FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 PIN_FILE = "champion.json"
 """May lie beside the manifest: which registered version a run compares itself with."""
+CATALOGUE_FOLDER = "catalogue"
+RANKER_FOLDER = "ranker"
+ENCODER_FOLDER = "search/encoder"
+RELEVANCE_FOLDER = "search/relevance"
 SUFFIXES = (".json", ".parquet", ".safetensors", ".txt", ".xml", ".bin")
 """Formats that hold no code; a package with a file of any other kind is refused."""
 

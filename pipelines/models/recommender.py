@@ -14,14 +14,10 @@ from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue, NamedHistories
-from pipelines.models.manifest import Facts, verify
+from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, verify
 from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
 from pipelines.models.search import Matches, Search
-
-CATALOGUE_FOLDER = "catalogue"
-SEARCH_FOLDER = "search"
-RANKER_FOLDER = "ranker"
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Recommender:
         facts = verify(directory)
         ranker = Ranker.load(directory / RANKER_FOLDER)
         texts = ranker.signals.text
-        finder = Search(directory / SEARCH_FOLDER, texts.embeddings, texts.text_index)
+        finder = Search(directory, texts.embeddings, texts.text_index)
         return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts)
 
     def recommend(self, user_id: str, k: int, new_only: bool = False) -> list[Recommendation]:

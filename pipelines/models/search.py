@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
+from pipelines.models.manifest import ENCODER_FOLDER, RELEVANCE_FOLDER
 
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
     from pipelines.models.relevance import RelevanceHead
-
-ENCODER_FOLDER = "encoder"
-RELEVANCE_FOLDER = "relevance"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Search:
     """The fine-tuned encoder, its relevance head and the catalogue's vectors; the encoder is compiled at first use.
 
     Args:
-        directory: holds ``encoder/`` and ``relevance/``.
+        directory: the package.
         embeddings: float32 [num_texts, embedding_size], L2-normalised.
         text_index: int32 [num_items], the text of every item.
 

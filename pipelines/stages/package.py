@@ -22,10 +22,15 @@ from pipelines.artifacts import atomic_directory, read_table
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
-from pipelines.models.manifest import Facts, write_manifest
+from pipelines.models.manifest import (
+    CATALOGUE_FOLDER,
+    ENCODER_FOLDER,
+    RANKER_FOLDER,
+    RELEVANCE_FOLDER,
+    Facts,
+    write_manifest,
+)
 from pipelines.models.ranker import Ranker
-from pipelines.models.recommender import CATALOGUE_FOLDER, RANKER_FOLDER, SEARCH_FOLDER
-from pipelines.models.search import ENCODER_FOLDER, RELEVANCE_FOLDER
 from pipelines.params import PackageParams, load_params
 from pipelines.prepared import PREPARED, read_events, read_space
 from pipelines.stages import run_main
@@ -88,14 +93,15 @@ def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory
         facts: for the manifest.
         directory: of the package.
     """
-    for folder in (CATALOGUE_FOLDER, RANKER_FOLDER, SEARCH_FOLDER):
+    for folder in (CATALOGUE_FOLDER, RANKER_FOLDER):
         (directory / folder).mkdir()
     shop.save(directory / CATALOGUE_FOLDER)
     ranker.save(directory / RANKER_FOLDER)
     for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER):
-        if not (bert / folder).is_dir():
-            raise DataError(f"{bert / folder} does not exist", mend="shoploom run makes it")
-        shutil.copytree(bert / folder, directory / SEARCH_FOLDER / folder, copy_function=shutil.copyfile)
+        source = bert / Path(folder).name
+        if not source.is_dir():
+            raise DataError(f"{source} does not exist", mend="shoploom run makes it")
+        shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
     write_manifest(directory, facts)
 
 
