@@ -33,7 +33,7 @@ def draw_models(models: Mapping[str, Mapping[str, Any]], metric: str, path: Path
         names = sorted(models, key=lambda name: (models[name][key] or 0.0, name))
         values = [models[name][key] or 0.0 for name in names]
         axes.barh(range(len(names)), values, color=[colour(name, models[name]["kind"]) for name in names], height=0.7)
-        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        axes.set_yticks(range(len(names)), [_words(name) for name in names])
         for row, value in enumerate(values):
             axes.text(value, row, f" {value:.3f}", va="center", fontsize=8.5, color=INK)
         axes.set_xlim(0, max([*values, 1e-3]) * 1.16)
@@ -53,7 +53,15 @@ def draw_curves(curves: Mapping[str, NDArray[np.float64]], kinds: Mapping[str, s
     shades = _shades(list(curves), kinds)
     for name, curve in curves.items():
         wide = 2.6 if name in ("rank", "champion") else 1.4
-        axes.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, linewidth=wide, **shades[name], label=name)
+        axes.plot(
+            range(1, len(curve) + 1),
+            curve,
+            marker="o",
+            markersize=3,
+            linewidth=wide,
+            **shades[name],
+            label=_words(name),
+        )
     axes.set_xlabel("k, places that count")
     axes.set_ylabel("mean NDCG@k")
     axes.set_ylim(bottom=0)
@@ -79,7 +87,7 @@ def draw_segments(
     for place, name in enumerate(names):
         values = [segments[segment][name][metric] or 0.0 for segment in segments]
         left = np.arange(len(segments)) - 0.41 + (place + 0.5) * width
-        axes.bar(left, values, width * 0.92, color=shades[name]["color"], alpha=0.95, label=name)
+        axes.bar(left, values, width * 0.92, color=shades[name]["color"], label=_words(name))
     axes.set_xticks(range(len(segments)), list(segments))
     axes.set_ylabel(metric.replace("_at_", "@").upper())
     axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -100,12 +108,16 @@ def draw_differences(differences: NDArray[np.float64], interval: tuple[float, fl
     axes.hist(differences, bins=np.linspace(-1, 1, 61), color=COLOURS["model"])
     axes.axvspan(*interval, color=COLOURS["rank"], alpha=0.35)
     axes.axvline(float(differences.mean()), color=COLOURS["rank"], linewidth=2)
-    axes.set_xlabel(f"a user's NDCG@10 under rank minus under {against}")
+    axes.set_xlabel(f"a user's NDCG@10 under rank minus under {_words(against)}")
     axes.set_ylabel("users")
     axes.set_title(
         f"better for {better:,}, worse for {worse:,}, mean {differences.mean():+.4f}", loc="left", fontsize=11
     )
     _save(figure, path)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _shades(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
