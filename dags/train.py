@@ -37,17 +37,13 @@ def start(context: Context) -> dict[str, Any]:
 
 
 def _champion_pin(settings: Settings) -> ChampionPin | None:
-    from pipelines.registry.digests import package_digest
     from pipelines.registry.promotion import champion
     from pipelines.runs.start import ChampionPin
 
     reigning = champion(settings)
     if reigning is None:
         return None
-    package = settings.home / "champions" / reigning.digest
-    if not package.is_dir() or package_digest(package) != reigning.digest:
-        reigning.fetch_package(package)
-    return ChampionPin(version=reigning.version, digest=reigning.digest, run=reigning.run, package=package)
+    return ChampionPin(reigning.version, reigning.digest, reigning.run, reigning.kept_package())
 
 
 def finish(context: Context) -> dict[str, Any]:
@@ -103,16 +99,19 @@ def gate(context: Context) -> dict[str, Any]:
 
 
 def promote(context: Context) -> dict[str, Any]:
-    """Move the alias ``champion`` when the gate says so, and close the books."""
+    """Move the alias ``champion`` when the gate says so, sum the run up, and close the books."""
     from pipelines.registry.books import close_run
     from pipelines.registry.gate import Verdict
     from pipelines.registry.promotion import promote as move_alias
+    from pipelines.registry.summary import summarise
 
     settings = Settings()
     said = dict(_from(context, "gate"))
     said["interval"] = tuple(said["interval"])
     promotion = move_alias(settings, _from(context, "register")["version"], Verdict(**said))
-    close_run(settings, _from(context, "start")["mlflow_run"])
+    books = _from(context, "start")["mlflow_run"]
+    summarise(settings, books, promoted=promotion.moved)
+    close_run(settings, books)
     return {"champion": promotion.champion, "previous": promotion.previous, "moved": promotion.moved}
 
 

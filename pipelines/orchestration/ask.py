@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError
@@ -29,10 +28,7 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
     current = champion(settings)
     if current is None:
         raise RegistryError("no model is promoted yet", mend="shoploom run")
-    folder: Path = settings.home / "champion" / current.digest[:16]
-    if not folder.is_dir():
-        current.fetch_package(folder)
-    return Recommender.load(folder), current.version
+    return Recommender.load(current.kept_package()), current.version
 
 
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:
@@ -50,7 +46,7 @@ def recommend_products(settings: Settings, user: str, count: int, new_only: bool
 def examples(settings: Settings, count: int = 5) -> dict[str, dict[str, Any]]:
     """One search and one user's recommendations, for the end of a run."""
     model, version = load_champion(settings)
-    user = min(model.user_ids, key=lambda name: (len(name), name))
+    user = min(model.catalogue.user_ids, key=lambda name: (len(name), name))
     query = "frozen pizza"
     return {
         "search": _answer(f"search: {query}", version, model.search(query, count)),

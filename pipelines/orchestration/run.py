@@ -15,6 +15,7 @@ from pipelines.orchestration.ask import examples
 from pipelines.orchestration.display import Display
 from pipelines.settings import Settings
 
+
 def run_all(settings: Settings, *, until: date | None = None, quiet: bool = False) -> dict[str, Any]:
     """Land what is new up to ``until``, train on it, gate and promote.
 
@@ -80,7 +81,8 @@ def _watch(settings: Settings, dag_id: str, conf: Mapping[str, object], title: s
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     log = settings.home / "logs" / f"{stamp}-{dag_id}.log"
     progress = log.with_suffix(".progress")
-    with OneProcess(dag_id, conf, log, settings, progress=progress) as process, _drawn(title, progress, quiet) as display:
+    ran = OneProcess(dag_id, conf, log, settings, progress=progress)
+    with ran as process, _drawn(title, progress, quiet) as display:
         while process.running(wait_seconds=0.25):
             display.update()
         outcome = process.wait()
@@ -96,4 +98,3 @@ def _drawn(title: str, progress: Path, quiet: bool) -> Iterator[Display]:
     with Display(title, progress, console) as display:
         yield display
     console.print(f"  [dim]{time.monotonic() - started:.0f} s[/]")
-

@@ -62,6 +62,17 @@ class Champion:
             fetched.rename(destination)
         return destination
 
+    def kept_package(self) -> Path:
+        """The package in the state folder, fetched once; a kept copy whose bytes changed is fetched again.
+
+        Raises:
+            RegistryError: as :meth:`fetch_package`.
+        """
+        kept = self.settings.home / "champions" / self.digest
+        if not kept.is_dir() or package_digest(kept) != self.digest:
+            self.fetch_package(kept)
+        return kept
+
 
 @dataclass(frozen=True)
 class Promotion:
