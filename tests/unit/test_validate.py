@@ -1,0 +1,398 @@
+"""``validate``: what bad input does, row by row and table by table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from expectations.run import Validation
+from pipelines.artifacts import read_table, write_table
+from pipelines.errors import DataError
+from pipelines.params import ValidateParams
+from pipelines.stages import validate as stage
+from pipelines.stages.validate import RowCache, Validated, read_shop, validate
+from pipelines.tables import EVENTS
+from tests.tiny_shop import land_tiny_shop
+
+PARTITION = "2024-W02"
+EVENTS_FILE = f"events/{PARTITION}.parquet"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+Edit = Callable[[list[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("landed")
+    land_tiny_shop(directory, date(2024, 1, 28))
+    return directory
+
+
+@pytest.fixture
+def raw(landed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(landed, tmp_path / "raw"))
+
+
+def run(raw: Path, cache: Path | None = None, params: ValidateParams | None = None) -> Validated:
+    return validate(read_shop(raw), params or ValidateParams(), Validation(), RowCache(cache), NOW)
+
+
+def rewrite(raw: Path, path: str, edit: Edit) -> None:
+    table = read_table(raw / path)
+    rows = table.to_pylist()
+    edit(rows)
+    nullable = pa.schema([field.with_nullable(True) for field in table.schema], metadata=table.schema.metadata)
+    write_table(pa.Table.from_pylist(rows, schema=nullable), raw / path)
+
+
+def setting(column: str, value: object) -> Edit:
+    return lambda rows: rows[3].update({column: value})
+
+
+@pytest.mark.parametrize(
+    ("edit", "reasons"),
+    [
+        (setting("event_id", None), ["event_id_is_present"]),
+        (setting("user_id", None), ["user_id_is_present"]),
+        (setting("user_id", ""), ["user_id_is_an_id"]),
+        (setting("event_type", "stolen"), ["event_type_is_known"]),
+        (setting("timestamp", None), ["timestamp_is_present"]),
+        (setting("timestamp", datetime(2031, 1, 1, tzinfo=UTC)), ["timestamp_is_in_partition"]),
+        (setting("timestamp", datetime(2024, 1, 7, 22, 59, 59, tzinfo=UTC)), ["timestamp_is_in_partition"]),
+        (setting("item_id", None), ["item_is_present"]),
+        (setting("item_id", "item-99"), ["item_is_known"]),
+        (setting("quantity", 0.0), ["quantity_is_positive"]),
+        (setting("quantity", 101.0), ["quantity_is_plausible"]),
+        (setting("quantity", float("inf")), ["quantity_is_plausible", "numbers_are_finite"]),
+        (setting("price", -1.0), ["price_is_not_negative", "paid_price_is_positive"]),
+        (setting("price", 0.0), ["paid_price_is_positive"]),
+        (setting("price", float("nan")), ["numbers_are_finite"]),
+        (
+            lambda rows: rows[3].update(quantity=-2.0, price=0.0, item_id="item-99"),
+            ["quantity_is_positive", "paid_price_is_positive", "item_is_known"],
+        ),
+        (lambda rows: rows[3].update(event_id=rows[0]["event_id"]), ["event_id_is_unique"]),
+        (lambda rows: rows[3].update(event_type="search", query=None), ["query_is_present"]),
+    ],
+)
+def test_validate_quarantines_a_bad_event_with_every_reason(raw: Path, edit: Edit, reasons: list[str]) -> None:
+    before = read_table(raw / EVENTS_FILE)
+    rewrite(raw, EVENTS_FILE, edit)
+    validated = run(raw)
+    part = validated.events[PARTITION]
+    assert part.quarantined["reasons"].to_pylist() == [reasons]
+    assert part.quarantined["suite"].to_pylist()[0].startswith(validated.suites["events"])
+    assert part.accepted.num_rows == before.num_rows - 1
+    assert part.accepted.schema.equals(EVENTS.schema)
+    assert part.reasons == dict.fromkeys(reasons, 1)
+    assert validated.report()["tables"]["events"]["quarantined"] == 1
+    assert not validated.findings.stops
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rows: rows[3].update(event_type="search", query="pasta", item_id=None, price=None, quantity=None),
+        lambda rows: rows[3].update(event_type="view", price=0.0),
+        lambda rows: rows[3].update(quantity=100.0),
+        lambda rows: rows[3].update(timestamp=datetime(2024, 1, 7, 23, 0, tzinfo=UTC)),
+    ],
+)
+def test_validate_accepts_a_good_event(raw: Path, edit: Edit) -> None:
+    rewrite(raw, EVENTS_FILE, edit)
+    assert run(raw).report()["tables"]["events"]["quarantined"] == 0
+
+
+def test_validate_keeps_the_good_copy_of_a_repeated_id(raw: Path) -> None:
+    rows = read_table(raw / EVENTS_FILE).to_pylist()
+    rewrite(raw, EVENTS_FILE, lambda rows: rows[0].update(price=-1.0) or rows[3].update(event_id=rows[0]["event_id"]))  # type: ignore[func-returns-value]
+    part = run(raw).events[PARTITION]
+    assert part.quarantined["item_id"].to_pylist() == [rows[0]["item_id"]]
+    assert "event_id_is_unique" in part.quarantined["reasons"].to_pylist()[0]
+    assert part.accepted["event_id"].to_pylist().count(rows[0]["event_id"]) == 1
+
+
+def test_validate_finds_an_id_that_an_earlier_partition_has(raw: Path) -> None:
+    earlier = read_table(raw / "events/2024-W01.parquet").to_pylist()[0]["event_id"]
+    rewrite(raw, EVENTS_FILE, setting("event_id", earlier))
+    validated = run(raw)
+    assert validated.events[PARTITION].reasons == {"event_id_is_unique": 1}
+    assert validated.events["2024-W01"].reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "reasons"),
+    [
+        (lambda rows: rows[3].update(item_id=rows[0]["item_id"]), {"item_id_is_unique": 1}),
+        (setting("item_id", ""), {"item_id_is_an_id": 1}),
+        (setting("price", -0.01), {"price_is_not_negative": 1}),
+        (setting("price", float("-inf")), {"price_is_not_negative": 1, "numbers_are_finite": 1}),
+    ],
+)
+def test_validate_quarantines_a_bad_item_and_its_events(raw: Path, edit: Edit, reasons: dict[str, int]) -> None:
+    lost = read_table(raw / "items/items.parquet").to_pylist()[3]["item_id"]
+    rewrite(raw, "items/items.parquet", edit)
+    validated = run(raw)
+    assert validated.items.reasons == reasons
+    assert lost not in validated.items.accepted["item_id"].to_pylist()
+    for part in validated.events.values():
+        assert lost not in part.accepted["item_id"].to_pylist()
+        quarantined = zip(part.quarantined["item_id"].to_pylist(), part.quarantined["reasons"].to_pylist(), strict=True)
+        assert all(reason == ["item_is_known"] for item, reason in quarantined if item == lost)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_validate_quarantines_a_title_that_is_not_utf8(raw: Path, kind: pa.DataType) -> None:
+    path = raw / "items/items.parquet"
+    table = read_table(path)
+    titles = [title.encode() for title in table["title"].to_pylist()]
+    titles[3] = b"Caf\xe9, 12 oz"
+    column = pa.array(titles, pa.large_binary() if kind == pa.large_string() else pa.binary())
+    pq.write_table(table.set_column(1, "title", column if kind == pa.binary() else column.view(kind)), path)
+    validated = run(raw)
+    assert validated.items.reasons == {"text_is_utf8": 1}
+    assert validated.items.quarantined["title"].to_pylist() == ["Caf\ufffd, 12 oz"]
+
+
+def test_validate_quarantines_a_category_that_is_not_utf8(raw: Path) -> None:
+    path = raw / "items/items.parquet"
+    table = read_table(path)
+    paths = [[level.encode() for level in levels] for levels in table["category"].to_pylist()]
+    paths[3][1] = b"Caf\xe9"
+    broken = pa.array(paths, pa.list_(pa.binary()))
+    column = pa.ListArray.from_arrays(broken.offsets, broken.values.view(pa.string()))
+    pq.write_table(table.set_column(3, "category", column), path)
+    assert run(raw).items.reasons == {"text_is_utf8": 1}
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda offer: offer.update(ends=offer["starts"] - timedelta(days=1)), "ends_after_it_starts"),
+        (lambda offer: offer.update(item_ids=["item-98", "item-99"]), "an_item_is_known"),
+        (lambda offer: offer.update(item_ids=[]), "an_item_is_known"),
+        (lambda offer: offer.update(kind=None), "kind_is_present"),
+        (lambda offer: offer.update(budget=-5.0), "budget_is_not_negative"),
+    ],
+)
+def test_validate_quarantines_a_bad_offer(raw: Path, edit: Callable[[dict[str, Any]], None], reason: str) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[0]["item_ids"] = list(rows[0]["item_ids"])
+        good = dict(rows[0])
+        edit(rows[0])
+        rows.extend({**good, "offer_id": f"good-{number}"} for number in range(9))
+
+    rewrite(raw, "offers/offers.parquet", change)
+    validated = run(raw)
+    assert validated.offers.reasons == {reason: 1}
+    assert validated.offers.accepted.num_rows == 9
+
+
+def test_validate_takes_a_shop_without_offers(raw: Path) -> None:
+    shutil.rmtree(raw / "offers")
+    assert run(raw).report()["tables"]["offers"]["rows"] == 0
+
+
+def change_table(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(change(pq.read_table(path)), path)
+
+
+def recast(column: str, kind: pa.DataType, **options: object) -> Callable[[Path], None]:
+    def change(table: pa.Table) -> pa.Table:
+        position = table.schema.get_field_index(column)
+        values = (
+            table[column].cast(kind, **options)
+            if options or column == "timestamp"
+            else pa.array([1] * len(table), kind)
+        )
+        return table.set_column(position, column, values)
+
+    return change_table(change)
+
+
+def renamed(table: pa.Table) -> pa.Table:
+    return table.rename_columns(["prices" if name == "price" else name for name in table.column_names])
+
+
+@pytest.mark.parametrize(
+    ("path", "damage", "message"),
+    [
+        (
+            EVENTS_FILE,
+            change_table(lambda t: t.drop_columns("price")),
+            "partition 2024-W02, column price: it is missing",
+        ),
+        (EVENTS_FILE, change_table(renamed), "column price: it is missing; the file has prices instead .*'prices'"),
+        (
+            EVENTS_FILE,
+            recast("user_id", pa.int64()),
+            "partition 2024-W02, column user_id: its type is int64, not string",
+        ),
+        (EVENTS_FILE, recast("price", pa.string()), "column price: its type is string, not double"),
+        (EVENTS_FILE, recast("timestamp", pa.timestamp("us")), "column timestamp: its type is timestamp.us., not"),
+        (EVENTS_FILE, change_table(lambda t: t.slice(0, 0)), "events: partition 2024-W02: the partition is empty"),
+        (EVENTS_FILE, lambda p: p.write_bytes(p.read_bytes()[:-200]), "partition 2024-W02: .* not a readable Parquet"),
+        (EVENTS_FILE, lambda p: p.write_bytes(b""), "events: partition 2024-W02: .* is not a readable Parquet"),
+        (EVENTS_FILE, lambda p: p.rename(p.with_name("latest.parquet")), "'latest' is no partition"),
+        (EVENTS_FILE, lambda p: p.rename(p.with_suffix(".csv")), "2024-W02.csv is no partition"),
+        ("items/items.parquet", change_table(lambda t: t.drop_columns("title")), "items, column title: it is missing"),
+        ("items/items.parquet", lambda p: p.unlink(), "items: .*items.parquet does not exist"),
+        ("items/items.parquet", change_table(lambda t: t.slice(0, 0)), "items: the table is empty"),
+        ("offers/offers.parquet", recast("kind", pa.int8()), "offers, column kind: its type is int8, not string"),
+    ],
+)
+def test_validate_refuses_a_broken_file_and_names_it(
+    raw: Path, path: str, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(raw / path)
+    with pytest.raises(DataError, match=message):
+        run(raw)
+
+
+def test_validate_refuses_a_page_with_flipped_bytes(raw: Path) -> None:
+    path = raw / EVENTS_FILE
+    damaged = bytearray(path.read_bytes())
+    damaged[40:400] = bytes(360)
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"events: partition 2024-W02"):
+        run(raw)
+
+
+def test_validate_takes_kindred_types_as_they_are(raw: Path) -> None:
+    kinds = {"user_id": pa.large_string(), "channel": pa.dictionary(pa.int32(), pa.string()), "price": pa.float32()}
+    table = pq.read_table(raw / EVENTS_FILE)
+    for column, kind in kinds.items():
+        table = table.set_column(table.schema.get_field_index(column), column, table[column].cast(kind))
+    stamps = table["timestamp"].cast(pa.timestamp("ns", tz="Europe/Berlin"))
+    pq.write_table(table.set_column(table.schema.get_field_index("timestamp"), "timestamp", stamps), raw / EVENTS_FILE)
+    validated = run(raw)
+    assert validated.events[PARTITION].accepted.schema.equals(EVENTS.schema)
+    assert validated.report()["tables"]["events"]["quarantined"] == 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda rows: [row.update(price=-1.0) for row in rows[:60]],
+            "rejected_share_is_small.*paid_price_is_positive 60",
+        ),
+        (lambda rows: rows.__delitem__(slice(1, None)), "partition 2024-W02, column rows: volume_is_possible"),
+    ],
+)
+def test_validate_stops_a_load_with_a_bad_partition(raw: Path, edit: Edit, message: str) -> None:
+    rewrite(raw, EVENTS_FILE, edit)
+    import re
+
+    stops = run(raw).findings.stops
+    assert len(stops) == 1
+    assert re.search(message, stops[0])
+    assert "2024-W02" in stops[0]
+
+
+def test_validate_stops_a_load_from_the_future(raw: Path) -> None:
+    early = datetime(2024, 1, 20, tzinfo=UTC)
+    validated = validate(read_shop(raw), ValidateParams(), Validation(), RowCache(None), early)
+    assert [stop for stop in validated.findings.stops if "partition 2024-W04" in stop and "partition_is_past" in stop]
+
+
+def test_validate_warns_of_gaps_and_odd_volumes_and_unknown_columns(raw: Path) -> None:
+    (raw / "events/2024-W03.parquet").unlink()
+    rewrite(raw, EVENTS_FILE, lambda rows: rows.__delitem__(slice(20, None)))
+    table = pq.read_table(raw / "items/items.parquet")
+    pq.write_table(table.append_column("colour", pa.nulls(len(table), pa.string())), raw / "items/items.parquet")
+    warnings = run(raw).findings.warnings
+    assert {(w["table"], w["partition"], w["check"]) for w in warnings} >= {
+        ("events", "2024-W04", "no_partition_is_missing"),
+        ("events", PARTITION, "volume_is_usual"),
+        ("items", None, "columns_are_known"),
+    }
+
+
+def test_validate_remembers_row_checks_and_gives_the_same_answer(raw: Path, tmp_path: Path) -> None:
+    rewrite(raw, EVENTS_FILE, lambda rows: rows[3].update(quantity=-1.0, item_id="item-99"))
+    fresh, first, again = run(raw), run(raw, tmp_path / "cache"), run(raw, tmp_path / "cache")
+    kept = list((tmp_path / "cache").rglob("*.json"))
+    assert len(kept) == 4
+    for other in (first, again):
+        assert other.report() == fresh.report()
+        assert other.events[PARTITION].quarantined.equals(fresh.events[PARTITION].quarantined)
+    for path in kept:
+        path.write_text('{"num_rows": 1, "rows": {"quantity_is_positive": [99999]}}')
+    assert run(raw, tmp_path / "cache").report() == fresh.report()
+
+
+def test_validate_remembers_nothing_across_suites(raw: Path, tmp_path: Path) -> None:
+    run(raw, tmp_path / "cache")
+    strict = run(raw, tmp_path / "cache", ValidateParams(max_quantity=2, max_rejected_share=1))
+    assert strict.report()["tables"]["events"]["reasons"]["quantity_is_plausible"] > 0
+
+
+@pytest.fixture
+def worktree(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data").mkdir()
+    raw.rename(tmp_path / "data/raw")
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SHOPLOOM_SIDE", str(tmp_path / "side"))
+    monkeypatch.setattr("sys.argv", ["validate"])
+    return tmp_path
+
+
+def test_validate_writes_the_same_bytes_with_and_without_its_cache(
+    worktree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(worktree / "data/raw", EVENTS_FILE, setting("price", -1.0))
+    seen = []
+    for no_cache in ("", "1", ""):
+        monkeypatch.setenv("SHOPLOOM_NO_CACHE", no_cache)
+        stage.main()
+        written = [
+            p for folder in ("accepted", "quarantine", "validate") for p in (worktree / "data" / folder).rglob("*")
+        ]
+        seen.append({str(p.relative_to(worktree)): p.read_bytes() for p in written if p.is_file()})
+    assert seen[0] == seen[1] == seen[2]
+    report = json.loads((worktree / "data/validate/report.json").read_text())
+    assert report["partitions"][PARTITION]["reasons"] == {"price_is_not_negative": 1, "paid_price_is_positive": 1}
+    assert (
+        "quantity_is_positive"
+        in "".join(page.read_text() for page in (worktree / "side/data_docs").rglob("*.html") if "events" in str(page))
+        or (worktree / "side/data_docs/index.html").stat().st_size
+    )
+
+
+def test_validate_stops_and_writes_no_output_but_shows_the_rows(worktree: Path) -> None:
+    rewrite(worktree / "data/raw", EVENTS_FILE, lambda rows: [row.update(price=-1.0) for row in rows[:60]])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"events: partition 2024-W02, column rejected"):
+        stage.main()
+    assert not (worktree / "data/accepted").exists()
+    assert read_table(worktree / f"side/quarantine/events/{PARTITION}.parquet").num_rows == 60
+
+
+def test_validate_checks_a_landing_and_writes_the_report_alone(worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["validate", "--landing", "data/raw", "--report", "landing.json"])
+    stage.main()
+    assert json.loads((worktree / "landing.json").read_text())["tables"]["items"]["accepted"] == 30
+    assert not (worktree / "data/accepted").exists()
+
+
+def test_validate_opens_no_connection(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    validation = Validation()
+    validated = validate(read_shop(raw), ValidateParams(), validation, RowCache(None), NOW)
+    assert validation.build_docs(tmp_path / "docs").is_file()
+    assert np.sum([part.accepted.num_rows for part in validated.events.values()]) > 0
