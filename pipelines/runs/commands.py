@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from pipelines.settings import Settings, child_environment
 
 _TAIL_LINES = 60
 _PR_SET_PDEATHSIG = 1
+_PLAIN = re.compile(r"[\w./-]+( +[\w./=,:@+-]+)*")
+"""A command that means the same without a shell; started without one, it is the runner's own child."""
 
 
 class CommandFailedError(StageError):
@@ -43,8 +47,6 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
     Raises:
         StageError: a command failed, with its own text; or it ended well without one of its outputs.
     """
-    import os
-
     began = time.monotonic()
     side = os.environ.get("SHOPLOOM_SIDE") or str(settings.home / "side" / stage.name)
     environment = child_environment(
@@ -64,14 +66,18 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
 
 
 def _run(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    child = subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=_die_with_parent,
-    )
+    plain = _PLAIN.fullmatch(command.strip())
+    try:
+        child = subprocess.Popen(
+            command.split() if plain else ["/bin/sh", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=_die_with_parent,
+        )
+    except OSError as error:
+        return 127, f"{command.split()[0]}: {error.strerror}"
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     assert child.stderr is not None
     reader = threading.Thread(target=_follow, args=(child.stderr, tail), daemon=True)

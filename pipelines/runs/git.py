@@ -150,7 +150,7 @@ class Git:
 
     def commit(self, tree: str, parents: Sequence[str], message: str, date: int) -> str:
         """Store a commit dated ``date`` (seconds since the epoch, UTC) by shoploom itself."""
-        when = f"{max(date, 0)} +0000"
+        when = f"@{max(date, 0)} +0000"
         identity = {
             "GIT_AUTHOR_NAME": NAME, "GIT_AUTHOR_EMAIL": EMAIL, "GIT_AUTHOR_DATE": when,
             "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": when,

@@ -52,7 +52,8 @@ def resolve(store: Store, worktree: Path, stage: Any, upstream: Mapping[str, dic
     """
     from dvc.dependency import ParamsDependency
 
-    known = _known(worktree, upstream)
+    committed = [entry.path for entry in Git(worktree).entries("HEAD")]
+    known = _known(worktree, committed, upstream)
     inputs = []
     for dep in stage.deps:
         found = None if isinstance(dep, ParamsDependency) else _find(store, dep.def_path, known)
@@ -60,7 +61,7 @@ def resolve(store: Store, worktree: Path, stage: Any, upstream: Mapping[str, dic
             inputs.append(found)
             _fill(dep, found.md5, known.get(dep.def_path, ({}, ""))[0])
             continue
-        if not isinstance(dep, ParamsDependency) and not dep.exists:
+        if not isinstance(dep, ParamsDependency) and not _committed(dep.def_path, committed):
             raise _nobody(worktree, stage.name, dep.def_path)
         with translated(f"hash {dep.def_path}, an input of stage {stage.name}"):
             _forget_bytecode(worktree / dep.def_path)
@@ -128,16 +129,23 @@ def _remember(store: Store, paths: Mapping[Path, File]) -> None:
         store.repo.state.save_many(noted, store.repo.fs)
 
 
-def _known(worktree: Path, upstream: Mapping[str, dict[str, Any]]) -> dict[str, tuple[dict[str, Any], str]]:
+def _committed(path: str, committed: list[str]) -> bool:
+    """Whether a path is code: what else lies there was left by a stage that failed."""
+    return any(known == path or known.startswith(f"{path}/") for known in committed)
+
+
+def _known(
+    worktree: Path, committed: list[str], upstream: Mapping[str, dict[str, Any]]
+) -> dict[str, tuple[dict[str, Any], str]]:
     """Path -> its lock entry's or ``.dvc`` file's record, and who gives it."""
     import yaml
 
     known: dict[str, tuple[dict[str, Any], str]] = {}
-    for entry in Git(worktree).entries("HEAD"):
-        if entry.path.endswith(".dvc") and entry.path.startswith("data/"):
-            document = yaml.safe_load((worktree / entry.path).read_text(encoding="utf-8"))
+    for path in committed:
+        if path.endswith(".dvc") and path.startswith("data/"):
+            document = yaml.safe_load((worktree / path).read_text(encoding="utf-8"))
             for out in document["outs"]:
-                known[(Path(entry.path).parent / str(out["path"])).as_posix()] = (out, entry.path)
+                known[(Path(path).parent / str(out["path"])).as_posix()] = (out, path)
     for stage, recorded in upstream.items():
         for out in recorded.get("outs", []):
             known[str(out["path"])] = (out, f"stage {stage}")
