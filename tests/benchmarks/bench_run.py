@@ -1,6 +1,6 @@
 """The whole chain in a fresh clone: time, memory, a second run with nothing new, and what the bookkeeping costs.
 
-The bookkeeping of Airflow, DVC and MLflow is the run's wall time, less the same stages run bare, one after another, in the
+The bookkeeping is the run's wall time, less the same stages run bare, one after another, in the
 run's own worktree right afterwards: one machine, one session, so the ratio holds where absolute times do not.
 """
 
@@ -79,12 +79,9 @@ def main() -> None:
             total += seconds
             print(f"{name:<14} {stage['seconds']:>10.1f} {seconds:>10.1f}")
 
-        ingest = json.loads(subprocess.check_output(["shoploom", "ingest", "--json"], cwd=clone, env=environment))
         print(f"\nfirst run            {first:8.1f} s    (asked: at most 600)")
         print(f"peak memory          {peak / 2**30:8.2f} GiB  (asked: under 8 GB)")
-        print(
-            f"second run           {second:8.1f} s    (asked: at most 40), data version {str(ingest.get('commit'))[:12]}"
-        )
+        print(f"second run           {second:8.1f} s    (asked: at most 40)")
         print(f"stages, bare         {total:8.1f} s")
         print(f"around the stages    {first - total:8.1f} s    landing, Airflow, DVC, MLflow, summary")
         print(f"overhead             {(first - total) / total:8.1%}      (asked: at most 15%)")
