@@ -179,15 +179,22 @@ def pointer(name: str, listing: str, count: int) -> bytes:
 
 def read_version(git: Git, commit: str) -> DataVersion:
     """The data version that a commit of ``data/main`` holds."""
-    import yaml
-
-    listings = {}
-    for entry in git.entries(commit):
-        if entry.path.startswith(f"{RAW}/") and entry.path.endswith(".dvc"):
-            document = yaml.safe_load(git.run("cat-file", "blob", entry.blob))
-            listings[Path(entry.path).stem] = str(document["outs"][0]["md5"])
+    pointers = read_pointers(git, commit)
+    listings = {Path(path).name: md5 for path, md5 in pointers.items() if path.startswith(f"{RAW}/")}
     newest = trailers(git.message(commit)).get("newest", "0")
     return DataVersion(commit, listings, int(newest) if newest.isdigit() else 0)
+
+
+def read_pointers(git: Git, commit: str) -> dict[str, str]:
+    """Path -> md5 of what the ``.dvc`` files below ``data/`` track in a data version, start or run commit."""
+    import yaml
+
+    found = {}
+    for entry in git.entries(commit):
+        if entry.path.startswith("data/") and entry.path.endswith(".dvc"):
+            document = yaml.safe_load(git.run("cat-file", "blob", entry.blob))
+            found[entry.path.removesuffix(".dvc")] = str(document["outs"][0]["md5"])
+    return found
 
 
 def main() -> None:

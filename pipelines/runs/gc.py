@@ -72,13 +72,11 @@ def plan(settings: Settings, keep: int, keep_runs: Collection[str] = (), grace_s
     worktrees, working = _worktrees(settings, runs, old)
     refs = {run.ref: run.commit for run in going}
     refs |= {ref: at for ref, at in git.refs(IDS).items() if at in refs.values()}
-    needed = {run.start for run in kept} | {path.name.split("-")[0] for path in working}
-    refs |= {
-        ref: at
-        for ref, at in git.refs(STARTS).items()
-        if at not in needed and at[:12] not in needed and at in {run.start for run in going}
-    }
-    used = _used(settings, git, kept, working)
+    needed = {run.start[:12] for run in kept} | {path.name.split("-")[0] for path in working}
+    starts = {ref: at for ref, at in git.refs(STARTS).items()}
+    refs |= {ref: at for ref, at in starts.items() if at[:12] not in needed and _made(git, ref) < old}
+    pins = [run.commit for run in kept] + [at for ref, at in starts.items() if ref not in refs]
+    used = _used(settings, git, kept, working, pins)
     objects = tuple(path for path in _objects(settings, used) if path.stat().st_mtime < old)
     return Garbage(going, refs, worktrees, objects, sum(path.stat().st_size for path in objects))
 
@@ -119,16 +117,22 @@ def _touched(worktree: Path) -> float:
     return max(path.stat().st_mtime for path in marks if path.exists())
 
 
-def _used(settings: Settings, git: Git, kept: list[RunCommit], working: list[Path]) -> set[str]:
+def _made(git: Git, ref: str) -> float:
+    """When a ref was last set, by its log; the commit's own date follows from its parents."""
+    log = Path(git.text("rev-parse", "--path-format=absolute", "--git-path", f"logs/{ref}"))
+    return log.stat().st_mtime if log.exists() else 0.0
+
+
+def _used(settings: Settings, git: Git, kept: list[RunCommit], working: list[Path], pins: list[str]) -> set[str]:
     locks = [read_lock(settings, run) for run in kept]
     for path in working:
         lock = path / "dvc.lock"
         if lock.is_file():
             locks.append((yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {})
     tops = {str(item["md5"]) for lock in locks for entry in lock.values() for item in _items(entry) if "md5" in item}
-    if git.find(data_versions.BRANCH):
-        for commit in git.text("rev-list", data_versions.BRANCH, "--").split():
-            tops |= set(data_versions.read_version(git, commit).listings.values())
+    versions = git.text("rev-list", data_versions.BRANCH, "--").split() if git.find(data_versions.BRANCH) else []
+    for commit in dict.fromkeys([*versions, *pins]):
+        tops |= set(data_versions.read_pointers(git, commit).values())
     store, used = Store(settings), set(tops)
     try:
         for md5 in tops:
