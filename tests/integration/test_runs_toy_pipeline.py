@@ -133,8 +133,9 @@ def write_week(landing: Path, week: int, rows: int) -> None:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A fresh shop; git has no identity to use."""
-    for variable in ("SHOPLOOM_REMOTE_URL", "SHOPLOOM_SIDE", "SHOPLOOM_NO_CACHE", "SHOPLOOM_PROGRESS"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in ("REMOTE_URL", "SIDE", "NO_CACHE", "PROGRESS"):
+        monkeypatch.delenv(f"SHOPLOOM_{variable}", raising=False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path / "code" / ".shoploom"))
