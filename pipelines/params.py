@@ -174,6 +174,43 @@ class RankParams(Section):
     """Of LightGBM; deterministic for a fixed number."""
 
 
+class TrainBertParams(Section):
+    """Fine-tuning of the text encoder and its relevance head (section ``train_bert``)."""
+
+    steps: int = Field(default=40, ge=1)
+    """Training steps."""
+    batch_size: int = Field(default=64, ge=2)
+    """Pairs a step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """The highest; it rises over the first tenth of the steps and falls to zero."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Cosines are divided by it before the softmax."""
+    trained_layers: int = Field(default=3, ge=1)
+    """Transformer layers that change, counted from the top."""
+    query_tokens: int = Field(default=16, ge=4)
+    """Tokens kept of a query in training."""
+    product_tokens: int = Field(default=28, ge=4)
+    """Tokens kept of a product text in training."""
+    held_out_types: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of product types that only measure."""
+    calibration_types: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of product types that only train the relevance head."""
+    bought_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of a batch that is pairs bought together; the rest is attribute queries."""
+    bought_weight: float = Field(default=0.2, ge=0)
+    """What such a pair counts in the loss; an attribute query counts 1."""
+    bought_min_count: int = Field(default=20, ge=1)
+    """Sessions that two texts must share to be such a pair."""
+    bought_pairs: int = Field(default=20_000, ge=0)
+    """The pairs of highest lift that are kept."""
+    queries_per_type: int = Field(default=3, ge=1)
+    """Attribute queries of each product type, for the head and for measuring."""
+    pairs_per_query: int = Field(default=8, ge=1)
+    """Texts of each label, per query, for the head and for measuring."""
+    head_epochs: int = Field(default=15, ge=1)
+    """Passes of the relevance head over its pairs."""
+
+
 _Params = TypeVar("_Params", bound=Section)
 
 

@@ -1,0 +1,150 @@
+"""Fine-tune the text encoder so that a query lies near the products it asks for.
+
+Both towers are the same encoder: one reads queries, the other product texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import ModelError
+from pipelines.models.bert import import_keras
+from pipelines.progress import track
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs of one training step.
+
+    Args:
+        queries: n token-id arrays.
+        products: n token-id arrays; product ``i`` answers query ``i``.
+        excluded: bool [n, n]; true where product ``j`` answers query ``i`` as well and so is no negative.
+            The diagonal is false.
+        weights: float32 [n], what each query counts in the loss.
+    """
+
+    queries: Sequence[NDArray[np.int32]]
+    products: Sequence[NDArray[np.int32]]
+    excluded: NDArray[np.bool_]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TwoTowerParams:
+    """How to fine-tune.
+
+    Args:
+        learning_rate: the highest; it rises over the first tenth of the steps and falls to zero.
+        temperature: cosines are divided by it before the softmax.
+        trained_layers: Transformer layers that change, counted from the top; the token embeddings stay.
+        query_tokens: tokens kept of a query in training.
+        product_tokens: tokens kept of a product text in training.
+    """
+
+    learning_rate: float
+    temperature: float
+    trained_layers: int
+    query_tokens: int
+    product_tokens: int
+
+
+def fine_tune(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) -> NDArray[np.float32]:
+    """Train the encoder in place, one step a batch: softmax over the batch's products, AdamW.
+
+    Dropout is off: with so few steps it costs more than it gives, and the result needs no generator.
+
+    Args:
+        model: what ``build_encoder`` returned.
+        batches: all of the same number of pairs.
+        params: how.
+
+    Returns:
+        float32 [num_batches], the loss of each step before its update.
+
+    Raises:
+        ModelError: the loss stopped being a number; the message names the step.
+
+    Source: Yi et al. 2019 (in-batch softmax); Reimers and Gurevych 2019.
+    """
+    keras = import_keras()
+    variables = trained_variables(model, params.trained_layers)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(len(batches) - len(batches) // 10, 1),
+        warmup_target=params.learning_rate,
+        warmup_steps=max(len(batches) // 10, 1),
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
+    optimizer.build(variables)
+    step = _compiled_step(model, optimizer, variables, params.temperature)
+    losses = np.zeros(len(batches), np.float32)
+    for position, batch in enumerate(track(batches, "fine-tune the encoder")):
+        inputs = (*padded(batch.queries, params.query_tokens), *padded(batch.products, params.product_tokens))
+        losses[position] = float(step(*inputs, batch.excluded, batch.weights))
+        if not np.isfinite(losses[position]):
+            raise ModelError(
+                f"the loss of step {position} is {losses[position]}", mend="lower train_bert.learning_rate"
+            )
+    return losses
+
+
+def trained_variables(model: Any, layers: int) -> list[Any]:
+    """The variables of the encoder's top ``layers`` Transformer layers.
+
+    Raises:
+        ModelError: the encoder has fewer layers.
+    """
+    backbone = next(layer for layer in model.layers if hasattr(layer, "transformer_layers"))
+    if layers > len(backbone.transformer_layers):
+        raise ModelError(
+            f"train_bert.trained_layers is {layers}; the encoder has {len(backbone.transformer_layers)} layers",
+            mend="lower it",
+        )
+    return [variable for layer in backbone.transformer_layers[-layers:] for variable in layer.trainable_variables]
+
+
+def padded(tokens: Iterable[NDArray[np.int32]], length: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Cut or pad token ids to one length; the last token kept of a cut text is its separator.
+
+    Args:
+        tokens: n arrays of token ids, with their first and last special token.
+        length: columns of the result.
+
+    Returns:
+        Token ids and mask, int32 [n, length] each.
+    """
+    rows = list(tokens)
+    token_ids = np.zeros((len(rows), length), np.int32)
+    mask = np.zeros((len(rows), length), np.int32)
+    for row, ids in enumerate(rows):
+        kept = ids if len(ids) <= length else np.append(ids[: length - 1], ids[-1])
+        token_ids[row, : len(kept)] = kept
+        mask[row, : len(kept)] = 1
+    return token_ids, mask
+
+
+def _compiled_step(model: Any, optimizer: Any, variables: list[Any], temperature: float) -> Any:
+    import tensorflow as tf
+
+    @tf.function
+    def step(query_ids: Any, query_mask: Any, product_ids: Any, product_mask: Any, excluded: Any, weights: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in variables:
+                tape.watch(variable.value)
+            queries = model({"token_ids": query_ids, "padding_mask": query_mask}, training=False)
+            products = model({"token_ids": product_ids, "padding_mask": product_mask}, training=False)
+            logits = tf.matmul(queries, products, transpose_b=True) / temperature
+            logits = tf.where(excluded, tf.constant(-1e9, logits.dtype), logits)
+            own = tf.range(tf.shape(logits)[0])
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+            loss = tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
+        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+        return loss
+
+    return step
