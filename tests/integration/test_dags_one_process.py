@@ -1,0 +1,206 @@
+"""The train DAG on a tiny pipeline: Airflow, DVC, git and MLflow are all real, the stages are a few lines each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import StageError
+from pipelines.orchestration.airflow import DagOutcome, OneProcess, run_dag_in_one_process
+from pipelines.runs.data_versions import commit_landing
+from pipelines.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+PIPELINE = """
+stages:
+  double:
+    cmd: python step.py double
+    deps: [step.py, data/raw/events]
+    params: [seed]
+    outs: [data/double.txt]
+  package:
+    cmd: python step.py package
+    deps: [step.py, data/double.txt]
+    outs: [data/package]
+  evaluate:
+    cmd: python step.py evaluate
+    deps: [step.py, data/package, data/champion/champion.json]
+    outs: [data/evaluate]
+    metrics: [data/metrics.json]
+"""
+
+STEP = """
+import json, sys
+from pathlib import Path
+import pyarrow as pa, pyarrow.parquet as pq
+
+def double():
+    files = sorted(Path("data/raw/events").glob("*.parquet"))
+    Path("data/double.txt").write_text(str(2 * sum(pq.ParquetFile(file).metadata.num_rows for file in files)))
+
+def package():
+    Path("data/package").mkdir(parents=True)
+    manifest = {"double": int(Path("data/double.txt").read_text())}
+    Path("data/package/manifest.json").write_text(json.dumps(manifest))
+
+def evaluate():
+    folder = Path("data/evaluate")
+    folder.mkdir(parents=True)
+    rows = [
+        {"user_id": f"u{user}", "model": model, "ndcg_at_10": score + user / 1000}
+        for model, score in (("rank", 0.5), ("popularity", 0.2)) for user in range(40)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "per_user.parquet")
+    models = {"rank": {"kind": "model", "ndcg_at_10": 0.5195}, "popularity": {"kind": "baseline", "ndcg_at_10": 0.2195}}
+    champion = json.loads(Path("data/champion/champion.json").read_text())
+    for path in (folder / "metrics.json", Path("data/metrics.json")):
+        path.write_text(json.dumps({"users": 40, "models": models, "champion": champion}))
+    (folder / "report.html").write_text("<html><body>report</body></html>")
+
+{"double": double, "package": package, "evaluate": evaluate}[sys.argv[1]]()
+"""
+
+FAILING = """
+import sys
+sys.exit("the shelf is empty")
+"""
+
+SLEEPING = """
+import subprocess, sys
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+Path(sys.argv[0]).resolve().parents[2].joinpath("sleeper").write_text(str(child.pid))
+child.wait()
+"""
+
+TASKS = ["start", "double", "package", "evaluate", "finish", "register", "gate", "promote"]
+
+
+@dataclass
+class Shop:
+    """A repository with a tiny pipeline and one data version."""
+
+    root: Path
+    settings: Settings
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *arguments]
+        return subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout
+
+    def commit(self, path: str, text: str) -> None:
+        (self.root / path).write_text(text, encoding="utf-8")
+        self.git("add", path)
+        self.git("commit", "-qm", f"Change {path}")
+
+    def train(self) -> DagOutcome:
+        home = self.settings.home
+        return run_dag_in_one_process("train", {}, home / "train.log", self.settings, progress=home / "progress")
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.settings.home / "progress").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    root = tmp_path_factory.mktemp("shop")
+    notifier = f"{shutil.which('tee')} {root / '.shoploom' / 'notified'}"
+    shop = Shop(root, Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom", notify_command=notifier))
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    shutil.copy(ROOT / "requirements.lock", root / "requirements.lock")
+    (root / ".gitignore").write_text(".shoploom/\n", encoding="utf-8")
+    (root / "params.yaml").write_text("seed: {value: 7}\ngate: {}\n", encoding="utf-8")
+    (root / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    (root / "step.py").write_text(textwrap.dedent(STEP), encoding="utf-8")
+    shop.git("init", "-q", "-b", "main")
+    shop.git("add", ".")
+    shop.git("commit", "-qm", "Begin")
+    landing = shop.settings.home / "landing"
+    (landing / "events").mkdir(parents=True)
+    (landing / "items").mkdir()
+    times = pa.array([1_500_000_000_000_000] * 3, pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"event_id": ["1", "2", "3"], "timestamp": times}), landing / "events" / "2017-W28.parquet")
+    pq.write_table(pa.table({"item_id": ["1", "2"]}), landing / "items" / "items.parquet")
+    commit_landing(shop.settings, landing, "Land 2017-W28")
+    return shop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def notifier(shop: Shop) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOPLOOM_NOTIFY_COMMAND", str(shop.settings.notify_command))
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(shop: Shop) -> DagOutcome:
+    return shop.train().raise_for_failure()
+
+
+def test_train_runs_every_task_and_promotes(shop: Shop, first: DagOutcome) -> None:
+    assert first.tasks == dict.fromkeys(sorted(TASKS), "success")
+    assert [first.returned[stage]["cached"] for stage in ("double", "package", "evaluate")] == [False] * 3
+    assert first.returned["gate"]["decision"] == "promote"
+    assert first.returned["promote"] == {"champion": "1", "previous": None, "moved": True}
+    assert shop.git("status", "--porcelain") == ""
+    commit = first.returned["finish"]["commit"]
+    assert commit in shop.git("for-each-ref", "refs/shoploom/runs/")
+    start = first.returned["start"]["start"]
+    assert shop.git("rev-parse", f"{commit}^1", f"{commit}^2").split() == [start["code_commit"], start["data_commit"]]
+
+
+def test_train_reports_each_task_as_it_starts_and_ends(shop: Shop, first: DagOutcome) -> None:
+    told = [(event["stage"], event["state"]) for event in shop.events() if event["event"] == "task"][: 2 * len(TASKS)]
+    assert told == [(task, state) for task in TASKS for state in ("running", "success")]
+
+
+def test_train_runs_no_stage_when_nothing_is_new(shop: Shop, first: DagOutcome) -> None:
+    again = shop.train().raise_for_failure()
+    assert [again.returned[stage]["cached"] for stage in ("double", "package", "evaluate")] == [True] * 3
+    assert again.returned["register"]["created"] is False
+    assert again.returned["promote"]["champion"] == "1"
+    assert again.returned["promote"]["moved"] is False
+    assert {event["note"] for event in shop.events() if event["stage"] == "double" and event["event"] == "task"} >= {
+        "cached"
+    }
+
+
+def test_train_fails_with_the_stage_s_own_words(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("step.py", FAILING)
+    failed = shop.train()
+    assert (failed.state, failed.failed_task) == ("failed", "double")
+    assert "the shelf is empty" in failed.error
+    assert failed.tasks["package"] == "upstream_failed"
+    with pytest.raises(StageError, match="the shelf is empty"):
+        failed.raise_for_failure()
+    told = json.loads((shop.settings.home / "notified").read_text(encoding="utf-8"))
+    assert (told["dag"], told["task"]) == ("train", "double")
+    assert "the shelf is empty" in told["error"]
+
+
+def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("step.py", SLEEPING)
+    note = shop.settings.home / "sleeper"
+    process = OneProcess("train", {}, shop.settings.home / "train.log", shop.settings)
+    with process:
+        deadline = time.monotonic() + 120
+        while not (note.exists() and note.read_text()) and process.running(0.2):
+            assert time.monotonic() < deadline, "the stage did not start"
+        sleeper = int(note.read_text())
+        assert psutil.pid_exists(sleeper)
+    gone = not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
+    assert gone, "the stage's child outlived the run"
+    assert os.environ.get("SHOPLOOM_STAGE") is None
