@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -27,24 +25,23 @@ import pyarrow as pa
 
 from expectations import events, frames, items, offers
 from expectations.contract import Check, Contract
+from expectations.row_cache import RowCache
 from expectations.run import Outcome, Validation
 from expectations.shape import Raw, read_raw
+from expectations.sorting import Findings, Reasons, Sorted, mask_of, sort_rows
 from pipelines.artifacts import atomic_directory, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.params import ValidateParams, load_params
-from pipelines.sources.calendars import TIME_ZONE_KEY, parse_partition
+from pipelines.sources.calendars import parse_partition
 from pipelines.tables import EVENTS, ITEMS, OFFERS, Table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 RAW = Path("data/raw")
 ACCEPTED = Path("data/accepted")
 QUARANTINE = Path("data/quarantine")
 REPORT = Path("data/validate/report.json")
-
-Reasons = dict[str, "NDArray[np.int64]"]
-"""For each check that some rows fail, their positions."""
 
 
 @dataclass(frozen=True)
@@ -62,52 +59,6 @@ class Shop:
     digests: dict[str, str]
     items: Raw
     offers: Raw | None
-
-
-@dataclass(frozen=True)
-class Sorted:
-    """A table's rows, told apart.
-
-    Args:
-        accepted: in the table's schema.
-        quarantined: the raw columns, ``reasons`` (list of check names) and ``suite`` (digest of the suites).
-        reasons: rows that fail each check; a row may fail several.
-    """
-
-    accepted: pa.Table
-    quarantined: pa.Table
-    reasons: dict[str, int]
-
-    def summary(self) -> dict[str, Any]:
-        """Counts, for the report."""
-        accepted, quarantined = self.accepted.num_rows, self.quarantined.num_rows
-        return {
-            "rows": accepted + quarantined,
-            "accepted": accepted,
-            "quarantined": quarantined,
-            "reasons": self.reasons,
-        }
-
-
-@dataclass
-class Findings:
-    """What tables and partitions were found to be, beside their rows."""
-
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    stops: list[str] = field(default_factory=list)
-
-    def note(self, check: Check, table: str, found: str, partition: str = "") -> None:
-        """Record a failed check of severity ``warn`` or ``stop``."""
-        place = (
-            f"{table}: partition {partition}, column {check.column}" if partition else f"{table}: column {check.column}"
-        )
-        message = f"{place}: {check.name}: {check.meaning}; found {found}"
-        if check.severity == "stop":
-            self.stops.append(message)
-        else:
-            self.warnings.append(
-                {"table": table, "partition": partition or None, "check": check.name, "message": message}
-            )
 
 
 @dataclass(frozen=True)
@@ -134,42 +85,6 @@ class Validated:
             "warnings": self.findings.warnings,
             "suites": self.suites,
         }
-
-
-class RowCache:
-    """What the row checks of a partition found, by the file's and the suite's digests.
-
-    Args:
-        folder: where it lies; None = nothing is remembered.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def get(self, partition: str, digest: str, suite: str, num_rows: int) -> Reasons | None:
-        """The remembered result; None where there is none or it cannot be trusted."""
-        if self._folder is None:
-            return None
-        try:
-            kept = json.loads(self._path(partition, digest, suite).read_text(encoding="utf-8"))
-            rows = {str(check): np.asarray(found, np.int64) for check, found in kept["rows"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        fits = all(
-            found.ndim == 1 and (not len(found) or 0 <= found.min() <= found.max() < num_rows)
-            for found in rows.values()
-        )
-        return rows if fits and kept.get("num_rows") == num_rows else None
-
-    def put(self, partition: str, digest: str, suite: str, num_rows: int, rows: Reasons) -> None:
-        """Remember a result."""
-        if self._folder is not None:
-            kept = {"num_rows": num_rows, "rows": {check: found.tolist() for check, found in rows.items()}}
-            write_json(kept, self._path(partition, digest, suite))
-
-    def _path(self, partition: str, digest: str, suite: str) -> Path:
-        key = hashlib.sha256(f"{partition}\n{digest}\n{suite}".encode()).hexdigest()
-        return self._folder / key[:2] / f"{key}.json"  # type: ignore[operator]
 
 
 def read_shop(directory: Path) -> Shop:
@@ -222,10 +137,10 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
     offer_columns = frames.offer_columns(coupons, ids)
     discounts = _sort_table(coupons, OFFERS, offers.rows(params), offer_columns, validation, findings)
     partitions = _sort_events(shop, params, ids, validation, cache)
-    _check_table(catalogue, items.whole(params), validation, findings)
+    _check_table(catalogue, items.whole(params), items.rows(params), validation, findings)
     if discounts.summary()["rows"]:
-        _check_table(discounts, offers.whole(params), validation, findings)
-    _check_partitions(shop, partitions, events.partitions(params), validation, findings, now)
+        _check_table(discounts, offers.whole(params), offers.rows(params), validation, findings)
+    _check_partitions(shop, partitions, params, validation, findings, now)
     contracts = (
         events.rows(params),
         events.across(),
@@ -256,14 +171,14 @@ def _sort_table(
 ) -> Sorted:
     """Check a table that is versioned whole."""
     if not raw.rows.num_rows:
-        return _sort(raw, table, {}, contract.digest())
+        return sort_rows(raw, table, {}, contract.digest())
     outcome = validation.run(contract, frames.frame_of(raw.rows, derived, contract))
     for name in outcome.counts:
         check = contract.check(name)
         if check.severity != "reject":
             share = 1 - outcome.counts[name] / raw.rows.num_rows
             findings.note(check, table.name, f"{share:.1%}")
-    return _sort(raw, table, _rejects(contract, outcome), contract.digest())
+    return sort_rows(raw, table, _rejects(contract, outcome), contract.digest())
 
 
 def _sort_events(
@@ -272,7 +187,7 @@ def _sort_events(
     contract, across = events.rows(params), events.across()
     by_row = _row_reasons(shop, contract, validation, cache)
     sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
-    refused = np.concatenate([_mask(by_row[name].values(), sizes[name]) for name in shop.events])
+    refused = np.concatenate([mask_of(by_row[name].values(), sizes[name]) for name in shop.events])
     ids = pa.concat_tables([raw.rows.select(["event_id", "item_id"]) for raw in shop.events.values()])
     derived = {
         events.FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused),
@@ -285,7 +200,7 @@ def _sort_events(
     result = {}
     for name, raw in shop.events.items():
         reasons = by_row[name] | between_rows[name]
-        result[name] = _sort(raw, EVENTS, {check: reasons[check] for check in order if check in reasons}, suite)
+        result[name] = sort_rows(raw, EVENTS, {check: reasons[check] for check in order if check in reasons}, suite)
     return result
 
 
@@ -337,57 +252,34 @@ def _cut(reasons: Reasons, sizes: dict[str, int]) -> dict[str, Reasons]:
     return cut
 
 
-def _mask(positions: Iterable[NDArray[np.int64]], size: int) -> NDArray[np.bool_]:
-    mask = np.zeros(size, bool)
-    for rows in positions:
-        mask[rows] = True
-    return mask
-
-
-def _sort(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
-    """Part the rows; a quarantined row carries every reason, in the suite's order."""
-    refused = _mask(reasons.values(), raw.rows.num_rows)
-    positions = np.flatnonzero(refused)
-    names = np.array(list(reasons), dtype=object)
-    failed = np.zeros((len(positions), len(reasons)), bool)
-    for number, rows in enumerate(reasons.values()):
-        failed[np.searchsorted(positions, rows), number] = True
-    quarantined = raw.rows.take(pa.array(positions))
-    quarantined = quarantined.append_column(
-        "reasons", pa.array([list(names[row]) for row in failed], pa.list_(pa.string()))
-    )
-    quarantined = quarantined.append_column("suite", pa.array([suite] * len(positions), pa.string()))
-    metadata = {TIME_ZONE_KEY: raw.time_zone.encode()}
-    accepted = raw.rows.filter(pa.array(~refused)).cast(table.schema)
-    counts = {check: len(rows) for check, rows in reasons.items()}
-    return Sorted(accepted.replace_schema_metadata(metadata), quarantined.replace_schema_metadata(metadata), counts)
-
-
-def _check_table(rows: Sorted, contract: Contract, validation: Validation, findings: Findings) -> None:
+def _check_table(
+    rows: Sorted, contract: Contract, by_row: Contract, validation: Validation, findings: Findings
+) -> None:
     counts = rows.summary()
     share = counts["quarantined"] / max(counts["rows"], 1)
     frame = pd.DataFrame({"rows": [counts["rows"]], "rejected_share": [share]})
     for name, failing in validation.run(contract, frame).rows.items():
         check = contract.check(name)
         for row in failing:
-            findings.note(check, contract.table, _found(check, frame, int(row), rows))
+            findings.note(check, contract.table, *_found(check, frame, int(row), rows, (by_row,)))
 
 
 def _check_partitions(
     shop: Shop,
     partitions: dict[str, Sorted],
-    contract: Contract,
+    params: ValidateParams,
     validation: Validation,
     findings: Findings,
     now: datetime,
 ) -> None:
+    contract, by_row = events.partitions(params), (events.rows(params), events.across())
     names = list(partitions)
     frame = _partition_frame(shop, partitions, now)
     for name, failing in validation.run(contract, frame).rows.items():
-        check = contract.check(name)
         for row in failing:
             partition = names[int(row)]
-            findings.note(check, "events", _found(check, frame, int(row), partitions[partition]), partition)
+            found, column = _found(contract.check(name), frame, int(row), partitions[partition], by_row)
+            findings.note(contract.check(name), "events", found, column, partition)
 
 
 def _partition_frame(shop: Shop, partitions: dict[str, Sorted], now: datetime) -> pd.DataFrame:
@@ -422,12 +314,14 @@ def _newest(accepted: pa.Table, otherwise: datetime) -> datetime:
     return newest if isinstance(newest, datetime) else otherwise
 
 
-def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted) -> str:
+def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted, by_row: tuple[Contract, ...]) -> tuple[str, str]:
+    """What a check of a whole partition or table met, and the column to look at, if one stands out."""
     value = frame[check.subject or check.column].iloc[row]
     if check.subject == "rejected_share":
         worst = sorted(rows.reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:3]
-        return f"{value:.1%} ({', '.join(f'{name} {count:,}' for name, count in worst)})"
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+        columns = {each.name: each.column for contract in by_row for each in contract.checks}
+        return f"{value:.1%} ({', '.join(f'{name} {count:,}' for name, count in worst)})", columns[worst[0][0]]
+    return (f"{value:g}" if isinstance(value, int | float | np.number) else str(value)), ""
 
 
 def _side_folder() -> Path:

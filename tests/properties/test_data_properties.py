@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.frames import first_of_id
+from expectations.row_cache import RowCache
 from expectations.run import Validation
 from expectations.shape import Raw
 from pipelines.params import ValidateParams
 from pipelines.sources.calendars import parse_partition, partition_of
 from pipelines.stages.prepare import item_text, normalise
-from pipelines.stages.validate import RowCache, Shop, validate
+from pipelines.stages.validate import Shop, validate
 from pipelines.tables import EVENTS, ITEMS, OFFERS
 
 ZONES = st.sampled_from(["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Apia"])
