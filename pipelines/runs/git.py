@@ -225,6 +225,9 @@ def _mend(said: str, root: Path) -> str:
         return f"git init {root}"
     if "dubious ownership" in said:
         return f"git config --global --add safe.directory {root}"
+    lock = re.search(r"Unable to create '([^']+\.lock)': File exists", said)
+    if lock:
+        return f"a killed git left its lock; when no git runs: rm -f {lock.group(1)}"
     if "No space left" in said:
         return "free disk space, then run the same command again"
     return ""

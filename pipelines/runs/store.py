@@ -158,13 +158,20 @@ class Store:
         """Fetch from the remote what the cache lacks.
 
         Raises:
-            RunError: the remote lacks it too, or is out of reach.
+            ObjectLostError: the remote lacks it too.
+            RunError: the remote is out of reach, or holds something else than a hash says; that is not kept.
         """
         absent = self.missing(hashes)
         if not absent:
             return
         with translated(f"pull {len(absent)} objects from {self.settings.remote}"):
-            self._transfer(self.repo.cloud.get_remote_odb(command="pull"), self.repo.cache.local, absent)
+            remote = self.repo.cloud.get_remote_odb(command="pull")
+            self._transfer(remote, self.repo.cache.local, absent)
+            for md5 in absent:
+                path = self.cache_path(md5)
+                if path.is_file() and file_md5(path) != md5.removesuffix(".dir"):
+                    path.unlink()
+                    raise corrupted(remote.oid_to_path(md5))
         lost = self.missing(absent)
         if lost:
             raise ObjectLostError(
@@ -228,7 +235,7 @@ class Store:
         self.repo.close()
 
 
-def corrupted(path: Path, produced_by: str = "", shown: str = "") -> RunError:
+def corrupted(path: Path | str, produced_by: str = "", shown: str = "") -> RunError:
     """The error for a cache file whose content is not what its name says."""
     told = f"{shown}: its cached content {path}" if shown else str(path)
     made = f" (made by {produced_by})" if produced_by else ""

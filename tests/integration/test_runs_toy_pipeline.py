@@ -382,6 +382,12 @@ def test_stage_pulls_what_another_machine_made(shop: Shop) -> None:
     assert cached == [True, True]
     forced = shop.stage(start, "total", "three", use_run_cache=False)
     assert (forced["error"], forced["cached"]) == (None, False)
+    path = shop.cached_file("sizes", "data/sizes")
+    path.unlink()
+    sent = shop.settings.home / "remote" / path.relative_to(shop.settings.home / "cache")
+    flip(sent)
+    assert f"rm -f {sent}" in shop.stage(start, "total", "four", use_run_cache=False)["error"]
+    assert not path.exists()
 
 
 def test_gc_keeps_the_newest_run_and_every_data_version(shop: Shop) -> None:
