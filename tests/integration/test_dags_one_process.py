@@ -45,14 +45,21 @@ stages:
 STEP = """
 import json, sys
 from pathlib import Path
-import pyarrow as pa, pyarrow.parquet as pq
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 
 def double():
     files = sorted(Path("data/raw/events").glob("*.parquet"))
     Path("data/double.txt").write_text(str(2 * sum(pq.ParquetFile(file).metadata.num_rows for file in files)))
 
 def package():
-    Path("data/package").mkdir(parents=True)
+    from pipelines.models.base import Histories
+    from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
+    items = pa.table({name: ["a", "b"] for name in ITEM_COLUMNS})
+    bought = Histories.from_events(
+        *(np.array(column) for column in ([0, 1], [0, 1], [1.0, 2.0], [1.0, 1.0])), num_users=2, num_items=2, as_of=3.0
+    )
+    Path("data/package/catalogue").mkdir(parents=True)
+    Catalogue(items, ("u0", "u1"), bought).save(Path("data/package/catalogue"))
     manifest = {"double": int(Path("data/double.txt").read_text())}
     Path("data/package/manifest.json").write_text(json.dumps(manifest))
 

@@ -1,0 +1,187 @@
+"""``up`` and ``down``: real services on free ports, and a DAG run by a real scheduler with two tasks in parallel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import ServiceError
+from pipelines.orchestration import services
+from pipelines.orchestration.airflow import OneProcess
+from pipelines.runs.data_versions import commit_landing
+from pipelines.settings import Settings
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+
+PIPELINE = """
+stages:
+  left: {cmd: python step.py left, deps: [step.py, data/raw/events], outs: [data/left.txt]}
+  right: {cmd: python step.py right, deps: [step.py, data/raw/events], outs: [data/right.txt]}
+"""
+
+STEP = """
+import sys, time
+from pathlib import Path
+time.sleep(4)
+Path(f"data/{sys.argv[1]}.txt").write_text(sys.argv[1])
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    root = tmp_path_factory.mktemp("served")
+    settings = Settings(
+        repository=root,
+        SHOPLOOM_HOME=root / ".shoploom",
+        airflow_port=free_port(),
+        mlflow_port=free_port(),
+        database_url=None,
+        tracking_url=None,
+    )
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    for name, text in {
+        ".gitignore": ".shoploom/\n",
+        "params.yaml": "{}\n",
+        "dvc.yaml": PIPELINE,
+        "step.py": STEP,
+    }.items():
+        (root / name).write_text(text, encoding="utf-8")
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "Begin"]):
+        subprocess.run(
+            ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *command], cwd=root, check=True
+        )
+    landing = root / ".shoploom" / "landing"
+    (landing / "events").mkdir(parents=True)
+    times = pa.array([1_500_000_000_000_000], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"event_id": ["1"], "timestamp": times}), landing / "events" / "2017-W28.parquet")
+    commit_landing(settings, landing, "Land 2017-W28")
+    return settings
+
+
+@pytest.fixture(scope="module")
+def up(settings: Settings) -> Iterator[services.Up]:
+    yield services.up(settings)
+    services.down(settings)
+
+
+class Api:
+    """Airflow's API, as the user that ``up`` names."""
+
+    def __init__(self, up: services.Up) -> None:
+        self.root = up.services["api_server"].address
+        password = json.loads(up.password_file.read_text(encoding="utf-8"))[up.user]
+        self.token = ""
+        self.token = str(self.call("/auth/token", {"username": up.user, "password": password})["access_token"])
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.root + path, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+def test_up_starts_services_on_loopback_that_answer(settings: Settings, up: services.Up) -> None:
+    assert set(up.services) == {"api_server", "scheduler", "dag_processor", "mlflow"}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in (
+            settings.airflow_port,
+            settings.mlflow_port,
+        ):
+            assert connection.laddr.ip == "127.0.0.1"
+    assert oct(up.password_file.stat().st_mode & 0o777) == "0o600"
+    assert any(str(up.password_file) in line for line in up.lines())
+    assert services.tracking_url(settings) == f"http://127.0.0.1:{settings.mlflow_port}"
+
+
+def test_up_again_starts_nothing(settings: Settings, up: services.Up) -> None:
+    assert services.up(settings).services == up.services
+
+
+def test_up_names_a_port_that_is_taken(settings: Settings, up: services.Up, tmp_path: Path) -> None:
+    other = Settings(
+        repository=settings.repository,
+        SHOPLOOM_HOME=tmp_path,
+        airflow_port=settings.airflow_port,
+        mlflow_port=settings.mlflow_port,
+    )
+    with pytest.raises(ServiceError, match=rf"port {settings.mlflow_port}, for which mlflow asks, is taken"):
+        services.up(other)
+    assert services.running(other) == {}
+
+
+def test_one_process_run_is_refused_while_the_scheduler_is_up(settings: Settings, up: services.Up) -> None:
+    with (
+        pytest.raises(ServiceError, match="would run the same tasks a second time"),
+        OneProcess("train", {}, settings.home / "x.log", settings),
+    ):
+        pass
+
+
+def test_scheduler_runs_two_stages_in_parallel(settings: Settings, up: services.Up) -> None:
+    api = Api(up)
+    deadline = time.monotonic() + 120
+    while "train" not in {dag["dag_id"] for dag in api.call("/api/v2/dags")["dags"]}:
+        assert time.monotonic() < deadline, "the DAG processor did not parse dags/train.py"
+        time.sleep(0.5)
+    run = api.call("/api/v2/dags/train/dagRuns", {"logical_date": None})["dag_run_id"]
+    path = f"/api/v2/dags/train/dagRuns/{urllib.request.quote(run)}/taskInstances"
+    while True:
+        tasks = {task["task_id"]: task for task in api.call(path)["task_instances"]}
+        if tasks and tasks["finish"]["state"] in ("success", "failed", "upstream_failed"):
+            break
+        assert time.monotonic() < deadline, {name: task["state"] for name, task in tasks.items()}
+        time.sleep(0.5)
+    states = {name: tasks[name]["state"] for name in ("start", "left", "right", "finish")}
+    assert states == dict.fromkeys(states, "success")
+    begun = [datetime.fromisoformat(tasks[name]["start_date"]) for name in ("left", "right")]
+    ended = [datetime.fromisoformat(tasks[name]["end_date"]) for name in ("left", "right")]
+    assert max(begun) < min(ended), "the two stages ran one after the other"
+
+
+def test_down_stops_what_up_started_and_nothing_else(settings: Settings, up: services.Up) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        stopped = services.down(settings)
+        assert set(stopped) == set(up.services)
+        assert bystander.poll() is None
+        for record in up.services.values():
+            assert not psutil.pid_exists(record.pid) or psutil.Process(record.pid).status() == psutil.STATUS_ZOMBIE
+        assert services.running(settings) == {}
+        assert services.down(settings) == []
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_running_never_mistakes_a_later_process_for_a_service(settings: Settings) -> None:
+    record = services.Record("scheduler", os.getpid(), started=1.0, address="", log="")
+    folder = settings.home / "services"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scheduler.json").write_text(json.dumps(record.__dict__), encoding="utf-8")
+    assert services.running(settings) == {}
+    assert services.down(settings) == []

@@ -1,0 +1,69 @@
+"""A task's process is stopped with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from pipelines.orchestration.processes import run_in_group, stop_group
+
+PARENT = """
+import signal, subprocess, sys, time
+if "stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def run(tmp_path: Path, program: str, capture: bool = False):
+    return run_in_group(
+        [sys.executable, "-c", program],
+        environment=os.environ,
+        folder=tmp_path,
+        log=tmp_path / "a" / "log",
+        capture=capture,
+    )
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_run_in_group_returns_output_and_logs_errors(tmp_path: Path) -> None:
+    ended = run(tmp_path, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", capture=True)
+    assert (ended.returncode, ended.output, ended.errors) == (3, "out\n", "err")
+    assert "err" in (tmp_path / "a" / "log").read_text(encoding="utf-8")
+
+
+def test_run_in_group_appends_and_returns_only_its_own_errors(tmp_path: Path) -> None:
+    run(tmp_path, "import sys; sys.exit('first')")
+    assert run(tmp_path, "import sys; sys.exit('second')").errors == "second"
+    assert "first" in (tmp_path / "a" / "log").read_text(encoding="utf-8")
+
+
+def test_stop_group_stops_children_and_the_stubborn(tmp_path: Path) -> None:
+    for argument in ("obedient", "stubborn"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PARENT, argument], stdout=subprocess.PIPE, start_new_session=True, cwd=tmp_path
+        )
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        stop_group(process, grace_seconds=0.5)
+        process.stdout.close()
+        assert gone(child)
+        assert gone(process.pid)
