@@ -151,7 +151,7 @@ def fetch_output(settings: Settings, run: RunCommit, path: str, destination: Pat
     Args:
         settings: the repository and the object store.
         run: a finished run.
-        path: an output as ``dvc.yaml`` names it (``data/package``), or a file below one.
+        path: an output as ``dvc.yaml`` names it (``data/package``), a file below one, or a folder above some.
         destination: the file or directory to write; what is there is replaced, once all is checked.
 
     Returns:
@@ -172,33 +172,40 @@ def fetch_from_lock(settings: Settings, lock: Mapping[str, LockEntry], path: str
     outs = {
         str(out["path"]): (stage, str(out["md5"])) for stage, entry in lock.items() for out in entry.get("outs", [])
     }
-    owner = next((out for out in outs if path == out or path.startswith(f"{out}/")), None)
-    if owner is None:
+    owners = {out: at for out, at in outs.items() if path == out or _inside(path, out) or _inside(out, path)}
+    if not owners:
         raise RunError(f"no stage put out {path}", mend=near_names(path, outs) or f"outputs: {', '.join(sorted(outs))}")
-    stage, md5 = outs[owner]
-    below = path.removeprefix(owner).lstrip("/")
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     store = Store(settings)
     try:
-        files = [f for f in store.files(md5) if not below or f.path == below or f.path.startswith(f"{below}/")]
-        if not files:
-            raise RunError(f"{owner} of stage {stage} holds no {below}", mend="list it: shoploom status --json")
-        store.pull(file.md5 for file in files)
+        held = [
+            (f"{owner}/{file.path}".rstrip("/"), stage, file)
+            for owner, (stage, md5) in owners.items()
+            for file in store.files(md5)
+        ]
+        chosen = [entry for entry in held if entry[0] == path or _inside(entry[0], path)]
+        if not chosen:
+            raise RunError(f"{', '.join(owners)} holds no {path}", mend="list it: shoploom status --json")
+        store.pull(file.md5 for _, _, file in chosen)
         destination.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
-        for file in files:
-            relative = file.path.removeprefix(below).lstrip("/")
+        for name, stage, file in chosen:
+            relative = name.removeprefix(path).lstrip("/")
             target = temporary / relative if relative else temporary
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store.cache_path(file.md5), target)
             if file_md5(target) != file.md5:
-                raise corrupted(store.cache_path(file.md5), f"stage {stage}", f"{owner}/{file.path}".rstrip("/"))
+                raise corrupted(store.cache_path(file.md5), f"stage {stage}", name)
         remove(destination)
         os.replace(temporary, destination)
         return destination
     finally:
         remove(temporary)
         store.close()
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/")
 
 
 def dump_lock(entries: Mapping[str, LockEntry]) -> bytes:

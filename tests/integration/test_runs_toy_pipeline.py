@@ -261,6 +261,9 @@ def test_run_commit_has_code_and_data_as_parents_and_a_second_run_is_cached(shop
     weeks = sorted(shop.landing.glob("events/*"))
     total = fetch_output(shop.settings, run, "data/total.txt", shop.folder / "total.txt")
     assert total.read_text() == str(sum(path.stat().st_size for path in weeks))
+    above = fetch_output(shop.settings, run, "data", shop.folder / "above")
+    assert (above / "total.txt").read_text() == total.read_text()
+    assert (above / "sizes" / "2017-W01.txt").is_file()
     one = fetch_output(shop.settings, run, "data/sizes/2017-W01.txt", shop.folder / "one.txt")
     assert one.read_text() == str(weeks[0].stat().st_size)
     with pytest.raises(RunError, match=r"did you mean 'data/total\.txt'"):
