@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError
 from pipelines.registry.digests import package_digest, plain_files
+from pipelines.registry.promotion import PACKAGE_PATH
 from pipelines.registry.store import MODEL, connect, experiment_id, translated
 from pipelines.settings import Settings
 
@@ -113,7 +116,7 @@ def locked_versions(lock: Path, names: Iterable[str]) -> list[str]:
     """Pinned requirements of just these distributions.
 
     Args:
-        lock: ``requirements.lock``, as pip and uv write it.
+        lock: ``requirements.lock``, as pip and uv write it; lines for another Python or platform are passed over.
         names: distributions, in their normalised names.
 
     Returns:
@@ -122,12 +125,20 @@ def locked_versions(lock: Path, names: Iterable[str]) -> list[str]:
     Raises:
         RegistryError: the lock is missing or pins no version of one of them.
     """
+    from packaging.markers import Marker
+    from packaging.utils import canonicalize_name
+
     try:
         text = lock.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RegistryError(f"{lock} does not exist", mend="git checkout -- requirements.lock") from None
-    pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, flags=re.MULTILINE))
-    pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pinned.items()}
+    pinned = {
+        canonicalize_name(name): version
+        for name, version, marker in re.findall(
+            r"^([\w.-]+)==([^\s;\\]+)(?:\s*;\s*([^\\\n]+))?", text, flags=re.MULTILINE
+        )
+        if not marker or Marker(marker.strip()).evaluate()
+    }
     missing = [name for name in names if name not in pinned]
     if missing:
         raise RegistryError(f"{lock} pins no version of {', '.join(missing)}", mend="make lock")
@@ -188,6 +199,8 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
         with tempfile.TemporaryDirectory(prefix="shoploom-register-") as folder:
             code = copy_closure(MODEL_CODE, MODEL_CODE.parents[2], Path(folder) / "code")
             assert code.name == PACKAGE
+            package = Path(folder) / Path(PACKAGE_PATH).name
+            shutil.copytree(package_dir, package, copy_function=_link)
             saved = Path(folder) / "model"
             mlflow.pyfunc.save_model(
                 path=str(saved),
@@ -198,7 +211,7 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
                     model_id=logged.model_id,
                 ),
                 python_model=str(MODEL_CODE),
-                artifacts={"package": str(package_dir.resolve())},
+                artifacts={package.name: str(package)},
                 code_paths=[str(code)],
                 pip_requirements=requirements,
                 signature=model_signature(),
@@ -212,6 +225,14 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
     client.log_outputs(run_info.parent_run_id, [LoggedModelOutput(logged.model_id, step=0)])
     identifier: str = logged.model_id
     return identifier
+
+
+def _link(source: str, destination: str) -> None:
+    """A second name for a file that is only read; a copy where the file system has no hard links."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
 
 
 def _input_example(package_dir: Path) -> Any:

@@ -195,7 +195,10 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
 
 def test_locked_versions_names_what_the_lock_lacks(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
-    lock.write_text("numpy==2.4.6 \\\n    --hash=sha256:00\nPy_Arrow==20.0 ; python_version > '3'\n")
+    lock.write_text(
+        "numpy==2.4.6 \\\n    --hash=sha256:00\n"
+        "Py_Arrow==20.0 ; python_version >= '3'\npy-arrow==19.0 ; python_version < '3' \\\n"
+    )
     assert locked_versions(lock, ["numpy", "py-arrow"]) == ["numpy==2.4.6", "py-arrow==20.0"]
     with pytest.raises(RegistryError, match="no version of mlflow"):
         locked_versions(lock, ["numpy", "mlflow"])
