@@ -6,6 +6,7 @@ Every check is first asked for a count alone; the rows that fail are fetched onl
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +42,16 @@ class Validation:
 
     def __init__(self) -> None:
         import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
-        self._context = gx.get_context(mode="ephemeral")
+        stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        configured = DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
+        self._context = gx.get_context(mode="ephemeral", project_config=configured)
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self._assets = self._context.data_sources.add_pandas("shoploom")
 
@@ -59,16 +66,27 @@ class Validation:
         Raises:
             StageError: Great Expectations could not compute a check; the message names it.
         """
+        import great_expectations as gx
+
         name = f"{contract.name} {label}".strip()
         batch = self._assets.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-        suite = self._suite(name, contract.checks)
-        summary = self._validate(name, batch, suite, frame, {"result_format": "SUMMARY", "partial_unexpected_count": 5})
+        suite = gx.ExpectationSuite(name, expectations=[_expectation(check) for check in contract.checks])
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=batch, suite=self._context.suites.add(suite))
+        )
+        summary = _by_check(
+            definition.run(
+                batch_parameters={"dataframe": frame},
+                result_format={"result_format": "SUMMARY", "partial_unexpected_count": 5},
+            ).results
+        )
         failed = [check for check in contract.checks if not summary[check.name].success]
         counts = {check.name: int(summary[check.name].result.get("unexpected_count") or 0) for check in failed}
         if not failed:
             return Outcome()
         details = batch.get_batch(batch_parameters={"dataframe": frame}).validate(
-            self._suite(f"{name} rows", failed), result_format={"result_format": "COMPLETE"}
+            gx.ExpectationSuite(f"{name} rows", expectations=[_expectation(check) for check in failed]),
+            result_format={"result_format": "COMPLETE"},
         )
         rows = {
             name: np.sort(np.asarray(result.result.get("unexpected_index_list") or [], np.int64))
@@ -77,38 +95,21 @@ class Validation:
         return Outcome(rows, counts)
 
     def build_docs(self, folder: Path) -> Path:
-        """Write Data Docs of everything validated so far.
+        """Write Data Docs of everything validated so far, in place of what ``folder`` held.
 
         Returns:
             The page to open.
         """
+        shutil.rmtree(folder, ignore_errors=True)
         site = {
             "class_name": "SiteBuilder",
             "show_how_to_buttons": False,
             "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         }
-        sites = self._context.get_docs_sites_urls()
-        for known in {str(entry["site_name"]) for entry in sites}:
-            self._context.delete_data_docs_site(known)
         self._context.add_data_docs_site("shoploom", site)
         self._context.build_data_docs(site_names=["shoploom"])
         return folder / "index.html"
-
-    def _suite(self, name: str, checks: tuple[Check, ...] | list[Check]) -> Any:
-        import great_expectations as gx
-
-        return self._context.suites.add(gx.ExpectationSuite(name, expectations=[_expectation(c) for c in checks]))
-
-    def _validate(
-        self, name: str, batch: Any, suite: Any, frame: pd.DataFrame, result_format: dict[str, Any]
-    ) -> dict[str, Any]:
-        import great_expectations as gx
-
-        definition = self._context.validation_definitions.add(
-            gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        )
-        return _by_check(definition.run(batch_parameters={"dataframe": frame}, result_format=result_format).results)
 
 
 def _expectation(check: Check) -> Any:

@@ -205,26 +205,29 @@ def _sort_events(
 
 
 def _row_reasons(shop: Shop, contract: Contract, validation: Validation, cache: RowCache) -> dict[str, Reasons]:
-    """Run the row checks over every partition whose result is not remembered, in one batch."""
+    """Run the row checks over every partition whose result is not remembered, in one batch.
+
+    The newest is checked in any case, so that Data Docs always show what the row checks found.
+    """
     suite = contract.digest()
     sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
     known = {
         name: cache.get(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name]) for name in sizes
     }
-    fresh = [name for name, rows in known.items() if rows is None]
-    if fresh:
-        parts = [
-            frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract).assign(
-                partition=name
-            )
-            for name in fresh
-        ]
-        frame = pd.concat(parts, ignore_index=True)
-        print(f"checking {len(frame):,} events of {len(fresh)} new partitions of {len(sizes)}")
-        outcome = _rejects(contract, validation.run(contract, frame))
-        for name, rows in _cut(outcome, {name: sizes[name] for name in fresh}).items():
-            known[name] = rows
-            cache.put(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name], rows)
+    newest = list(known)[-1:]
+    fresh = [name for name, rows in known.items() if rows is None or name in newest]
+    parts = [
+        frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract).assign(
+            partition=name
+        )
+        for name in fresh
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    print(f"checking {len(frame):,} events of {len(fresh)} partitions of {len(sizes)}")
+    outcome = _rejects(contract, validation.run(contract, frame))
+    for name, rows in _cut(outcome, {name: sizes[name] for name in fresh}).items():
+        known[name] = rows
+        cache.put(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name], rows)
     return {name: rows or {} for name, rows in known.items()}
 
 
