@@ -130,7 +130,7 @@ def _postgresql(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy.exc import SQLAlchemyError
 
     assert settings.database_url is not None
-    url = make_url(settings.database_url.get_secret_value())
+    url = make_url(settings.database_url.get_secret_value()).set(database="postgres")
     try:
         with create_engine(url).connect() as connection:
             server = connection.execute(text("show server_version")).scalar_one()

@@ -1,0 +1,92 @@
+"""Airflow and MLflow on a real PostgreSQL server, from Debian's packages, started by this test on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.orchestration.airflow import run_dag_in_one_process
+from pipelines.orchestration.doctor import examine
+from pipelines.registry.books import RunStart, close_run, open_run
+from pipelines.settings import Settings
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not BINARIES:
+        message = "no PostgreSQL server here; on Debian: apt-get install postgresql"
+        if os.environ.get("SHOPLOOM_TEST_SERVICES") == "required":
+            pytest.fail(message)
+        pytest.skip(message)
+    binaries = BINARIES[-1].parent
+    # initdb refuses root, and pytest's own folder is closed to other users.
+    folder = Path("/tmp") / f"shoploom-postgresql-{os.getpid()}"
+    folder.mkdir()
+    as_server: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+        as_server = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def server(program: str, *arguments: str) -> None:
+        command = [*as_server, str(binaries / program), "--pgdata", str(folder / "data"), *arguments]
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
+    server("initdb", "--username", "shoploom", "--auth", "trust", "--no-sync")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    server("pg_ctl", "start", "--wait", "--silent", "--log", str(folder / "log"), "--options", options)
+    try:
+        yield f"postgresql://shoploom@127.0.0.1:{port}/shoploom"
+    finally:
+        server("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def settings(address: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    clone = tmp_path_factory.mktemp("postgresql") / "shoploom"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    return Settings(repository=clone, database_url=address, SHOPLOOM_HOME=clone / ".shoploom")
+
+
+def test_ingest_runs_on_postgresql(settings: Settings, tmp_path: Path) -> None:
+    conf = {"from": "2017-01-02", "to": "2017-01-08"}
+    outcome = run_dag_in_one_process("ingest", conf, tmp_path / "ingest.log", settings).raise_for_failure()
+
+    assert outcome.state == "success"
+    assert not (settings.home / "airflow" / "airflow.db").exists()
+    assert _rows(settings.database("airflow"), "select count(*) from dag_run where state = 'success'") == 1
+
+
+def test_books_are_kept_on_postgresql(settings: Settings) -> None:
+    run = open_run(settings, RunStart("manual__2017-01-09", "a" * 40, "b" * 40, "c" * 40, False))
+    close_run(settings, run)
+
+    assert not (settings.home / "mlflow" / "mlflow.db").exists()
+    assert _rows(settings.database("mlflow"), "select count(*) from runs where status = 'FINISHED'") == 1
+
+
+def test_doctor_says_which_database(settings: Settings) -> None:
+    findings = {finding["name"]: finding for finding in examine(settings)}
+    assert findings["database"]["state"] == "fine"
+    assert findings["database"]["detail"].startswith("PostgreSQL 1")
+
+
+def _rows(address: str, query: str) -> int:
+    from sqlalchemy import create_engine, text
+
+    with create_engine(address).connect() as connection:
+        return int(connection.execute(text(query)).scalar_one())
