@@ -139,10 +139,10 @@ def locked_versions(lock: Path, names: Iterable[str]) -> list[str]:
         )
         if not marker or Marker(marker.strip()).evaluate()
     }
-    missing = [name for name in names if name not in pinned]
+    missing = [name for name in names if canonicalize_name(name) not in pinned]
     if missing:
         raise RegistryError(f"{lock} pins no version of {', '.join(missing)}", mend="make lock")
-    return [f"{name}=={pinned[name]}" for name in names]
+    return [f"{name}=={pinned[canonicalize_name(name)]}" for name in names]
 
 
 def refuse_pickles(files: Iterable[Path]) -> None:
