@@ -27,7 +27,6 @@ SERVING_REQUIREMENTS = (
     "openvino",
     "pandas",
     "pyarrow",
-    "pydantic",
     "safetensors",
     "scipy",
     "tokenizers",
