@@ -117,10 +117,11 @@ def build_encoder(directory: Path) -> Any:
         )
     keras = import_keras()
     from keras_hub.models import BertBackbone
+    from safetensors import SafetensorError
 
     try:
         backbone = BertBackbone.from_preset(str(directory))
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, SafetensorError) as error:
         raise ModelError(f"{directory} cannot be read as BERT: {error}", mend="check its config.json") from error
     if config.get("hidden_act") == "gelu":
         for layer in backbone.transformer_layers:

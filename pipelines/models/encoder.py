@@ -89,7 +89,7 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_length)
-        self.streams = os.cpu_count() or 1
+        self.streams = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         graph = openvino.Core().read_model(directory / IR_FILE)
         graph.reshape({name: openvino.PartialShape([ROWS, -1]) for name in ("token_ids", "padding_mask")})
         self._compiled = openvino.Core().compile_model(
@@ -140,21 +140,26 @@ class TextEncoder:
             float32 [num_texts, embedding_size], L2-normalised. A row is the same to the bit whatever the other
             texts are.
         """
-        import openvino
-
         vectors = np.zeros((len(texts), self.embedding_size), np.float32)
         if not len(texts):
             return vectors
-        queue = openvino.AsyncInferQueue(self._compiled, self.streams)
-
-        def keep(request: Any, rows: NDArray[np.int64]) -> None:
-            vectors[rows] = request.get_output_tensor(0).data[: len(rows)]
-
-        queue.set_callback(keep)
         batches = list(length_batches(self.tokenize(texts)))
-        for batch in track(batches, description) if description else batches:
-            queue.start_async({"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}, batch.rows)
-        queue.wait_all()
+        requests = [self._compiled.create_infer_request() for _ in range(min(self.streams, len(batches)))]
+        running: list[Batch | None] = [None] * len(requests)
+
+        def finish(place: int) -> None:
+            batch = running[place]
+            if batch is not None:
+                requests[place].wait()
+                vectors[batch.rows] = requests[place].get_output_tensor(0).data[: len(batch.rows)]
+
+        for number, batch in enumerate(track(batches, description) if description else batches):
+            place = number % len(requests)
+            finish(place)
+            running[place] = batch
+            requests[place].start_async({"token_ids": batch.token_ids, "padding_mask": batch.padding_mask})
+        for place in range(len(requests)):
+            finish(place)
         return normalised(vectors)
 
 

@@ -46,7 +46,8 @@ class RelevanceHead:
         for name, vectors in (("query", query_vectors), ("item", item_vectors)):
             if vectors.ndim != 2 or vectors.shape[1] != len(self.weights):
                 raise ModelError(f"{name} vectors have shape {vectors.shape}; the head reads [n, {len(self.weights)}]")
-        return sigmoid((query_vectors * self.weights) @ item_vectors.T + np.float32(self.bias))
+        logits: Floats = np.add((query_vectors * self.weights) @ item_vectors.T, self.bias, dtype=np.float32)
+        return sigmoid(logits)
 
     def save(self, directory: Path) -> None:
         """Write the head into ``directory``."""

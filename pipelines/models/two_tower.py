@@ -132,7 +132,7 @@ def padded(tokens: Iterable[NDArray[np.int32]], length: int) -> tuple[NDArray[np
 def _compiled_step(model: Any, optimizer: Any, variables: list[Any], temperature: float) -> Any:
     import tensorflow as tf
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step(query_ids: Any, query_mask: Any, product_ids: Any, product_mask: Any, excluded: Any, weights: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in variables:
