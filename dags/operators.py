@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +134,21 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         from pipelines.runs.worktrees import prepare_worktree
 
         worktree = prepare_worktree(settings, start["start"]["commit"], run_id)
-        return book_stage(settings, start["mlflow_run"], self.stage, result, worktree)
+        with _one_booking_at_a_time(settings):
+            return book_stage(settings, start["mlflow_run"], self.stage, result, worktree)
+
+
+@contextmanager
+def _one_booking_at_a_time(settings: Settings) -> Iterator[None]:
+    """Hold this host's lock on the books.
+
+    Two parallel stages that read the same new data would both insert its dataset row, and MLflow fails the second.
+    """
+    path = settings.home / "runs" / ".booking.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:
