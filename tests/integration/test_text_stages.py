@@ -1,0 +1,129 @@
+"""The stages embed and train_bert, run as processes on a tiny catalogue and a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from pipelines.artifacts import read_arrays, write_table
+from pipelines.models.encoder import TextEncoder
+from pipelines.models.relevance import RelevanceHead
+from tests.tiny_bert import WIDTH, WORDS, tiny_bert
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SIZES = ["2 oz", "9 oz", "16 oz"]
+
+
+def write_catalogue(folder: Path, types: int = 30) -> None:
+    rows = [
+        {
+            "item_id": f"{kind}-{size}-{copy}",
+            "text": f"{WORDS[kind % 7]} {kind}, {size}, {department.lower()}",
+            "category": [department, f"Shelf {kind % 5}", f"{WORDS[kind % 7]} {kind}"],
+            "department": department,
+            "product_type": f"{WORDS[kind % 7]} {kind}",
+            "brand": "Private" if kind % 2 else "National",
+            "size": size,
+        }
+        for kind in range(types)
+        for department in [("Produce", "Grocery")[kind % 2]]
+        for size in SIZES
+        for copy in range(2)
+    ]
+    items = pa.Table.from_pylist(rows).add_column(0, "item", pa.array(range(len(rows)), pa.int32()))
+    write_table(items, folder / "data/prepared/items.parquet")
+    generator = np.random.default_rng(0)
+    sessions = np.repeat(np.arange(400, dtype=np.int32), 4)
+    bought = generator.integers(0, len(rows), len(sessions)).astype(np.int32)
+    write_table(pa.table({"item": bought, "session": sessions}), folder / "data/prepared/history.parquet")
+
+
+@pytest.fixture
+def worktree(tmp_path: Path) -> Path:
+    write_catalogue(tmp_path)
+    weights = tiny_bert(tmp_path / "bert")
+    params = {
+        "seed": {"value": 7},
+        "embed": {"weights": str(weights), "weights_sha256": "", "max_length": 32, "precision": "f32"},
+        "train_bert": {"steps": 6, "batch_size": 12, "trained_layers": 1, "bought_min_count": 1, "learning_rate": 0.01},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    return tmp_path
+
+
+def run_stage(name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"pipelines.stages.{name}"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHOPLOOM_HOME": str(folder / "home"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def output_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(worktree: Path) -> None:
+    first = run_stage("embed", worktree)
+    assert first.returncode == 0, first.stderr
+    assert "180 items, 90 distinct texts: 90 encoded" in first.stdout
+    arrays = read_arrays(worktree / "data/embed/texts.safetensors")
+    assert arrays["embeddings"].shape == (90, WIDTH)
+    assert arrays["text_index"].dtype == np.int32
+    assert arrays["text_index"].shape == (180,)
+    embedded = output_bytes(worktree / "data/embed")
+
+    trained = run_stage("train_bert", worktree)
+    assert trained.returncode == 0, trained.stderr
+    assert "AUROC" in trained.stdout
+    assert "calibration error" in trained.stdout
+    output = worktree / "data/train_bert"
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert 0 <= metrics["relevance_calibration_error"] <= 1
+    assert metrics["fine_tuned_over_zero_shot"]["users"] == metrics["attribute_queries"] > 0
+    encoder = TextEncoder.load(output / "encoder")
+    retrained = read_arrays(output / "texts.safetensors")
+    assert np.array_equal(retrained["text_index"], arrays["text_index"])
+    assert not np.array_equal(retrained["embeddings"], arrays["embeddings"])
+    query = encoder.encode(["red 7"])
+    assert RelevanceHead.load(output / "relevance").score(query, retrained["embeddings"]).shape == (1, 90)
+    assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
+    fine_tuned = output_bytes(output)
+
+    assert "90 encoded" in run_stage("embed", worktree, SHOPLOOM_NO_CACHE="1").stdout
+    assert output_bytes(worktree / "data/embed") == embedded
+    assert run_stage("train_bert", worktree).returncode == 0
+    assert output_bytes(output) == fine_tuned
+
+
+def test_embed_encodes_only_new_texts(worktree: Path) -> None:
+    assert "90 encoded" in run_stage("embed", worktree).stdout
+    write_catalogue(worktree, types=32)
+    again = run_stage("embed", worktree)
+    assert "96 distinct texts: 6 encoded" in again.stdout, again.stderr
+    known = output_bytes(worktree / "data/embed")
+    (next((worktree / "home/embedding_cache").iterdir())).write_bytes(b"not a database, though of some length" * 50)
+    assert "96 encoded" in run_stage("embed", worktree).stdout
+    assert output_bytes(worktree / "data/embed") == known
+
+
+def test_embed_refuses_weights_of_another_hash_and_writes_nothing(worktree: Path) -> None:
+    params = yaml.safe_load((worktree / "params.yaml").read_text())
+    params["embed"]["weights_sha256"] = "0" * 64
+    (worktree / "params.yaml").write_text(yaml.safe_dump(params))
+    refused = run_stage("embed", worktree)
+    assert refused.returncode == 1
+    assert "has SHA-256" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (worktree / "data/embed").exists()
