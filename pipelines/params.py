@@ -51,7 +51,7 @@ class ValidateParams(Section):
     """Section ``validate``: the limits of the data contracts in ``expectations/``."""
 
     max_quantity: float = Field(default=100, gt=0)
-    """The largest quantity of one line; more (fuel by the thousandth, say) is rejected."""
+    """The largest quantity of one line; more is rejected; choose it by what is sold by the smallest unit."""
     max_rejected_share: float = Field(default=0.2, ge=0, le=1)
     """The share of rejected rows, of a partition or a table, over which the load is stopped."""
     volume_ratio_warn: tuple[float, float] = (0.5, 2.0)
