@@ -1,4 +1,4 @@
-"""The stages embed and train_bert, run as processes on a tiny catalogue and a tiny encoder."""
+"""The stages embed and train_bert, run on a tiny catalogue and a tiny encoder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import yaml
 from pipelines.artifacts import read_arrays, write_table
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.relevance import RelevanceHead
+from pipelines.stages import embed, train_bert
 from tests.tiny_bert import WIDTH, WORDS, tiny_bert
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -47,7 +48,8 @@ def write_catalogue(folder: Path, types: int = 30) -> None:
 
 
 @pytest.fixture
-def worktree(tmp_path: Path) -> Path:
+def worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A worktree's root, which is also the current directory: the stages' paths are relative to it."""
     write_catalogue(tmp_path)
     weights = tiny_bert(tmp_path / "bert")
     params = {
@@ -56,38 +58,31 @@ def worktree(tmp_path: Path) -> Path:
         "train_bert": {"steps": 6, "batch_size": 12, "trained_layers": 1, "bought_min_count": 1, "learning_rate": 0.01},
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SHOPLOOM_NO_CACHE", raising=False)
     return tmp_path
-
-
-def run_stage(name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"pipelines.stages.{name}"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHOPLOOM_HOME": str(folder / "home"), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def output_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(worktree: Path) -> None:
-    first = run_stage("embed", worktree)
-    assert first.returncode == 0, first.stderr
-    assert "180 items, 90 distinct texts: 90 encoded" in first.stdout
+def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
+    worktree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed.main()
+    assert "180 items, 90 distinct texts: 90 encoded" in capsys.readouterr().out
     arrays = read_arrays(worktree / "data/embed/texts.safetensors")
     assert arrays["embeddings"].shape == (90, WIDTH)
     assert arrays["text_index"].dtype == np.int32
     assert arrays["text_index"].shape == (180,)
     embedded = output_bytes(worktree / "data/embed")
 
-    trained = run_stage("train_bert", worktree)
-    assert trained.returncode == 0, trained.stderr
-    assert "AUROC" in trained.stdout
-    assert "calibration error" in trained.stdout
+    train_bert.main()
+    said = capsys.readouterr().out
+    assert "AUROC" in said
+    assert "calibration error" in said
     output = worktree / "data/train_bert"
     metrics = json.loads((output / "metrics.json").read_text())
     assert 0 <= metrics["relevance_calibration_error"] <= 1
@@ -101,20 +96,24 @@ def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(wo
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
     fine_tuned = output_bytes(output)
 
-    assert "90 encoded" in run_stage("embed", worktree, SHOPLOOM_NO_CACHE="1").stdout
+    monkeypatch.setenv("SHOPLOOM_NO_CACHE", "1")
+    embed.main()
+    assert "90 encoded" in capsys.readouterr().out
     assert output_bytes(worktree / "data/embed") == embedded
-    assert run_stage("train_bert", worktree).returncode == 0
+    train_bert.main()
     assert output_bytes(output) == fine_tuned
 
 
-def test_embed_encodes_only_new_texts(worktree: Path) -> None:
-    assert "90 encoded" in run_stage("embed", worktree).stdout
+def test_embed_encodes_only_new_texts(worktree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed.main()
+    assert "90 encoded" in capsys.readouterr().out
     write_catalogue(worktree, types=32)
-    again = run_stage("embed", worktree)
-    assert "96 distinct texts: 6 encoded" in again.stdout, again.stderr
+    embed.main()
+    assert "96 distinct texts: 6 encoded" in capsys.readouterr().out
     known = output_bytes(worktree / "data/embed")
-    (next((worktree / "home/embedding_cache").iterdir())).write_bytes(b"not a database, though of some length" * 50)
-    assert "96 encoded" in run_stage("embed", worktree).stdout
+    next((worktree / "home/embedding_cache").iterdir()).write_bytes(b"not a database, though of some length" * 50)
+    embed.main()
+    assert "96 encoded" in capsys.readouterr().out
     assert output_bytes(worktree / "data/embed") == known
 
 
@@ -122,7 +121,13 @@ def test_embed_refuses_weights_of_another_hash_and_writes_nothing(worktree: Path
     params = yaml.safe_load((worktree / "params.yaml").read_text())
     params["embed"]["weights_sha256"] = "0" * 64
     (worktree / "params.yaml").write_text(yaml.safe_dump(params))
-    refused = run_stage("embed", worktree)
+    refused = subprocess.run(
+        [sys.executable, "-m", "pipelines.stages.embed"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert refused.returncode == 1
     assert "has SHA-256" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -122,9 +122,9 @@ def batches_of(count: int, last: float = 1.0) -> list[PairBatch]:
 def test_fine_tuning_lowers_the_loss_and_is_reproducible(tmp_path: Path) -> None:
     directory = tiny_bert(tmp_path / "bert")
     first, second = build_encoder(directory), build_encoder(directory)
-    losses = fine_tune(first, batches_of(30), PARAMS)
-    assert losses[-5:].mean() < 0.5 * losses[:2].mean()
-    assert np.array_equal(fine_tune(second, batches_of(30), PARAMS), losses)
+    losses = fine_tune(first, batches_of(20), PARAMS)
+    assert losses[-5:].mean() < 0.5 * losses[0]
+    assert np.array_equal(fine_tune(second, batches_of(20), PARAMS), losses)
     assert all(
         np.array_equal(one.numpy(), other.numpy()) for one, other in zip(first.weights, second.weights, strict=True)
     )
