@@ -109,19 +109,22 @@ class MatrixFactorization(Model):
         Returns:
             float32 [num_users, factors]; zero for a user without events.
         """
+        from threadpoolctl import threadpool_limits
+
         ratings = confidences(histories, self.alpha)[:, self.item_ids].tocsr()
-        factors = self.vectors.shape[1]
-        users = np.zeros((histories.num_users, factors), np.float32)
-        base = self._gram + self.regularization * np.eye(factors)
-        for user in range(histories.num_users):
-            low, high = ratings.indptr[user], ratings.indptr[user + 1]
-            if low == high:
-                continue
-            bought = self.vectors[ratings.indices[low:high]].astype(np.float64)
-            confidence = ratings.data[low:high].astype(np.float64)
-            left = base + bought.T @ (bought * (confidence - 1.0)[:, None])
-            users[user] = np.linalg.solve(left, bought.T @ confidence)
+        users = np.zeros((histories.num_users, self.vectors.shape[1]), np.float32)
+        with threadpool_limits(limits=1, user_api="blas"):
+            for user in np.flatnonzero(np.diff(ratings.indptr)):
+                row = slice(ratings.indptr[user], ratings.indptr[user + 1])
+                users[user] = self._step(ratings.indices[row], ratings.data[row])
         return users
+
+    def _step(self, bought: NDArray[np.int32], confidence: NDArray[np.float32]) -> NDArray[np.float64]:
+        """One user's vector, in double precision; small matrices, so one thread is faster than several."""
+        vectors, weights = self.vectors[bought].astype(np.float64), confidence.astype(np.float64)
+        left = self._gram + vectors.T @ (vectors * (weights - 1.0)[:, None])
+        left[np.diag_indices_from(left)] += self.regularization
+        return np.asarray(np.linalg.solve(left, vectors.T @ weights))
 
     def item_vectors(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [len(items), factors]; zero for items never bought."""

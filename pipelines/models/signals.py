@@ -14,7 +14,7 @@ from pipelines.models.fused import Fused
 from pipelines.models.histories import decayed_counts, dense_columns, purchase_counts
 from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization
-from pipelines.models.popularity import Popularity
+from pipelines.models.popularity import Popularity, tie_breaker
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
 from pipelines.models.text import TextSimilarity
 
@@ -125,22 +125,35 @@ def score_densely(signals: Signals, histories: Histories, candidates: NDArray[np
 
 
 def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
-    """What a user bought, and the best ``per_signal`` new items of every signal and of popularity."""
+    """What a user bought, and the best ``per_signal`` new items of every signal and of popularity; ties by id."""
+    buyers = signals.popularity.buyers
     chosen = scored.bought.copy()
-    new = ~scored.bought
-    buyers = signals.popularity.buyers[scored.candidates].astype(np.float32)
-    recent = signals.popularity.recent[scored.candidates, 1]
-    everybody = (np.broadcast_to(scores, scored.bought.shape) for scores in (buyers, recent))
-    for scores in (*scored.dense, *everybody):
-        _add_best(chosen, np.where(new, scores, -np.inf), per_signal)
+    for name, scores in zip(DENSE, scored.dense, strict=True):
+        ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == "same_text" else np.float32(0)
+        _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
+    for demand in (buyers, signals.popularity.recent[:, 1]):
+        _add_first(chosen, scored.bought, np.argsort(-demand[scored.candidates], kind="stable"), per_signal)
     users, positions = np.nonzero(chosen)
     return Shortlist(users, positions)
 
 
 def _add_best(chosen: NDArray[np.bool_], scores: NDArray[np.float32], count: int) -> None:
     """Mark the ``count`` best of every row, in place."""
-    if count >= scores.shape[1]:
+    size = scores.shape[1]
+    if count >= size:
         chosen[:] = True
         return
-    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    np.put_along_axis(chosen, best, True, axis=1)
+    worst = np.partition(scores, size - count, axis=1)[:, size - count, None]
+    above = scores > worst
+    level = scores == worst
+    level &= np.cumsum(level, axis=1, dtype=np.int32) <= count - above.sum(axis=1, keepdims=True)
+    chosen |= above
+    chosen |= level
+
+
+def _add_first(chosen: NDArray[np.bool_], bought: NDArray[np.bool_], order: NDArray[np.intp], count: int) -> None:
+    """Mark, in place, the first ``count`` of ``order`` that each user did not buy."""
+    longest = count + int(bought.sum(axis=1).max(initial=0))
+    order = order[:longest]
+    new = ~bought[:, order]
+    chosen[:, order] |= new & (np.cumsum(new, axis=1, dtype=np.int32) <= count)
