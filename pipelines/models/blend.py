@@ -31,7 +31,9 @@ class BlendSettings:
         rounds: trees.
         learning_rate: of the trees.
         leaves: of one tree.
-        min_leaf_rows: rows that a leaf must hold.
+        min_leaf_rows: rows that a leaf must hold, before negatives are sampled.
+        negative_share: share of the pairs not bought that is trained on; each then counts for the others too.
+        bins: histogram bins of a feature.
         linear_regularization: ridge of the linear blend, per row.
         seed: of the trees' sampling.
         threads: fixed, so equal input gives equal bytes.
@@ -41,6 +43,8 @@ class BlendSettings:
     learning_rate: float = 0.06
     leaves: int = 63
     min_leaf_rows: int = 200
+    negative_share: float = 0.3
+    bins: int = 255
     linear_regularization: float = 1e-4
     seed: int = 7
     threads: int = 2
@@ -96,7 +100,8 @@ class TreeBlend:
             "objective": "binary",
             "learning_rate": settings.learning_rate,
             "num_leaves": settings.leaves,
-            "min_data_in_leaf": settings.min_leaf_rows,
+            "min_data_in_leaf": max(1, round(settings.min_leaf_rows * settings.negative_share)),
+            "max_bin": settings.bins,
             "feature_fraction": 0.7,
             "bagging_fraction": 0.7,
             "bagging_freq": 1,
@@ -107,7 +112,9 @@ class TreeBlend:
             "seed": settings.seed,
             "verbosity": -1,
         }
-        data = lightgbm.Dataset(rows, label=bought.astype(np.float32), feature_name=list(feature_names))
+        kept, weight = sample_negatives(bought, settings)
+        label = bought[kept].astype(np.float32)
+        data = lightgbm.Dataset(rows[kept], label=label, weight=weight, feature_name=list(feature_names))
         booster = lightgbm.train(parameters, data, num_boost_round=settings.rounds)
         return cls(booster.model_to_string(), feature_names, settings.threads)
 
@@ -166,16 +173,17 @@ class LinearBlend:
         steps: int = 12,
     ) -> LinearBlend:
         """Newton's method; deterministic."""
-        squashed = _squash(rows)
+        kept, weight = sample_negatives(bought, settings)
+        squashed = _squash(rows[kept])
         centre, scale = squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
-        design = np.hstack([(squashed - centre) / scale, np.ones((len(rows), 1))])
-        label = bought.astype(np.float64)
+        design = np.hstack([(squashed - centre) / scale, np.ones((len(squashed), 1))])
+        label = bought[kept].astype(np.float64)
         weights = np.zeros(design.shape[1])
-        ridge = settings.linear_regularization * len(rows) * np.eye(design.shape[1])
+        ridge = settings.linear_regularization * float(weight.sum()) * np.eye(design.shape[1])
         for _ in range(steps):
             chance = _logistic(design @ weights)
-            gradient = design.T @ (label - chance) - ridge @ weights
-            curvature = design.T @ (design * (chance * (1 - chance))[:, None]) + ridge
+            gradient = design.T @ (weight * (label - chance)) - ridge @ weights
+            curvature = design.T @ (design * (weight * chance * (1 - chance))[:, None]) + ridge
             weights = weights + np.linalg.solve(curvature, gradient)
         return cls(weights[:-1], float(weights[-1]), centre, scale, feature_names)
 
@@ -187,6 +195,20 @@ class LinearBlend:
         numbers = {"weights": self.weights.tolist(), "centre": self.centre.tolist(), "scale": self.scale.tolist()}
         header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
         write_json({**header, **numbers, "bias": self.bias}, directory / BLEND_FILE)
+
+
+def sample_negatives(
+    bought: NDArray[np.bool_], settings: BlendSettings
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Every pair that was bought and a share of the others.
+
+    Returns:
+        Row numbers, ascending, and float32 weights that keep chances unbiased.
+    """
+    drawn = np.random.default_rng(settings.seed).random(len(bought)) < settings.negative_share
+    kept = np.flatnonzero(bought | drawn)
+    weight = np.where(bought[kept], 1.0, 1.0 / settings.negative_share).astype(np.float32)
+    return kept, weight
 
 
 def load_blend(directory: Path, feature_names: Sequence[str]) -> TreeBlend | LinearBlend:

@@ -93,6 +93,8 @@ def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Cho
         learning_rate=params.learning_rate,
         leaves=params.leaves,
         min_leaf_rows=params.min_leaf_rows,
+        negative_share=params.negative_share,
+        bins=params.bins,
         seed=seed,
         threads=params.threads,
     )
