@@ -1,0 +1,122 @@
+"""train_mf, train_linear, fuse and rank, from files to files, on the tiny shop; there is no test window to peep at."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
+
+from pipelines.artifacts import write_arrays, write_json, write_table
+from pipelines.errors import DataError
+from pipelines.models.ranker import Ranker
+from pipelines.prepared import read_events, read_space
+from pipelines.stages import fuse, rank, train_linear, train_mf
+from pipelines.stages.rank import _ndcg
+
+STAGES = (train_mf, train_linear, fuse, rank)
+PARAMS = {
+    "window": {"min_buyers": 2},
+    "seed": {"value": 7},
+    "train_mf": {"factors": 8, "iterations": 4, "regularization": 1.0},
+    "train_linear": {"regularization": 5.0},
+    "fuse": {"components": 12, "text_components": 6, "picture_items": 40},
+    "rank": {"per_signal": 10, "rounds": 20, "leaves": 7, "min_leaf_rows": 10},
+}
+
+
+def write_shop(root: Path) -> None:
+    shop = TinyShop()
+    prepared = root / "data/prepared"
+    before = shop.days < 180.0
+    for part, rows in (("history", before), ("validation", ~before)):
+        columns = {
+            "user": shop.users[rows],
+            "item": shop.items[rows],
+            "days": shop.days[rows],
+            "quantity": np.ones(int(rows.sum()), np.float32),
+        }
+        write_table(pa.table(columns), prepared / f"{part}.parquet")
+    ids = np.arange(NUM_ITEMS, dtype=np.int32)
+    departments = [None if item == 5 else f"department {item % TASTES}" for item in ids]
+    write_table(pa.table({"item": ids, "department": departments}), prepared / "items.parquet")
+    write_table(pa.table({"user": np.arange(NUM_USERS, dtype=np.int32)}), prepared / "users.parquet")
+    write_json({"validation_starts": 180.0, "test_starts": 210.0}, prepared / "split.json")
+    texts = {"embeddings": shop.texts.embeddings, "text_index": shop.texts.text_index}
+    write_arrays(texts, root / "data/train_bert/texts.safetensors")
+    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS), encoding="utf-8")
+
+
+def run_stages(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    write_shop(root)
+    monkeypatch.chdir(root)
+    for stage in STAGES:
+        stage.main()
+    return files_of(root / "data")
+
+
+def test_recommender_stages_leave_a_ranker_that_recommends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stages(tmp_path, monkeypatch)
+    ranker = Ranker.assemble(
+        rank=Path("data/rank/ranker"),
+        matrix_factorization=Path("data/train_mf/final"),
+        linear=Path("data/train_linear/final"),
+        fused=Path("data/fuse/final"),
+        texts=Path("data/train_bert/texts.safetensors"),
+    )
+    space = read_space()
+    items, _ = ranker.recommend(read_events(["history", "validation"]).histories(space, space.test_starts), 3)
+    assert items.shape == (NUM_USERS, 3)
+    metrics = json.loads(Path("data/rank/metrics.json").read_text())
+    assert set(metrics["held_out"]) == {"trees", "linear"}
+    best = max(metrics["held_out"], key=lambda kind: metrics["held_out"][kind]["ndcg_at_10"])
+    assert metrics["choice"] == best == ranker.blend.kind
+    assert metrics["held_out"][best]["ndcg_at_10"] > 0.5
+    assert Path("data/fuse/tsne.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("data/fuse/metrics.json").read_text())["cold_items"] >= 1
+
+
+def test_recommender_stages_give_equal_bytes_for_equal_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (run_stages(tmp_path / name, monkeypatch) for name in ("first", "second"))
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_rank_names_the_missing_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="data/train_mf/validation"):
+        rank.main()
+    assert not (tmp_path / "data/rank").exists()
+
+
+def test_rank_refuses_a_window_in_which_nothing_known_was_bought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for stage in (train_mf, train_linear, fuse):
+        stage.main()
+    empty = pa.table({"user": [], "item": [], "days": [], "quantity": []})
+    types = (pa.int32(), pa.int32(), pa.float64(), pa.float32())
+    fields = [pa.field(name, kind) for name, kind in zip(empty.column_names, types, strict=True)]
+    write_table(empty.cast(pa.schema(fields)), tmp_path / "data/prepared/validation.parquet")
+    with pytest.raises(DataError, match="validation window"):
+        rank.main()
+
+
+def test_rank_judges_by_hand() -> None:
+    users = np.array([0, 0, 0, 4, 4], np.int64)
+    bought = np.array([False, True, True, False, False])
+    chances = np.array([0.5, 0.9, 0.1, 0.2, 0.3], np.float32)
+    wanted = np.array([0, 0, 0, 4, 7], np.int64)
+    ideal = 1 + 1 / np.log2(3) + 1 / np.log2(4)
+    expected = ((1 + 1 / np.log2(4)) / ideal + 0) / 2
+    assert _ndcg(users, bought, chances, wanted) == pytest.approx(expected, abs=1e-6)
