@@ -1,16 +1,20 @@
 """The protocol's figures of every model, and the time of fitting beside calling ``implicit`` directly.
 
-    python -m tests.benchmarks.bench_recommenders [WORKTREE]
+    .venv/bin/python tests/benchmarks/bench_recommenders.py [WORKTREE]
 
-WORKTREE holds the outputs of ``prepare``, ``train_mf``, ``train_linear``, ``train_bert``, ``fuse`` and ``rank``; the
-current folder by default. Nothing here is read by a stage: the test window serves to report, never to choose.
+WORKTREE holds the outputs of the stages up to ``rank``; without it the default data is landed and the stages run, one
+after another, in a temporary folder. The test window is read here to report, never to choose.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,9 @@ from pipelines.models.ranker import Ranker
 from pipelines.params import TrainMfParams, WindowParams, load_params
 from pipelines.prepared import read_events, read_space
 from pipelines.validation import measure
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("validate", "prepare", "embed", "train_mf", "train_linear", "train_bert", "fuse", "rank")
 
 
 def time_factorization(histories: Histories, params: TrainMfParams, repeats: int = 3) -> None:
@@ -57,9 +64,20 @@ def report(name: str, model: Model, histories: Histories, candidates: np.ndarray
     print(f"{name:22s} {figures['ndcg_at_10']:10.4f} {figures['ndcg_at_10_new']:14.4f} {seconds:9.1f}")
 
 
-def main() -> None:
-    """Measure what lies in the worktree."""
-    os.chdir(sys.argv[1] if len(sys.argv) > 1 else ".")
+def make_worktree(folder: Path) -> None:
+    """Land the default data and run every stage up to ``rank`` in ``folder``, printing the seconds of each."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    commands = [["pipelines.sources.landing", "--directory", "data/raw"], *([f"pipelines.stages.{s}"] for s in STAGES)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for module, *arguments in commands:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", module, *arguments]
+        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        print(f"{module:32s} {time.perf_counter() - start:6.1f} s", flush=True)
+
+
+def measure_worktree() -> None:
+    """Measure what lies in the current folder."""
     space, window = read_space(), load_params(WindowParams, "window")
     histories = read_events(["history", "validation"]).histories(space, space.test_starts)
     purchases = read_events(["test"]).keys(space)
@@ -75,6 +93,18 @@ def main() -> None:
     for name, model in {**ranker.signals.models(), ranker.name: ranker}.items():
         report(name, model, histories, candidates, purchases)
     time_factorization(histories, load_params(TrainMfParams, "train_mf"))
+
+
+def main() -> None:
+    """Measure the worktree that was named, or a fresh one."""
+    if len(sys.argv) > 1:
+        with chdir(sys.argv[1]):
+            measure_worktree()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_worktree(Path(folder))
+        with chdir(folder):
+            measure_worktree()
 
 
 if __name__ == "__main__":
