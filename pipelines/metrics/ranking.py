@@ -50,31 +50,44 @@ def top_k(scores: NDArray[np.float32], k: int, excluded: NDArray[np.bool_] | Non
     if k < 1:
         raise DataError(f"k must be 1 or more; it is {k}")
     num_users, num_items = scores.shape
-    missing = np.isnan(scores).any(axis=1)
-    if missing.any():
-        raise DataError(f"scores of row {int(np.argmax(missing))} hold NaN")
     kept = min(k, num_items)
     top = np.full((num_users, k), -1, np.int32)
     if kept == 0 or num_users == 0:
         return top
-    keys = _sort_keys(scores)
+    offered = scores if excluded is None else np.where(excluded, np.float32(-np.inf), scores)
+    bound = _lower_bound(offered, kept)
+    missing = np.isnan(bound)
+    if missing.any():
+        raise DataError(f"scores of row {int(np.argmax(missing))} hold NaN")
+    worth = offered >= bound[:, None]
     if excluded is not None:
-        keys[excluded] = -1
-    best = np.argpartition(keys, num_items - kept, axis=1)[:, num_items - kept :]
-    values = np.take_along_axis(keys, best, axis=1)
-    order = np.argsort(-values, axis=1)
-    columns = np.take_along_axis(best, order, axis=1)
-    offered = np.take_along_axis(values, order, axis=1) >= 0
-    top[:, :kept] = np.where(offered, columns, -1)
+        worth &= ~excluded
+    if np.count_nonzero(worth) > 64 * kept * num_users:
+        tied = worth & (offered == bound[:, None])
+        worth &= ~tied | (np.cumsum(tied, axis=1, dtype=np.int32) <= kept)
+    rows, columns = np.nonzero(worth)
+    order = np.lexsort((columns, -offered[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    top[rows[place < k], place[place < k]] = columns[place < k]
     return top
 
 
-def _sort_keys(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """int64 [num_users, num_items], distinct within a row and >= 0: score first, then the smaller column."""
-    bits = (scores.astype(np.float32, copy=True) + np.float32(0)).view(np.int32).astype(np.int64)
-    ordered = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits) + 0x7FFFFFFF
-    columns = np.arange(scores.shape[1] - 1, -1, -1, dtype=np.int64)
-    return (ordered << 31) | columns
+def _lower_bound(scores: NDArray[np.float32], kept: int) -> NDArray[np.float32]:
+    """A score that at least ``kept`` columns of each row reach: the ``kept``-th largest maximum of blocks of columns.
+
+    Few columns beside the best ones reach it, so the full sort is spared.
+
+    Returns:
+        float32 [num_users], NaN for a row that holds NaN.
+    """
+    num_users, num_items = scores.shape
+    width = max(1, num_items // (32 * kept))
+    whole = num_items // width * width
+    maxima = scores[:, :whole].reshape(num_users, -1, width).max(axis=2)
+    bound: NDArray[np.float32] = np.partition(maxima, maxima.shape[1] - kept, axis=1)[:, maxima.shape[1] - kept]
+    holds_nan = np.isnan(maxima).any(axis=1) | np.isnan(scores[:, whole:]).any(axis=1)
+    return np.where(holds_nan, np.float32(np.nan), bound)
 
 
 def rank_users(

@@ -69,3 +69,15 @@ def test_coverage_counts_distinct_offered_items() -> None:
 def test_scores_with_nan_are_refused_by_row() -> None:
     with pytest.raises(DataError, match="row 1"):
         ranking.top_k(np.array([[1.0], [np.nan]], np.float32), 1)
+
+
+def test_top_k_equals_a_stable_sort_on_wide_rows_with_many_ties() -> None:
+    generator = np.random.default_rng(4)
+    scores = np.where(generator.random((6, 3000)) < 0.99, 0.0, generator.integers(-2, 3, (6, 3000))).astype(np.float32)
+    scores[5] = -np.inf
+    excluded = generator.random((6, 3000)) < 0.5
+    excluded[4, 7:] = True
+    for row, top in enumerate(ranking.top_k(scores, 10, excluded)):
+        order = np.argsort(-scores[row], kind="stable")
+        expected = order[~excluded[row, order]][:10]
+        assert top.tolist() == [*expected, *[-1] * (10 - len(expected))]
