@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ print(json.dumps({"texts_per_second": len(texts) / seconds, "threads": model.str
 
 
 def other_python() -> Path:
-    """The interpreter of the benchmark's environment: torch for CPU and sentence-transformers, installed when missing."""
+    """The interpreter of the environment with torch and sentence-transformers, which is made when missing."""
     environment = FOLDER / "sentence-transformers"
     python = environment / "bin" / "python"
     ready = environment / "ready"
@@ -76,9 +77,10 @@ def other_python() -> Path:
             "torch",
             "numpy",
         ]
-        if subprocess.run([*install, "--torch-backend", "cpu"]).returncode:
+        elsewhere = tempfile.gettempdir()  # this project's own uv settings leave torch out
+        if subprocess.run([*install, "--torch-backend", "cpu"], cwd=elsewhere).returncode:
             print("torch's CPU builds cannot be reached; installing the package index's build, which is larger")
-            subprocess.run(install, check=True)
+            subprocess.run(install, cwd=elsewhere, check=True)
         ready.touch()
     return python
 
