@@ -168,9 +168,9 @@ class RankParams(Section):
     """Of one tree."""
     min_leaf_rows: int = Field(default=200, ge=1)
     """Pairs that a leaf must hold, before negatives are sampled."""
-    negative_share: float = Field(default=0.3, gt=0, le=1)
+    negative_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the pairs not bought that the blend is trained on."""
-    bins: int = Field(default=255, ge=2, le=65535)
+    bins: int = Field(default=63, ge=2, le=65535)
     """Histogram bins of a feature."""
     held_out_share: float = Field(default=0.2, gt=0, lt=1)
     """Users of the validation window on which the kind of blend is chosen."""
