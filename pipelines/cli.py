@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -30,11 +31,21 @@ class SuggestingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, _interrupt)
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("shoploom: stopped\n  -> the same command goes on after the last finished stage", err=True)
+            sys.exit(130)
         except ShoploomError as error:
             click.echo(f"shoploom: {error}", err=True)
             sys.exit(1)
+
+
+def _interrupt(number: int, _: object) -> None:
+    """Let a closed terminal or a polite kill end as Ctrl-C does, so that what was started is stopped too."""
+    raise KeyboardInterrupt(number)
 
 
 class Day(click.ParamType[date]):

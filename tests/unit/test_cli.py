@@ -1,7 +1,9 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -47,3 +49,28 @@ def test_wrong_setting_names_the_variable() -> None:
     assert result.exit_code == 1
     assert "SHOPLOOM_AIRFLOW_PORT" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_stops_what_the_command_started(ending: signal.Signals, tmp_path: Path) -> None:
+    code = """
+import subprocess, sys
+from pipelines.cli import main
+@main.command()
+def wait():
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    print(child.pid, flush=True)
+    try:
+        child.wait()
+    finally:
+        child.kill()
+main(["wait"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(ending)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"shoploom: stopped" in errors
+    assert not psutil.pid_exists(child)
