@@ -59,8 +59,8 @@ from pipelines.cli import main
 @main.command()
 def wait():
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    print(child.pid, flush=True)
     try:
+        print(child.pid, flush=True)
         child.wait()
     finally:
         child.kill()
