@@ -64,6 +64,7 @@ def wait():
         child.wait()
     finally:
         child.kill()
+        child.wait()
 main(["wait"])
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
