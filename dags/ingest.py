@@ -66,9 +66,17 @@ def days_to_land(context: Context, source: Source) -> tuple[date | None, date | 
 
 
 def validate(context: Context) -> dict[str, Any]:
-    """Refuse what the tables' contract stops, before any of it is versioned."""
-    report = run_folder(Settings(), context["run_id"]) / "landing-report.json"
+    """Refuse what the tables' contract stops, before any of it is versioned; what was versioned before passed it."""
+    from pathlib import Path
+
+    from pipelines.runs.data_versions import changes_of
+
+    settings = Settings()
     directory = context["ti"].xcom_pull(task_ids="land")["directory"]
+    if not changes_of(settings, Path(directory)):
+        shutil.rmtree(directory)
+        raise AirflowSkipException("nothing new: these very partitions are in the data version already")
+    report = run_folder(settings, context["run_id"]) / "landing-report.json"
     run_module("pipelines.stages.validate", ["--landing", directory, "--report", str(report)], context)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
@@ -86,10 +94,10 @@ def version(context: Context) -> dict[str, Any]:
 
 
 def emit(context: Context) -> str:
-    """Tell the train DAG, if there is anything new."""
+    """Tell the train DAG."""
     made = context["ti"].xcom_pull(task_ids="version")
     if not made["changed"]:
-        raise AirflowSkipException("nothing changed: this data version was there already")
+        raise AirflowSkipException("nothing new: another load brought the same meanwhile")
     context["outlet_events"][DATA].extra = {"commit": made["commit"]}
     return str(made["commit"])
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 PROGRESS_VARIABLE = "SHOPLOOM_PROGRESS"
 STAGE_VARIABLE = "SHOPLOOM_STAGE"
+DAG_VARIABLE = "SHOPLOOM_DAG"
 
 _Step = TypeVar("_Step")
 
@@ -24,7 +25,8 @@ def report(event: str, **fields: object) -> None:
     path = os.environ.get(PROGRESS_VARIABLE)
     if not path:
         return
-    line = json.dumps({"event": event, "stage": os.environ.get(STAGE_VARIABLE), "time": time.time(), **fields})
+    source = {"dag": os.environ.get(DAG_VARIABLE), "stage": os.environ.get(STAGE_VARIABLE)}
+    line = json.dumps({"event": event, **source, "time": time.time(), **fields})
     with open(path, "a", encoding="utf-8") as listener:
         listener.write(line + "\n")
 

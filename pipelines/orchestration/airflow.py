@@ -191,29 +191,32 @@ def run_dag_in_one_process(
     Raises:
         ServiceError: Airflow's process ended without a result.
     """
-    process = OneProcess(dag_id, conf, log_file, settings, progress=progress)
-    with process:
-        return process.wait()
+    with OneProcess({dag_id: conf}, log_file, settings, progress=progress) as process:
+        return process.wait()[0]
 
 
 class OneProcess:
-    """A DAG run in a child process, to watch while it runs.
+    """DAG runs in a child process, one after another up to the first that fails, to watch while they run.
 
     A context manager: leaving it stops the child and everything that the child started.
+
+    Args:
+        runs: parameters by DAG id, in the order to run.
+        log_file: everything that Airflow and the libraries say is appended to it.
+        settings: places and addresses; from the environment by default.
+        progress: file that progress events are appended to.
     """
 
     def __init__(
         self,
-        dag_id: str,
-        conf: Mapping[str, object],
+        runs: Mapping[str, Mapping[str, object]],
         log_file: Path,
         settings: Settings | None = None,
         *,
         progress: Path | None = None,
     ) -> None:
         self._settings = settings or Settings()
-        self._dag_id = dag_id
-        self._conf = json.dumps(dict(conf))
+        self._runs = [[dag_id, dict(conf)] for dag_id, conf in runs.items()]
         self._log = log_file
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
@@ -230,8 +233,14 @@ class OneProcess:
         os.close(handle)
         self._result = Path(name)
         extra = {PROGRESS_VARIABLE: str(self._progress)} if self._progress else {}
-        command = [sys.executable, "-m", "pipelines.orchestration.one_process", self._dag_id]
-        command += ["--conf", self._conf, "--result", name]
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines.orchestration.one_process",
+            json.dumps(self._runs),
+            "--result",
+            name,
+        ]
         with self._log.open("ab") as sink:
             self._process = subprocess.Popen(
                 command,
@@ -261,8 +270,11 @@ class OneProcess:
             return True
         return False
 
-    def wait(self) -> DagOutcome:
+    def wait(self) -> list[DagOutcome]:
         """Wait for the end.
+
+        Returns:
+            An outcome for each DAG that was run.
 
         Raises:
             ServiceError: the child ended without a result.
@@ -272,11 +284,11 @@ class OneProcess:
         text = self._result.read_text(encoding="utf-8")
         if not text:
             raise ServiceError(
-                f"Airflow's process for {self._dag_id!r} ended with status {code} and no result: "
+                f"Airflow's process ended with status {code} and no result: "
                 f"{_last_lines(self._log.read_text(encoding='utf-8', errors='replace'))}",
                 mend=f"less {self._log}",
             )
-        return DagOutcome(**json.loads(text), log=self._log)
+        return [DagOutcome(**outcome, log=self._log) for outcome in json.loads(text)]
 
 
 def _only_one(settings: Settings) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -37,22 +38,21 @@ class Display:
     On a terminal the table redraws itself; elsewhere one line is printed when a task ends.
 
     Args:
-        title: printed once, above.
         progress: the file that events are appended to; it need not exist yet.
         console: where to draw.
+        titles: the line above each DAG's tasks, by DAG id.
     """
 
-    def __init__(self, title: str, progress: Path, console: Console) -> None:
+    def __init__(self, progress: Path, console: Console, titles: Mapping[str, str] = MappingProxyType({})) -> None:
         self._progress = progress
         self._console = console
         self._offset = 0
         self._partial = ""
-        self._tasks: dict[str, _Task] = {}
-        self._title = title
+        self._tasks: dict[tuple[str, str], _Task] = {}
+        self._titles = titles
         self._live: Any = None
 
     def __enter__(self) -> Self:
-        self._console.print(f"[bold]{self._title}[/]")
         if self._console.is_terminal:
             from rich.live import Live
 
@@ -82,7 +82,10 @@ class Display:
         name = event.get("stage")
         if not name:
             return
-        task = self._tasks.setdefault(name, _Task(name, started=event["time"]))
+        dag = event.get("dag") or ""
+        if self._live is None and dag not in {known for known, _ in self._tasks}:
+            self._console.print(self._title(dag))
+        task = self._tasks.setdefault((dag, name), _Task(name, started=event["time"]))
         if event["event"] == "progress":
             task.description, task.done, task.total = event["description"], event["done"], event["total"]
         elif event["event"] == "task":
@@ -112,4 +115,14 @@ class Display:
         from rich.console import Group
         from rich.text import Text
 
-        return Group(*(Text.from_markup(self._line(task)) for task in self._tasks.values()))
+        lines: list[str] = []
+        above: str | None = None
+        for (dag, _), task in self._tasks.items():
+            if dag != above:
+                lines.append(self._title(dag))
+                above = dag
+            lines.append(self._line(task))
+        return Group(*(Text.from_markup(line) for line in lines))
+
+    def _title(self, dag: str) -> str:
+        return f"[bold]{self._titles.get(dag, dag)}[/]"

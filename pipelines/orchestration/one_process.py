@@ -1,4 +1,4 @@
-"""``python -m pipelines.orchestration.one_process <dag_id> --conf JSON --result FILE``: one DAG run, one process.
+"""``python -m pipelines.orchestration.one_process RUNS --result FILE``: DAG runs, one after another, in one process.
 
 Started by :func:`pipelines.orchestration.airflow.run_dag_in_one_process`, which sets Airflow's environment. The start
 and end of every task become progress events, so that whoever started it can draw them.
@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.artifacts import write_json
 from pipelines.errors import ConfigError, ShoploomError, near_names
 from pipelines.orchestration.airflow import DAGS_FOLDER
-from pipelines.progress import STAGE_VARIABLE, report
+from pipelines.progress import DAG_VARIABLE, STAGE_VARIABLE, report
 
 DAG_IDS = ("ingest", "train")
 
@@ -79,15 +79,16 @@ def note_of(instance: Any) -> str:
     return str(getattr(instance.task, "progress_note", ""))
 
 
-def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
-    """Run the DAG.
+def run(dag_id: str, conf: dict[str, object], listener: TaskListener) -> dict[str, object]:
+    """Run one DAG.
 
     Returns:
         The fields of :class:`pipelines.orchestration.airflow.DagOutcome`, but for the log.
     """
     from airflow.sdk.exceptions import ParamValidationError
 
-    listener = register_listener()
+    os.environ[DAG_VARIABLE] = dag_id
+    listener.failed_task, listener.error = None, ""
     try:
         dag = importlib.import_module(f"dags.{dag_id}").dag
         dag_run = dag.test(run_conf=conf)
@@ -143,24 +144,41 @@ def _forget_queued_events(dag_id: str) -> None:
         session.execute(delete(AssetDagRunQueue).where(AssetDagRunQueue.target_dag_id == dag_id))
 
 
+def run_all(runs: list[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
+    """Run DAGs in order, up to the first that fails.
+
+    Raises:
+        ConfigError: a DAG id is unknown.
+    """
+    for dag_id, _ in runs:
+        if dag_id not in DAG_IDS:
+            raise ConfigError(
+                f"there is no DAG {dag_id!r} in {DAGS_FOLDER}",
+                mend=near_names(dag_id, DAG_IDS) or f"DAGs: {', '.join(DAG_IDS)}",
+            )
+    listener = register_listener()
+    outcomes: list[dict[str, object]] = []
+    for dag_id, conf in runs:
+        outcomes.append(run(dag_id, conf, listener))
+        if outcomes[-1]["state"] != "success":
+            break
+    return outcomes
+
+
 def main() -> None:
-    """Run from the command line; exit status 1 when the DAG run failed."""
+    """Run from the command line; exit status 1 when a DAG run failed."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.orchestration.one_process", description=__doc__)
-    parser.add_argument("dag_id")
-    parser.add_argument("--conf", type=json.loads, default={}, help="the run's parameters, as JSON")
-    parser.add_argument("--result", type=Path, help="write the outcome here, as JSON")
+    parser.add_argument(
+        "runs", type=json.loads, help='DAG ids and their parameters, as JSON: [["ingest", {}], ["train", {}]]'
+    )
+    parser.add_argument("--result", type=Path, help="write the outcomes here, as JSON")
     chosen = parser.parse_args()
-    if chosen.dag_id not in DAG_IDS:
-        raise ConfigError(
-            f"there is no DAG {chosen.dag_id!r} in {DAGS_FOLDER}",
-            mend=near_names(chosen.dag_id, DAG_IDS) or f"DAGs: {', '.join(DAG_IDS)}",
-        )
-    outcome = run(chosen.dag_id, chosen.conf)
+    outcomes = run_all([(str(dag_id), dict(conf)) for dag_id, conf in chosen.runs])
     if chosen.result:
-        write_json(outcome, chosen.result)
+        write_json(outcomes, chosen.result)
     else:
-        print(json.dumps(outcome, indent=2))
-    sys.exit(0 if outcome["state"] == "success" else 1)
+        print(json.dumps(outcomes, indent=2))
+    sys.exit(0 if outcomes[-1]["state"] == "success" else 1)
 
 
 if __name__ == "__main__":

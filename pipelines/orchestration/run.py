@@ -15,6 +15,8 @@ from pipelines.orchestration.ask import examples
 from pipelines.orchestration.display import Display
 from pipelines.settings import Settings
 
+TITLES = {"ingest": "land, validate and version the data", "train": "train, evaluate, gate and promote"}
+
 
 def run_all(settings: Settings, *, until: date | None = None, quiet: bool = False) -> dict[str, Any]:
     """Land what is new up to ``until``, train on it, gate and promote.
@@ -25,39 +27,50 @@ def run_all(settings: Settings, *, until: date | None = None, quiet: bool = Fals
         quiet: draw nothing.
 
     Returns:
-        The summary of the run; see :mod:`pipelines.registry.summary`.
+        The summary of the run, with ``examples`` (a search, a user's recommendations) and ``look`` (where to go on).
 
     Raises:
         StageError: a task failed; the message is the task's own.
     """
-    ingest_range(settings, None, until, quiet=quiet)
-    return train_latest(settings, quiet=quiet)
+    _watch(settings, {"ingest": _days(None, until), "train": {}}, quiet)
+    return _summary(settings)
 
 
 def ingest_range(settings: Settings, start: date | None, end: date | None, *, quiet: bool = False) -> dict[str, Any]:
     """Land the days from ``start`` to ``end`` and version them.
 
     Returns:
-        What the task ``version`` returned: the data version and the partitions that changed.
+        ``commit``, the data version, and ``changed``, the partitions that are new in it.
     """
-    conf = {name: day.isoformat() for name, day in (("from", start), ("to", end)) if day is not None}
-    outcome = _watch(settings, "ingest", conf, "land, validate and version the data", quiet)
-    returned = outcome.returned.get("version")
-    return dict(returned) if isinstance(returned, Mapping) else {"result": returned}
+    from pipelines.runs.data_versions import latest_data_version
+
+    outcome = _watch(settings, {"ingest": _days(start, end)}, quiet)[0]
+    if "version" in outcome.returned:
+        return dict(outcome.returned["version"])
+    latest = latest_data_version(settings)
+    return {"commit": latest.commit if latest else None, "changed": []}
 
 
 def train_latest(settings: Settings, *, quiet: bool = False) -> dict[str, Any]:
     """Train on the newest data version, gate and promote.
 
     Returns:
-        The summary of the run, with ``examples`` (a search, a user's recommendations) and ``look`` (where to go on).
+        As :func:`run_all`.
 
     Raises:
         StageError: a task failed; the message is the task's own.
     """
+    _watch(settings, {"train": {}}, quiet)
+    return _summary(settings)
+
+
+def _days(start: date | None, end: date | None) -> dict[str, str]:
+    return {name: day.isoformat() for name, day in (("from", start), ("to", end)) if day is not None}
+
+
+def _summary(settings: Settings) -> dict[str, Any]:
     from pipelines.registry.summary import latest_summary
 
-    _watch(settings, "train", {}, "train, evaluate, gate and promote", quiet)
     summary = latest_summary(settings)
     if summary is None:
         raise RegistryError("the run ended, but MLflow holds no summary of it", mend="shoploom doctor")
@@ -76,25 +89,24 @@ def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _watch(settings: Settings, dag_id: str, conf: Mapping[str, object], title: str, quiet: bool) -> DagOutcome:
-    """Run one DAG, drawing its progress; raise when it failed."""
+def _watch(settings: Settings, runs: Mapping[str, Mapping[str, object]], quiet: bool) -> list[DagOutcome]:
+    """Run DAGs, drawing their progress; raise when one failed."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    log = settings.home / "logs" / f"{stamp}-{dag_id}.log"
+    log = settings.home / "logs" / f"{stamp}-{'-'.join(runs)}.log"
     progress = log.with_suffix(".progress")
-    ran = OneProcess(dag_id, conf, log, settings, progress=progress)
-    with ran as process, _drawn(title, progress, quiet) as display:
+    with OneProcess(runs, log, settings, progress=progress) as process, _drawn(progress, quiet) as display:
         while process.running(wait_seconds=0.25):
             display.update()
-        outcome = process.wait()
-    return outcome.raise_for_failure()
+        outcomes = process.wait()
+    return [outcome.raise_for_failure() for outcome in outcomes]
 
 
 @contextmanager
-def _drawn(title: str, progress: Path, quiet: bool) -> Iterator[Display]:
+def _drawn(progress: Path, quiet: bool) -> Iterator[Display]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, quiet=quiet)
     started = time.monotonic()
-    with Display(title, progress, console) as display:
+    with Display(progress, console, TITLES) as display:
         yield display
     console.print(f"  [dim]{time.monotonic() - started:.0f} s[/]")

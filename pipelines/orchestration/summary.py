@@ -92,4 +92,5 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 def draw_ingest(result: Mapping[str, Any], console: Console) -> None:
     """Which data version came of a load."""
     changed = result.get("changed") or ()
-    console.print(f"data version {_short(result.get('commit'))}: {len(changed)} partitions changed")
+    said = f"{len(changed)} partitions are new or changed" if changed else "nothing new, it was there already"
+    console.print(f"data version {_short(result.get('commit'))}: {said}")

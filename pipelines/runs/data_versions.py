@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.errors import DataError, RunError
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
-from pipelines.runs.store import File, Store
+from pipelines.runs.store import File, Store, file_md5
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS, TABLES
 
@@ -68,6 +68,27 @@ def partition_hashes(settings: Settings, version: DataVersion) -> dict[str, dict
         }
     finally:
         store.close()
+
+
+def changes_of(settings: Settings, landing: Path) -> tuple[str, ...]:
+    """``<table>/<file>`` of what a landing directory would add, replace or remove; empty when all of it is there.
+
+    Args:
+        settings: the repository and the cache.
+        landing: as for :func:`commit_landing`.
+
+    Raises:
+        DataError: the directory holds no table, or a name or link that does not belong.
+    """
+    landed = {table: {path.name: file_md5(path) for path in sorted(paths)} for table, paths in _landed(landing).items()}
+    tip = latest_data_version(settings)
+    known = partition_hashes(settings, tip) if tip else {}
+    changed: list[str] = []
+    for table, new in landed.items():
+        old = known.get(table, {})
+        names = new if TABLES[table].partitioned else old.keys() | new.keys()
+        changed += [f"{table}/{name}" for name in sorted(names) if old.get(name) != new.get(name)]
+    return tuple(changed)
 
 
 def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersion:

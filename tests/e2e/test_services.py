@@ -137,7 +137,7 @@ def test_up_names_a_port_that_is_taken(settings: Settings, up: services.Up, tmp_
 def test_one_process_run_is_refused_while_the_scheduler_is_up(settings: Settings, up: services.Up) -> None:
     with (
         pytest.raises(ServiceError, match="would run the same tasks a second time"),
-        OneProcess("train", {}, settings.home / "x.log", settings),
+        OneProcess({"train": {}}, settings.home / "x.log", settings),
     ):
         pass
 

@@ -201,7 +201,7 @@ def test_train_fails_with_the_stage_s_own_words(shop: Shop, first: DagOutcome) -
 def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
     shop.commit("step.py", SLEEPING)
     note = shop.settings.home / "sleeper"
-    process = OneProcess("train", {}, shop.settings.home / "train.log", shop.settings)
+    process = OneProcess({"train": {}}, shop.settings.home / "train.log", shop.settings)
     with process:
         deadline = time.monotonic() + 120
         while not (note.exists() and note.read_text()) and process.running(0.2):

@@ -25,7 +25,7 @@ def test_track_yields_every_step_and_reports_the_last(listener: Path) -> None:
 
 def test_display_prints_one_line_a_finished_task(listener: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
-    with Display("train", listener, console) as display:
+    with Display(listener, console) as display:
         report("task", state="running")
         list(track(range(3), "encode"))
         display.update()
@@ -38,7 +38,7 @@ def test_display_prints_one_line_a_finished_task(listener: Path) -> None:
 def test_display_waits_for_the_rest_of_a_half_written_line(listener: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     line = json.dumps({"event": "task", "stage": "fuse", "time": 1.0, "state": "failed", "note": "disk full"})
-    with Display("train", listener, console) as display:
+    with Display(listener, console) as display:
         listener.write_text(line[:30])
         display.update()
         with listener.open("a") as events:
