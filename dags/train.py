@@ -5,6 +5,7 @@ Runs when the ingest DAG has made a new data version; data versions that queue u
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, Param
@@ -112,6 +113,8 @@ def promote(context: Context) -> dict[str, Any]:
     books = _from(context, "start")["mlflow_run"]
     summarise(settings, books, promoted=promotion.moved)
     close_run(settings, books)
+    for copy in ("package", "evaluate"):
+        shutil.rmtree(run_folder(settings, context["run_id"]) / copy, ignore_errors=True)
     return {"champion": promotion.champion, "previous": promotion.previous, "moved": promotion.moved}
 
 

@@ -71,11 +71,13 @@ def _settings() -> Settings:
     from pydantic import ValidationError
 
     from pipelines.errors import ConfigError
+    from pipelines.orchestration.services import tracking_url
     from pipelines.settings import NO_TELEMETRY, Settings
 
     os.environ.update(NO_TELEMETRY)
     try:
-        return Settings()
+        settings = Settings()
+        return settings.model_copy(update={"tracking_url": tracking_url(settings)})
     except ValidationError as error:
         first = error.errors()[0]
         name = "SHOPLOOM_" + str(first["loc"][0]).removeprefix("SHOPLOOM_").upper()
@@ -177,6 +179,19 @@ def status(as_json: bool) -> None:
     from pipelines.registry.summary import latest_summary
 
     _print(latest_summary(_settings()), as_json, draw_summary)
+
+
+@main.command()
+@json_option
+def rollback(as_json: bool) -> None:
+    """Give the alias champion back to the version that held it before."""
+    from dataclasses import asdict
+
+    from pipelines.registry.promotion import roll_back
+
+    moved = roll_back(_settings())
+    text = f"champion is version {moved.champion} again; version {moved.previous} is the previous one"
+    _print(asdict(moved), as_json, lambda _, console: console.print(text))
 
 
 @main.command()

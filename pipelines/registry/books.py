@@ -242,10 +242,23 @@ def _log_contents(client: MlflowClient, run_id: str, stage: str, lock: Mapping[s
     )
     inputs = _inputs(lock)
     if inputs:
-        client.log_inputs(run_id, inputs)
+        _log_inputs(client, run_id, inputs)
     for path in _existing(worktree, declared, "plots", (".png", ".svg", ".html")):
         client.log_artifact(run_id, str(path), "plots")
     client.log_dict(run_id, {"stage": stage, **lock}, "lock.json")
+
+
+def _log_inputs(client: MlflowClient, run_id: str, inputs: list[Any]) -> None:
+    """Log dataset inputs; of parallel stages that are first to read the same data, the later must insert again."""
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(3):
+        try:
+            client.log_inputs(run_id, inputs)
+            return
+        except MlflowException:
+            if attempt == 2:
+                raise
 
 
 def _params(lock: Mapping[str, Any]) -> list[tuple[str, str]]:
