@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_arrays, read_table, write_arrays, write_json
+from pipelines.errors import DataError
 from pipelines.metrics.significance import compare
 from pipelines.models.bert import build_encoder, export_encoder, find_weights, import_keras
 from pipelines.models.encoder import TextEncoder
@@ -246,7 +247,7 @@ def main() -> None:
     texts, text_index = distinct_texts(items)
     table = TextTable.of(items, texts, text_index)
     training, calibration, held_out = split_by_type(table, params.held_out_types, params.calibration_types)
-    zero_shot = TextEncoder.load(ZERO_SHOT / "encoder")
+    zero_shot, zero_shot_vectors = TextEncoder.load(ZERO_SHOT / "encoder"), read_zero_shot(text_index)
     batches = training_batches(
         table, training, training_pairs(table, training, history, params), params, zero_shot.tokenize, seed
     )
@@ -267,7 +268,7 @@ def main() -> None:
         head = fit_head(table, calibration, encoder, vectors, params, seed)
         (output / "relevance").mkdir()
         head.save(output / "relevance")
-        before = (zero_shot, read_arrays(ZERO_SHOT / "texts.safetensors")["embeddings"])
+        before = (zero_shot, zero_shot_vectors)
         metrics, scores, labels = measure(table, held_out, before, (encoder, vectors), head, params, seed + 1)
         sizes = {"texts": len(texts), "steps": len(losses), "final_loss": float(losses[-5:].mean())}
         write_json(metrics | sizes, output / "metrics.json")
@@ -281,6 +282,22 @@ def main() -> None:
         f"relevance head: AUROC {metrics['relevance_auroc']:.4f} against the same department, "
         f"calibration error {metrics['relevance_calibration_error']:.4f}"
     )
+
+
+def read_zero_shot(text_index: NDArray[np.int32]) -> Floats:
+    """The pre-trained encoder's text vectors, float32 [num_texts, embedding_size].
+
+    Args:
+        text_index: int32 [num_items], the text of each item as it is now.
+
+    Raises:
+        DataError: the vectors are of another catalogue.
+    """
+    path = ZERO_SHOT / "texts.safetensors"
+    arrays = read_arrays(path)
+    if not np.array_equal(arrays["text_index"], text_index):
+        raise DataError(f"{path} and {ITEMS} are of different catalogues", mend="run the stage embed again")
+    return arrays["embeddings"]
 
 
 def training_pairs(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipelines.artifacts import read_arrays, write_table
+from pipelines.errors import DataError
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.relevance import RelevanceHead
 from pipelines.stages import embed, train_bert
@@ -132,3 +133,11 @@ def test_embed_refuses_weights_of_another_hash_and_writes_nothing(worktree: Path
     assert "has SHA-256" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (worktree / "data/embed").exists()
+
+
+def test_train_bert_refuses_vectors_of_another_catalogue(worktree: Path) -> None:
+    embed.main()
+    write_catalogue(worktree, types=32)
+    with pytest.raises(DataError, match="different catalogues"):
+        train_bert.main()
+    assert not (worktree / "data/train_bert").exists()
