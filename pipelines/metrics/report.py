@@ -6,6 +6,7 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,15 @@ def _cards(examples: Sequence[Example]) -> str:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    texts = {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in protocol.items()}
+    texts = {name: _value(name, value) for name, value in protocol.items()}
     entries = "".join(f"<dt>{_words(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in texts.items())
     return f"<dl>{entries}</dl>"
+
+
+def _value(name: str, value: Any) -> str:
+    if name in ("test_starts", "test_ends"):
+        return f"{datetime.fromtimestamp(round(value * 86_400), UTC):%A %Y-%m-%d %H:%M} UTC"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _picture(path: Path, caption: str) -> str:
