@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _COLUMNS = ("ndcg_at_10", "ndcg_at_10_new", "recall_at_10", "map_at_10", "coverage_at_10")
-_HEADINGS = ("NDCG@10", "new to user", "recall@10", "MAP@10", "coverage@10")
+_HEADINGS = ("NDCG@10", "new items", "recall", "MAP", "coverage")
 
 
 def draw_summary(summary: Mapping[str, Any] | None, console: Console) -> None:
@@ -49,6 +49,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if gate:
         facts.append(("gate", _verdict(gate)))
+    if not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):
+        facts.append(("promotion", f"none: version {champion['version']} is champion already"))
     facts.append(("champion", _champion(champion)))
     return facts
 
@@ -58,8 +60,7 @@ def _verdict(gate: Mapping[str, Any]) -> str:
     low, high = gate["interval"]
     return (
         f"[{color}]{gate['decision']}[/]: {gate['why']} "
-        f"[dim]({gate['effect']:+.4f} NDCG@10 over {gate['reference']}, "
-        f"95% interval {low:+.4f} to {high:+.4f}, p = {gate['p_value']:.4f}, {gate['users']:,} users)[/]"
+        f"[dim](interval {low:+.4f} to {high:+.4f}, {gate['users']:,} users)[/]"
     )
 
 
@@ -78,14 +79,15 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2))
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for heading in _HEADINGS:
         table.add_column(heading, justify="right")
     best = max((row["ndcg_at_10"] or 0.0 for row in models.values()), default=0.0)
     for name, row in sorted(models.items(), key=lambda entry: entry[1]["ndcg_at_10"] or 0.0):
         style = "bold" if row["ndcg_at_10"] == best else "dim" if row["kind"] == "baseline" else None
         cells = ("-" if row[column] is None else f"{row[column]:.3f}" for column in _COLUMNS)
-        table.add_row(f"{name} ({row['kind']})" if row["kind"] != "model" else name, *cells, style=style)
+        table.add_row(name, row["kind"], *cells, style=style)
     return table
 
 
