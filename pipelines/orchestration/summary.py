@@ -78,7 +78,7 @@ def _short(commit: str | None) -> str:
 def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("model", no_wrap=True)
     table.add_column("", no_wrap=True)
     for heading in _HEADINGS:
@@ -87,7 +87,7 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     for name, row in sorted(models.items(), key=lambda entry: entry[1]["ndcg_at_10"] or 0.0):
         style = "bold" if row["ndcg_at_10"] == best else "dim" if row["kind"] == "baseline" else None
         cells = ("-" if row[column] is None else f"{row[column]:.3f}" for column in _COLUMNS)
-        table.add_row(name, row["kind"], *cells, style=style)
+        table.add_row(name, "" if row["kind"] == "model" else row["kind"], *cells, style=style)
     return table
 
 
