@@ -17,7 +17,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ed; --soft: #9aa5b1; --line: #363c45; --paper: #16191d; --tint: #1e2329 } }
 body { font: 15px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem }
+  max-width: 72rem; margin: 2.5rem auto; padding: 0 1.2rem }
 h1 { font-size: 1.7rem; margin-bottom: .2rem } h2 { font-size: 1.2rem; margin-top: 2.4rem }
 p.lead { font-size: 1.08rem } .soft { color: var(--soft) }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
