@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model
-from pipelines.models.blend import BlendSettings, TreeBlend
+from pipelines.models.blend import TreeBlend
+from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import FEATURES
 from pipelines.models.fused import Fused, FusionSettings
 from pipelines.models.linear import Linear

@@ -1,13 +1,13 @@
 """The learned blend: from a pair's features to the chance that it is bought.
 
-Two kinds are measured beside each other by the stage ``rank``, and the better is kept: gradient-boosted trees
-(LightGBM, saved as its own text) and a linear blend (logistic regression, saved as numbers).
+Three kinds are measured beside each other by the stage ``rank``, and the best is kept: gradient-boosted trees
+(LightGBM, saved as its own text), a linear blend (logistic regression, saved as numbers) and a small neural one
+(:mod:`pipelines.models.neural_blend`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,37 +17,17 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import read_json, write_json
 from pipelines.errors import DataError, ModelError
+from pipelines.models.blend_settings import (
+    BLEND_FILE,
+    FORMAT_VERSION,
+    BlendSettings,
+    logistic,
+    sample_negatives,
+    squash,
+)
+from pipelines.models.neural_blend import NeuralBlend
 
-FORMAT_VERSION = 1
 TREES_FILE = "trees.txt"
-BLEND_FILE = "blend.json"
-
-
-@dataclass(frozen=True)
-class BlendSettings:
-    """How the blends are trained.
-
-    Args:
-        rounds: trees.
-        learning_rate: of the trees.
-        leaves: of one tree.
-        min_leaf_rows: rows that a leaf must hold, before negatives are sampled.
-        negative_share: share of the pairs not bought that is trained on; each then counts for the others too.
-        bins: histogram bins of a feature.
-        linear_regularization: ridge of the linear blend, per row.
-        seed: of the trees' sampling.
-        threads: fixed, so equal input gives equal bytes.
-    """
-
-    rounds: int = 150
-    learning_rate: float = 0.06
-    leaves: int = 63
-    min_leaf_rows: int = 200
-    negative_share: float = 0.3
-    bins: int = 255
-    linear_regularization: float = 1e-4
-    seed: int = 7
-    threads: int = 2
 
 
 class Blend(Protocol):
@@ -174,22 +154,22 @@ class LinearBlend:
     ) -> LinearBlend:
         """Newton's method; deterministic."""
         kept, weight = sample_negatives(bought, settings)
-        squashed = _squash(rows[kept])
+        squashed = squash(rows[kept])
         centre, scale = squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
         design = np.hstack([(squashed - centre) / scale, np.ones((len(squashed), 1))])
         label = bought[kept].astype(np.float64)
         weights = np.zeros(design.shape[1])
         ridge = settings.linear_regularization * float(weight.sum()) * np.eye(design.shape[1])
         for _ in range(steps):
-            chance = _logistic(design @ weights)
+            chance = logistic(design @ weights)
             gradient = design.T @ (weight * (label - chance)) - ridge @ weights
             curvature = design.T @ (design * (weight * chance * (1 - chance))[:, None]) + ridge
             weights = weights + np.linalg.solve(curvature, gradient)
         return cls(weights[:-1], float(weights[-1]), centre, scale, feature_names)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        logit = ((_squash(rows) - self.centre) / self.scale) @ self.weights + self.bias
-        return _logistic(logit).astype(np.float32)
+        logit = ((squash(rows) - self.centre) / self.scale) @ self.weights + self.bias
+        return logistic(logit).astype(np.float32)
 
     def save(self, directory: Path) -> None:
         numbers = {"weights": self.weights.tolist(), "centre": self.centre.tolist(), "scale": self.scale.tolist()}
@@ -197,21 +177,10 @@ class LinearBlend:
         write_json({**header, **numbers, "bias": self.bias}, directory / BLEND_FILE)
 
 
-def sample_negatives(
-    bought: NDArray[np.bool_], settings: BlendSettings
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Every pair that was bought and a share of the others.
-
-    Returns:
-        Row numbers, ascending, and float32 weights that keep chances unbiased.
-    """
-    drawn = np.random.default_rng(settings.seed).random(len(bought)) < settings.negative_share
-    kept = np.flatnonzero(bought | drawn)
-    weight = np.where(bought[kept], 1.0, 1.0 / settings.negative_share).astype(np.float32)
-    return kept, weight
+AnyBlend = TreeBlend | LinearBlend | NeuralBlend
 
 
-def load_blend(directory: Path, feature_names: Sequence[str]) -> TreeBlend | LinearBlend:
+def load_blend(directory: Path, feature_names: Sequence[str]) -> AnyBlend:
     """Read a saved blend of either kind.
 
     Raises:
@@ -227,6 +196,8 @@ def load_blend(directory: Path, feature_names: Sequence[str]) -> TreeBlend | Lin
         if header["kind"] == TreeBlend.kind:
             text = _read_trees(directory / TREES_FILE, str(header["trees_sha256"]))
             return TreeBlend(text, header["features"], int(header["threads"]))
+        if header["kind"] == NeuralBlend.kind:
+            return NeuralBlend.load(directory, int(header["layers"]), header["features"])
         arrays = [np.asarray(header[name], np.float64) for name in ("weights", "centre", "scale")]
         return LinearBlend(arrays[0], float(header["bias"]), arrays[1], arrays[2], header["features"])
     except ModelError:
@@ -243,12 +214,3 @@ def _read_trees(path: Path, digest: str) -> str:
     if sha256(content).hexdigest() != digest:
         raise ModelError(f"{path} is not what {BLEND_FILE} says", mend="shoploom run makes it again")
     return content.decode("utf-8")
-
-
-def _squash(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    values = rows.astype(np.float64)
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
-
-
-def _logistic(logit: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0))))

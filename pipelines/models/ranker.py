@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model
-from pipelines.models.blend import LinearBlend, TreeBlend, load_blend
+from pipelines.models.blend import AnyBlend, load_blend
 from pipelines.models.features import FEATURES, features
 from pipelines.models.files import read_model, write_model
 from pipelines.models.fused import Fused
@@ -44,7 +44,7 @@ class Ranker(Model):
 
     name: ClassVar[str] = "rank"
 
-    def __init__(self, signals: Signals, blend: TreeBlend | LinearBlend, per_signal: int, min_buyers: int) -> None:
+    def __init__(self, signals: Signals, blend: AnyBlend, per_signal: int, min_buyers: int) -> None:
         self.signals = signals
         self.blend = blend
         self.per_signal = per_signal

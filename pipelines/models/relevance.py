@@ -90,7 +90,7 @@ def fit_relevance(queries: Floats, items: Floats, labels: Floats, *, epochs: int
     """
     if not 0 < float(labels.mean()) < 1:
         raise ModelError("the relevance head needs pairs that fit and pairs that do not", mend="give it more items")
-    from pipelines.models.bert import import_keras
+    from pipelines.models.keras_runtime import import_keras
 
     keras = import_keras(seed)
     size = queries.shape[1]

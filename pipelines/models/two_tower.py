@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.bert import import_keras
+from pipelines.models.keras_runtime import import_keras
 from pipelines.progress import track
 
 

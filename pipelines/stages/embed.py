@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_table, write_arrays
 from pipelines.errors import DataError
-from pipelines.models.bert import build_encoder, export_encoder, find_weights, import_keras
+from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
+from pipelines.models.keras_runtime import import_keras
 from pipelines.models.vector_cache import VectorCache
 from pipelines.params import EmbedParams, load_params
 from pipelines.stages import run_main

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from pipelines.artifacts import atomic_directory, write_json
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
-from pipelines.models.blend import BlendSettings, LinearBlend, TreeBlend
+from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
+from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import FEATURES
 from pipelines.models.fused import Fused
 from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization
+from pipelines.models.neural_blend import NeuralBlend
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import CHUNK_USERS, Ranker, TrainingRows, training_rows
 from pipelines.models.repeat import RepeatTiming
@@ -31,8 +33,8 @@ TEXTS = Path("data/train_bert/texts.safetensors")
 PARTS = {"matrix_factorization": Path("data/train_mf"), "linear": Path("data/train_linear"), "fused": Path("data/fuse")}
 """Folders that hold a model for each window."""
 
-Kind = type[TreeBlend] | type[LinearBlend]
-KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend)
+Kind = type[TreeBlend] | type[LinearBlend] | type[NeuralBlend]
+KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Choice:
         bought: of these, pairs that were bought.
     """
 
-    blend: TreeBlend | LinearBlend
+    blend: AnyBlend
     held_out: dict[str, dict[str, float]]
     rows: int
     bought: int
@@ -122,9 +124,7 @@ def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows
     )
 
 
-def _judge(
-    blend: TreeBlend | LinearBlend, rows: TrainingRows, chosen: NDArray[np.bool_], window: Window
-) -> dict[str, float]:
+def _judge(blend: AnyBlend, rows: TrainingRows, chosen: NDArray[np.bool_], window: Window) -> dict[str, float]:
     """NDCG@10 of the shortlists of some users; what the shortlist misses counts as relevant all the same."""
     size = window.histories.num_items
     users, bought = rows.users[chosen], rows.bought[chosen]

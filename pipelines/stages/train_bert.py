@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pipelines.artifacts import atomic_directory, read_arrays, read_table, write_arrays, write_json
 from pipelines.errors import DataError
 from pipelines.metrics.significance import compare
-from pipelines.models.bert import build_encoder, export_encoder, find_weights, import_keras
+from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
+from pipelines.models.keras_runtime import import_keras
 from pipelines.models.relevance import RelevanceHead, calibration_error, fit_relevance
 from pipelines.models.text_pairs import (
     Query,

@@ -14,7 +14,8 @@ import pytest
 from pipelines.artifacts import read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.models.base import Histories
-from pipelines.models.blend import BlendSettings, LinearBlend
+from pipelines.models.blend import LinearBlend
+from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.catalogue import NamedHistories
 from pipelines.models.encoder import TextEncoder, file_digest
 from pipelines.models.features import FEATURES

@@ -1,0 +1,120 @@
+"""A small neural blend: two hidden layers, trained in Keras, kept as plain arrays and asked through NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.artifacts import read_arrays, write_arrays, write_json
+from pipelines.errors import ModelError
+from pipelines.models.blend_settings import (
+    BLEND_FILE,
+    FORMAT_VERSION,
+    BlendSettings,
+    logistic,
+    sample_negatives,
+    squash,
+)
+
+LAYERS_FILE = "layers.safetensors"
+HIDDEN = (64, 32)
+BATCH_ROWS = 4096
+EPOCHS = 3
+LEARNING_RATE = 2e-3
+
+
+class NeuralBlend:
+    """A multilayer perceptron on squashed, standardised features, with a sigmoid at its end.
+
+    Args:
+        kernels: float32 [inputs, outputs] of every layer, first to last.
+        biases: float32 [outputs] of every layer.
+        centre: float64 [num_features], means of the squashed features.
+        scale: float64 [num_features], their standard deviations, > 0.
+        feature_names: columns, in order.
+    """
+
+    kind = "neural"
+
+    def __init__(
+        self,
+        kernels: Sequence[NDArray[np.float32]],
+        biases: Sequence[NDArray[np.float32]],
+        centre: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        feature_names: Sequence[str],
+    ) -> None:
+        self.kernels = tuple(kernels)
+        self.biases = tuple(biases)
+        self.centre = centre
+        self.scale = scale
+        self.feature_names = tuple(feature_names)
+
+    @classmethod
+    def fit(
+        cls,
+        rows: NDArray[np.float32],
+        bought: NDArray[np.bool_],
+        feature_names: Sequence[str],
+        settings: BlendSettings,
+    ) -> Self:
+        """Train on shortlisted pairs with binary cross-entropy; the same bytes for the same seed and threads."""
+        from pipelines.models.keras_runtime import import_keras
+
+        keras = import_keras(settings.seed)
+        kept, weight = sample_negatives(bought, settings)
+        squashed = squash(rows[kept])
+        centre, scale = squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
+        inputs = ((squashed - centre) / scale).astype(np.float32)
+        layers = [keras.layers.Dense(width, activation="relu") for width in HIDDEN]
+        network = keras.Sequential(
+            [keras.Input((inputs.shape[1],)), *layers, keras.layers.Dense(1, activation="sigmoid")]
+        )
+        network.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="binary_crossentropy")
+        network.fit(
+            inputs,
+            bought[kept].astype(np.float32),
+            sample_weight=weight / weight.mean(),
+            batch_size=BATCH_ROWS,
+            epochs=EPOCHS,
+            shuffle=True,
+            verbose=0,
+        )
+        arrays = [np.asarray(array, np.float32) for layer in network.layers for array in layer.get_weights()]
+        return cls(arrays[0::2], arrays[1::2], centre, scale, feature_names)
+
+    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
+        signal = ((squash(rows) - self.centre) / self.scale).astype(np.float32)
+        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
+            signal = np.maximum(signal @ kernel + bias, np.float32(0))
+        logit = (signal @ self.kernels[-1] + self.biases[-1])[:, 0]
+        return logistic(logit.astype(np.float64)).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        """Write the blend into ``directory``."""
+        arrays: dict[str, NDArray[np.generic]] = {"centre": self.centre, "scale": self.scale}
+        for number, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+        write_arrays(arrays, directory / LAYERS_FILE)
+        header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
+        write_json({**header, "layers": len(self.kernels)}, directory / BLEND_FILE)
+
+    @classmethod
+    def load(cls, directory: Path, layers: int, feature_names: Sequence[str]) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelError: an array is missing.
+        """
+        arrays = read_arrays(directory / LAYERS_FILE)
+        try:
+            kernels = [arrays[f"kernel_{number}"] for number in range(layers)]
+            biases = [arrays[f"bias_{number}"] for number in range(layers)]
+            return cls(kernels, biases, arrays["centre"], arrays["scale"], feature_names)
+        except KeyError as error:
+            raise ModelError(f"{directory / LAYERS_FILE} lacks {error}", mend="shoploom run makes it again") from error

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import ModelError
+from pipelines.models.blend import load_blend
+from pipelines.models.blend_settings import BlendSettings
+from pipelines.models.neural_blend import LAYERS_FILE, NeuralBlend
+
+NAMES = ("count", "age", "noise")
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    drawn = np.random.default_rng(3)
+    values = drawn.gamma(2.0, 2.0, (200_000, len(NAMES))).astype(np.float32)
+    chance = 1 / (1 + np.exp(-(values[:, 0] - values[:, 1])))
+    return values, drawn.random(len(values)) < chance
+
+
+@pytest.fixture(scope="module")
+def blend(rows: tuple[np.ndarray, np.ndarray]) -> NeuralBlend:
+    return NeuralBlend.fit(*rows, NAMES, BlendSettings(seed=7))
+
+
+def test_neural_blend_learns_what_decides(blend: NeuralBlend) -> None:
+    often, rarely = blend.predict(np.array([[9, 1, 4], [1, 9, 4]], np.float32))
+    assert often > 0.9
+    assert rarely < 0.1
+
+
+def test_neural_blend_is_the_same_for_the_same_seed(rows: tuple[np.ndarray, np.ndarray], blend: NeuralBlend) -> None:
+    again = NeuralBlend.fit(*rows, NAMES, BlendSettings(seed=7))
+    assert all(np.array_equal(one, other) for one, other in zip(blend.kernels, again.kernels, strict=True))
+
+
+def test_neural_blend_is_read_as_it_was_written(
+    rows: tuple[np.ndarray, np.ndarray], blend: NeuralBlend, tmp_path: Path
+) -> None:
+    blend.save(tmp_path)
+    assert np.array_equal(load_blend(tmp_path, NAMES).predict(rows[0]), blend.predict(rows[0]))
+    (tmp_path / LAYERS_FILE).write_bytes(b"cut short")
+    with pytest.raises(ModelError, match=LAYERS_FILE):
+        load_blend(tmp_path, NAMES)
