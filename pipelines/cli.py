@@ -71,13 +71,12 @@ def _settings() -> Settings:
     from pydantic import ValidationError
 
     from pipelines.errors import ConfigError
-    from pipelines.orchestration.services import tracking_url
+    from pipelines.orchestration.services import with_running_mlflow
     from pipelines.settings import NO_TELEMETRY, Settings
 
     os.environ.update(NO_TELEMETRY)
     try:
-        settings = Settings()
-        return settings.model_copy(update={"tracking_url": tracking_url(settings)})
+        return with_running_mlflow(Settings())
     except ValidationError as error:
         first = error.errors()[0]
         name = "SHOPLOOM_" + str(first["loc"][0]).removeprefix("SHOPLOOM_").upper()

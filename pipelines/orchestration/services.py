@@ -161,10 +161,10 @@ def running(settings: Settings) -> dict[str, Record]:
     return found
 
 
-def tracking_url(settings: Settings) -> str:
-    """The MLflow address to use now: the server's while it is up, so that one process alone writes SQLite."""
+def with_running_mlflow(settings: Settings) -> Settings:
+    """The settings to ask MLflow with: its own server while it is up, so that one process alone writes SQLite."""
     server = running(settings).get("mlflow")
-    return server.address if server else settings.tracking
+    return settings.model_copy(update={"tracking_url": server.address}) if server else settings
 
 
 def _services(settings: Settings) -> list[_Service]:

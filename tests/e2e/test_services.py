@@ -115,7 +115,7 @@ def test_up_starts_services_on_loopback_that_answer(settings: Settings, up: serv
             assert connection.laddr.ip == "127.0.0.1"
     assert oct(up.password_file.stat().st_mode & 0o777) == "0o600"
     assert any(str(up.password_file) in line for line in up.lines())
-    assert services.tracking_url(settings) == f"http://127.0.0.1:{settings.mlflow_port}"
+    assert services.with_running_mlflow(settings).tracking == f"http://127.0.0.1:{settings.mlflow_port}"
 
 
 def test_up_again_starts_nothing(settings: Settings, up: services.Up) -> None:
