@@ -7,7 +7,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
+from pipelines.cli import _settings, main
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("airflow", "dvc", "great_expectations", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
@@ -49,6 +49,14 @@ def test_wrong_setting_names_the_variable() -> None:
     assert result.exit_code == 1
     assert "SHOPLOOM_AIRFLOW_PORT" in result.output
     assert "Traceback" not in result.output
+
+
+def test_settings_leave_the_embedded_mlflow_to_its_own_default_when_no_server_is_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
+    monkeypatch.delenv("SHOPLOOM_TRACKING_URL", raising=False)
+    assert _settings().tracking_url is None
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
