@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import read_json, write_json
+from pipelines.artifacts import file_sha256, read_json, write_json
 from pipelines.errors import ModelError
-from pipelines.models.encoder import FORMAT_VERSION, IR_FILE, TOKENIZER_FILE, TOKENIZER_SOURCE, file_digest
+from pipelines.models.encoder import FORMAT_VERSION, IR_FILE, TOKENIZER_FILE, TOKENIZER_SOURCE
 from pipelines.models.keras_runtime import import_keras
 
 WEIGHTS_FILE = "model.safetensors"
@@ -41,7 +41,7 @@ def find_weights(source: str, sha256: str = "") -> Path:
             raise ModelError(
                 f"{directory} holds no {name}", mend="set embed.weights to a Hugging Face BERT directory with that file"
             )
-    found = file_digest(directory / WEIGHTS_FILE)
+    found = file_sha256(directory / WEIGHTS_FILE)
     if sha256 and found != sha256:
         raise ModelError(
             f"{directory / WEIGHTS_FILE} has SHA-256 {found}, expected {sha256}",
@@ -152,7 +152,7 @@ def export_encoder(model: Any, source: Path, directory: Path, *, max_length: int
             "embedding_size": int(model.output_shape[-1]),
             "max_length": max_length,
             "precision": precision,
-            "files": {name: file_digest(directory / name) for name in files},
+            "files": {name: file_sha256(directory / name) for name in files},
             "weights_sha256": weights_digest(model),
         },
         directory / "encoder.json",

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_json
+from pipelines.artifacts import file_sha256, read_json
 from pipelines.errors import DataError, ModelError
 from pipelines.progress import track
 
@@ -29,12 +29,6 @@ BUCKET_TOKENS = 8
 """A text is padded to the next multiple of this many tokens."""
 ROWS = 8
 """Rows of every call; a batch that is not full is filled with empty rows."""
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ class TextEncoder:
             },
         )
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        parts = (file_digest(directory / "encoder.json"), used, openvino.__version__, ROWS, BUCKET_TOKENS)
+        parts = (file_sha256(directory / "encoder.json"), used, openvino.__version__, ROWS, BUCKET_TOKENS)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
         """Equal for two encoders that give equal vectors: files, precision in use, OpenVINO's version, batch shape."""
 
@@ -190,6 +184,6 @@ def _checked_manifest(directory: Path) -> dict[str, Any]:
         path = directory / name
         if not path.is_file():
             raise ModelError(f"{path} does not exist", mend=mend)
-        if file_digest(path) != digest:
+        if file_sha256(path) != digest:
             raise ModelError(f"{path} is not the file that encoder.json names: its SHA-256 differs", mend=mend)
     return manifest

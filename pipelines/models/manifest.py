@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import read_json, write_json
+from pipelines.artifacts import file_sha256, read_json, write_json
 from pipelines.errors import DataError, ModelError
 
 FORMAT = 1
@@ -47,7 +46,7 @@ def write_manifest(directory: Path, facts: Facts) -> None:
     Raises:
         ModelError: a file is a link, or of a format that may hold code.
     """
-    files = {name: _digest(directory / name) for name in _files(directory)}
+    files = {name: file_sha256(directory / name) for name in _files(directory)}
     write_json({"format": FORMAT, "facts": asdict(facts), "files": files}, directory / MANIFEST_FILE)
 
 
@@ -66,7 +65,7 @@ def verify(directory: Path) -> Facts:
     for name in found:
         if name not in files:
             raise ModelError(f"{directory} holds {name}, which its manifest does not list", mend="remove it")
-        if _digest(directory / name) != files[name]:
+        if file_sha256(directory / name) != files[name]:
             raise ModelError(f"{directory / name} is not what its manifest says", mend="fetch the package again")
     return _facts(directory, listed)
 
@@ -117,8 +116,3 @@ def _files(directory: Path) -> list[str]:
             raise ModelError(f"{path} is of a kind that a package may not hold", mend=f"use {', '.join(SUFFIXES)}")
         names.append(name)
     return names
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

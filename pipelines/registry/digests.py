@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from pipelines.artifacts import file_sha256
 from pipelines.errors import RegistryError
 
 
@@ -23,16 +24,10 @@ def package_digest(directory: Path) -> str:
     """
     if not directory.is_dir():
         raise RegistryError(f"{directory} is not a folder", mend="shoploom run packages the model")
-    lines = [f"{file_digest(path)}  {path.relative_to(directory).as_posix()}\n" for path in plain_files(directory)]
+    lines = [f"{file_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in plain_files(directory)]
     if not lines:
         raise RegistryError(f"{directory} is empty", mend="shoploom run packages the model")
     return hashlib.sha256("".join(sorted(lines, key=lambda line: line[66:])).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of one file, 64 hexadecimal digits."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def plain_files(directory: Path) -> list[Path]:

@@ -10,14 +10,13 @@ the report.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,14 +28,11 @@ from expectations.row_cache import RowCache
 from expectations.run import Outcome, Validation
 from expectations.shape import Raw, read_raw
 from expectations.sorting import Findings, Reasons, Sorted, mask_of, sort_rows
-from pipelines.artifacts import atomic_directory, write_json, write_table
+from pipelines.artifacts import atomic_directory, file_sha256, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.params import ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
 from pipelines.tables import EVENTS, ITEMS, OFFERS, Table
-
-if TYPE_CHECKING:
-    pass
 
 RAW = Path("data/raw")
 ACCEPTED = Path("data/accepted")
@@ -104,7 +100,7 @@ def read_shop(directory: Path) -> Shop:
             raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
         parse_partition(path.stem)
         partitions[path.stem] = read_raw(path, EVENTS, path.stem)
-        digests[path.stem] = hashlib.sha256(path.read_bytes()).hexdigest()
+        digests[path.stem] = file_sha256(path)
     offers_path = directory / OFFERS.name / "offers.parquet"
     return Shop(
         partitions,

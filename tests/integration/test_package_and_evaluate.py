@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.artifacts import read_json, read_table, write_arrays, write_json, write_table
+from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.models.base import Histories
 from pipelines.models.blend import LinearBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.catalogue import NamedHistories
-from pipelines.models.encoder import TextEncoder, file_digest
+from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import FEATURES
 from pipelines.models.fused import Fused, FusionSettings
 from pipelines.models.linear import Linear
@@ -97,7 +97,7 @@ def _encoder(directory: Path) -> None:
     for parameter, name in ((tokens, "token_ids"), (mask, "padding_mask")):
         parameter.output(0).get_tensor().set_names({name})
     openvino.save_model(graph, directory / "encoder.xml", compress_to_fp16=False)
-    files = {name: file_digest(directory / name) for name in ("encoder.xml", "encoder.bin", "tokenizer.json")}
+    files = {name: file_sha256(directory / name) for name in ("encoder.xml", "encoder.bin", "tokenizer.json")}
     about = {"format": "shoploom-encoder", "format_version": 1, "embedding_size": SIZE, "max_length": 16}
     write_json({**about, "precision": "f32", "files": files, "weights_sha256": ""}, directory / "encoder.json")
 
