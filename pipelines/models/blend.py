@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +28,6 @@ from pipelines.models.blend_settings import (
 from pipelines.models.neural_blend import NeuralBlend
 
 TREES_FILE = "trees.txt"
-
-
-class Blend(Protocol):
-    """What turns features into chances."""
-
-    kind: str
-
-    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
-
-    def save(self, directory: Path) -> None:
-        """Write the blend into ``directory``."""
 
 
 class TreeBlend:
@@ -99,6 +87,7 @@ class TreeBlend:
         return cls(booster.model_to_string(), feature_names, settings.threads)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
         if not len(rows):
             return np.zeros(0, np.float32)
         return np.asarray(self._booster.predict(rows, num_threads=self._threads), np.float32)
@@ -110,6 +99,7 @@ class TreeBlend:
         return {name: round(float(share), 6) for name, share in zip(self.feature_names, shares, strict=True)}
 
     def save(self, directory: Path) -> None:
+        """Write the blend into ``directory``."""
         (directory / TREES_FILE).write_bytes(self._text.encode())
         header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
         digest = sha256(self._text.encode()).hexdigest()
@@ -168,10 +158,12 @@ class LinearBlend:
         return cls(weights[:-1], float(weights[-1]), centre, scale, feature_names)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
         logit = ((squash(rows) - self.centre) / self.scale) @ self.weights + self.bias
         return logistic(logit).astype(np.float32)
 
     def save(self, directory: Path) -> None:
+        """Write the blend into ``directory``."""
         numbers = {"weights": self.weights.tolist(), "centre": self.centre.tolist(), "scale": self.scale.tolist()}
         header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
         write_json({**header, **numbers, "bias": self.bias}, directory / BLEND_FILE)
@@ -181,7 +173,7 @@ AnyBlend = TreeBlend | LinearBlend | NeuralBlend
 
 
 def load_blend(directory: Path, feature_names: Sequence[str]) -> AnyBlend:
-    """Read a saved blend of either kind.
+    """Read a saved blend of any kind.
 
     Raises:
         ModelError: a file is missing or unreadable, or the blend was trained on other features.

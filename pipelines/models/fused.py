@@ -93,10 +93,6 @@ class Fused(Model):
         fused, explained = principal_components(np.hstack([joined, scale * text]), settings.components, centre=False)
         return cls(fused.astype(np.float32), explained, settings.regularization, behaviour.alpha)
 
-    def user_vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """float32 [num_users, components]; zero for users without events."""
-        return self._space.fold_in(histories)
-
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
         return self._space.score(histories, candidates)

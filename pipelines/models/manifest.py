@@ -70,15 +70,6 @@ def verify(directory: Path) -> Facts:
     return _facts(directory, listed)
 
 
-def read_facts(directory: Path) -> Facts:
-    """What the package says about itself, without checking its files.
-
-    Raises:
-        ModelError: no manifest, or another format version.
-    """
-    return _facts(directory, _read(directory))
-
-
 def _read(directory: Path) -> dict[str, Any]:
     try:
         listed = read_json(directory / MANIFEST_FILE)

@@ -23,8 +23,6 @@ from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 from pipelines.models.text import TextSimilarity
 
-__all__ = ["Ranker", "Signals", "TrainingRows", "training_rows"]
-
 CHUNK_USERS = 256
 """Users scored at once: bounds memory, changes no result."""
 

@@ -19,8 +19,6 @@ from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
 from pipelines.models.search import Matches, Search
 
-__all__ = ["CATALOGUE_FOLDER", "Recommendation", "Recommender"]
-
 
 @dataclass(frozen=True)
 class Recommendation:

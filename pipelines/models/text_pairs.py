@@ -64,10 +64,6 @@ class TextTable:
         code = self.codes[name][text]
         return self.values[name][code] if code >= 0 else ""
 
-    def share(self, text: int) -> float:
-        """A number in 0..1 that depends on the text's product type alone: the same in every run and catalogue."""
-        return type_share(self.value("product_type", text))
-
 
 @dataclass(frozen=True)
 class Query:

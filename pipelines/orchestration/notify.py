@@ -12,7 +12,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
-from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -72,10 +71,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(address: str, body: bytes) -> Message:
+def _post(address: str, body: bytes) -> None:
     if urlsplit(address).scheme not in ("http", "https"):
         raise ConfigError(f"{address!r} is not a web address", mend="export SHOPLOOM_NOTIFY_WEBHOOK=https://...")
     request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"}, method="POST")
-    with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS_ALLOWED) as answer:
-        headers: Message = answer.headers
-        return headers
+    urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS_ALLOWED).close()

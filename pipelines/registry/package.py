@@ -100,17 +100,6 @@ def register(settings: Settings, package_dir: Path, evaluate_dir: Path, run_info
     return Version(str(version.version), digest, created=True)
 
 
-def tag_version(settings: Settings, version: str, **tags: str) -> None:
-    """Set tags on a version, for instance ``run_commit`` once the run is finished."""
-    from pipelines.registry.store import existing
-
-    client = connect(settings)
-    with translated(settings):
-        existing(client, version)
-        for name, value in tags.items():
-            client.set_model_version_tag(MODEL, version, name, value)
-
-
 def locked_versions(lock: Path, names: Iterable[str]) -> list[str]:
     """Pinned requirements of just these distributions.
 
@@ -249,7 +238,7 @@ def _input_example(package_dir: Path) -> Any:
 def _known_user(package_dir: Path) -> str:
     """A user the package knows, for the input example."""
     from pipelines.models.catalogue import Catalogue
-    from pipelines.models.recommender import CATALOGUE_FOLDER
+    from pipelines.models.manifest import CATALOGUE_FOLDER
 
     return str(Catalogue.load(package_dir / CATALOGUE_FOLDER).user_ids[0])
 

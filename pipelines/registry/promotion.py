@@ -30,7 +30,6 @@ class Champion:
         version: its number, as MLflow spells it.
         digest: of its package.
         run: the run commit that made it, or its start commit until the run is finished; empty when unknown.
-        mlflow_run_id: the parent run in the books.
         data_version: the data commit it was trained on.
         settings: the registry it lies in.
     """
@@ -38,7 +37,6 @@ class Champion:
     version: str
     digest: str
     run: str
-    mlflow_run_id: str
     data_version: str
     settings: Settings = field(repr=False, compare=False)
 
@@ -103,17 +101,6 @@ def champion(settings: Settings) -> Champion | None:
 def previous_champion(settings: Settings) -> Champion | None:
     """The version that was champion before the present one, or None."""
     return _held(settings, PREVIOUS)
-
-
-def version_facts(settings: Settings, version: str) -> Champion:
-    """One registered version.
-
-    Raises:
-        RegistryError: there is no such version, or it lacks its digest.
-    """
-    client = connect(settings)
-    with translated(settings):
-        return _facts(settings, existing(client, version))
 
 
 def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
@@ -202,7 +189,6 @@ def _facts(settings: Settings, version: Any) -> Champion:
         version=str(version.version),
         digest=tags["package_digest"],
         run=tags.get("run_commit", ""),
-        mlflow_run_id=version.run_id or "",
         data_version=tags.get("data_version", ""),
         settings=settings,
     )

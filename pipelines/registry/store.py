@@ -40,7 +40,7 @@ def connect(settings: Settings) -> MlflowClient:
     if address in _clients and not _vanished(address):
         client: MlflowClient = _clients[address]
         return client
-    prepare_environment()
+    _prepare_environment()
     if address.startswith("sqlite:///"):
         Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     _refuse_silent(address)
@@ -64,17 +64,6 @@ def experiment_id(settings: Settings) -> str:
             return _create_experiment(client, settings)
         identifier: str = found.experiment_id
         return identifier
-
-
-def prepare_environment() -> None:
-    """Switch telemetry and prompts of MLflow off for this process; must come before MLflow is imported."""
-    for name, value in NO_TELEMETRY.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
 def public_address(address: str) -> str:
@@ -133,6 +122,17 @@ def at_alias(client: MlflowClient, alias: str) -> Any | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def _prepare_environment() -> None:
+    """Switch telemetry and prompts of MLflow off for this process; must come before MLflow is imported."""
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
 def _create_experiment(client: MlflowClient, settings: Settings) -> str:

@@ -4,15 +4,15 @@ What others call::
 
     data_versions.commit_landing(settings, landing: Path, message: str) -> DataVersion
     data_versions.latest_data_version(settings) -> DataVersion | None
-        DataVersion(commit, tree, tables: {table: {file: md5}}, changed: ("events/2017-W48.parquet", ...))
+        DataVersion(commit, listings: {table: md5}, date, changed: ("events/2017-W48.parquet", ...)); .to_dict()
+    data_versions.changes_of(settings, landing: Path) -> ("events/2017-W48.parquet", ...)
     start.ChampionPin(version: str, digest: str, run: str, package: Path)
     start.start_run(settings, champion: ChampionPin | None, code: str | None = None) -> Start
         Start(commit, code_commit, data_commit, dirty, champion_version, reused_run); .to_dict(), Start.from_dict()
     worktrees.prepare_worktree(settings, start: str, run_id: str) -> Path      made once, found again by retries
-    worktrees.remove_worktree(settings, start: str, run_id: str) -> None
-    stage_runner.StageRequest(stage, start, run_id, graph_sha256, upstream: {stage: lock entry}); .to_dict()
+    stage_runner.StageRequest(stage, start, run_id, graph_sha256, upstream: {stage: lock entry})
     stage_runner.run_stage(settings, request) -> StageResult
-        StageResult(stage, lock_entry, cached, seconds, error, log); .to_dict(), StageResult.from_dict()
+        StageResult(stage, lock_entry, cached, seconds, total_seconds, worktree, error, log); .to_dict()
     run_commits.finish_run(settings, start: Start, lock_entries: {stage: lock entry}, run_id: str) -> RunCommit
         RunCommit(commit, ref, start, code_commit, data_commit, dirty, champion_version, run_id, time)
     run_commits.list_runs(settings) -> list[RunCommit]                          newest first
@@ -24,9 +24,7 @@ What others call::
 As processes (each prints one JSON document on standard output, or one clear error and exit status 1)::
 
     python -m pipelines.runs.data_versions --landing DIRECTORY --message TEXT
-    python -m pipelines.runs.start [--code REVISION] [--champion champion.json]
     python -m pipelines.runs.stage_runner REQUEST.json RESULT.json
-    python -m pipelines.runs.run_commits --start START.json --entries ENTRIES.json --run-id ID
 
 ``stage_runner`` makes itself the leader of a process group that holds the stage's command too: to cancel, kill the
 group of its process id. It writes RESULT.json whatever happens to the stage (``error`` is then the stage's own text,

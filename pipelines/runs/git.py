@@ -188,10 +188,6 @@ class Git:
         lines = self.text("worktree", "list", "--porcelain").splitlines()
         return {line.removeprefix("branch ") for line in lines if line.startswith("branch ")}
 
-    def private_folder(self) -> Path:
-        """The repository's own folder (``.git``), absolute."""
-        return Path(self.text("rev-parse", "--path-format=absolute", "--git-dir"))
-
 
 def trailers(message: str) -> dict[str, str]:
     """The ``Shoploom-<Name>: value`` lines of a commit message, names in lower case."""

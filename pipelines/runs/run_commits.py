@@ -3,8 +3,6 @@
 Each is kept under ``refs/shoploom/runs/<UTC time>-<short hash>``; ``git log --graph`` of that ref is its lineage.
 Airflow run ids hold ``:``, which git refuses in refs, so the id is a trailer of the message, and
 ``refs/shoploom/ids/<hash of the id>`` names the run, also when a run found everything as an earlier one left it.
-
-    python -m pipelines.runs.run_commits --start START.json --entries ENTRIES.json --run-id ID
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,15 +56,6 @@ class RunCommit:
     champion_version: str | None
     run_id: str
     time: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON (XCom)."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> RunCommit:
-        """Back from JSON."""
-        return cls(**value)
 
 
 def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, LockEntry], run_id: str) -> RunCommit:
@@ -263,25 +252,3 @@ def _parse(ref: str, commit: str, parents: list[str], stamp: int, message: str) 
         run_id=notes.get("run-id", ""),
         time=stamp,
     )
-
-
-def main() -> None:
-    """Commit a finished run; print it as JSON."""
-    import argparse
-
-    from pipelines.artifacts import read_json
-    from pipelines.runs.start import Start
-
-    parser = argparse.ArgumentParser(prog="python -m pipelines.runs.run_commits", description=main.__doc__)
-    parser.add_argument("--start", type=Path, required=True, help="JSON, as pipelines.runs.start prints it")
-    parser.add_argument("--entries", type=Path, required=True, help="JSON: stage -> lock entry")
-    parser.add_argument("--run-id", required=True)
-    given = parser.parse_args()
-    start = Start.from_dict(read_json(given.start))
-    print(json.dumps(finish_run(Settings(), start, read_json(given.entries), given.run_id).to_dict()))
-
-
-if __name__ == "__main__":
-    from pipelines.stages import run_main
-
-    run_main(main)

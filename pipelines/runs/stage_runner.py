@@ -55,10 +55,6 @@ class StageRequest:
     upstream: dict[str, LockEntry] = field(default_factory=dict)
     use_run_cache: bool = True
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class StageResult:
@@ -87,11 +83,6 @@ class StageResult:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> StageResult:
-        """Back from JSON."""
-        return cls(**value)
 
 
 def run_stage(settings: Settings, request: StageRequest) -> StageResult:

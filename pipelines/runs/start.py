@@ -6,8 +6,6 @@
 
 Identity and date follow from the parents, so equal code, data and champion give the same commit. It is kept under
 ``refs/shoploom/starts/`` until ``gc`` takes it. The user's index and files are read and never written.
-
-    python -m pipelines.runs.start [--code REVISION] [--champion CHAMPION.json]
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from typing import Any
 
 from pipelines.errors import RunError
 from pipelines.runs import data_versions
-from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index, trailers
+from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index
 from pipelines.runs.run_commits import RunCommit, list_runs
 from pipelines.runs.store import File, Store
 from pipelines.settings import Settings
@@ -194,41 +192,3 @@ def _keep(git: Git, start: str) -> None:
             git.update_ref(ref, start, NOTHING)
         except RefMovedError:
             return
-
-
-def read_start(settings: Settings, commit: str) -> Start:
-    """A start by its commit.
-
-    Raises:
-        RunError: the commit is unknown, or is not a start commit.
-    """
-    git = Git(settings.repository)
-    commit = git.resolve(commit)
-    parents, notes = git.parents(commit), trailers(git.message(commit))
-    if len(parents) != 2 or "champion" not in notes:
-        raise RunError(f"{commit[:12]} is not a start commit", mend=f"git for-each-ref {STARTS}")
-    version = notes["champion"] if notes["champion"] != "none" else None
-    return Start(commit, parents[0], parents[1], notes.get("dirty") == "true", version)
-
-
-def main() -> None:
-    """Make the start commit of a run; print it as JSON."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="python -m pipelines.runs.start", description=main.__doc__)
-    parser.add_argument("--code", help="a branch, tag or commit; the tree as it is by default")
-    parser.add_argument("--champion", type=Path, help='JSON: {"version", "digest", "run", "package"}')
-    given = parser.parse_args()
-    champion = None
-    if given.champion:
-        from pipelines.artifacts import read_json
-
-        value = read_json(given.champion)
-        champion = ChampionPin(value["version"], value["digest"], value["run"], Path(value["package"]))
-    print(json.dumps(start_run(Settings(), champion, given.code).to_dict()))
-
-
-if __name__ == "__main__":
-    from pipelines.stages import run_main
-
-    run_main(main)

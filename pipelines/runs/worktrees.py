@@ -58,13 +58,6 @@ def changed_files(worktree: Path) -> list[str]:
     return [name for name in listing.split("\0") if name]
 
 
-def remove_worktree(settings: Settings, start: str, run_id: str) -> None:
-    """Remove the worktree of a run, if there is one."""
-    path = worktree_path(settings, start, run_id)
-    with _only_one(path):
-        _discard(Git(settings.repository), path)
-
-
 def _configure(settings: Settings, path: Path) -> None:
     import configparser
 

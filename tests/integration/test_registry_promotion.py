@@ -14,13 +14,13 @@ import pytest
 from pipelines.errors import RegistryError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
-from pipelines.models.recommender import CATALOGUE_FOLDER
+from pipelines.models.manifest import CATALOGUE_FOLDER
 from pipelines.registry.books import RunStart, book_stage, close_run, open_run, tag_run
 from pipelines.registry.digests import package_digest
 from pipelines.registry.gate import Verdict, record_verdict
 from pipelines.registry.package import RunInfo, Version, locked_versions, register
-from pipelines.registry.promotion import champion, previous_champion, promote, roll_back, version_facts
-from pipelines.registry.store import MODEL, connect
+from pipelines.registry.promotion import champion, previous_champion, promote, roll_back
+from pipelines.registry.store import MODEL, connect, existing
 from pipelines.registry.summary import latest_summary, summarise
 from pipelines.settings import Settings
 
@@ -145,10 +145,10 @@ def test_fetch_package_refuses_a_changed_artifact(settings: Settings, tmp_path: 
     assert not (tmp_path / "other").exists()
 
 
-def test_version_facts_lists_the_versions_when_one_is_missing(settings: Settings, tmp_path: Path) -> None:
+def test_missing_version_is_answered_with_those_that_exist(settings: Settings, tmp_path: Path) -> None:
     registered(settings, tmp_path)
     with pytest.raises(RegistryError, match="no version '7'") as caught:
-        version_facts(settings, "7")
+        existing(connect(settings), "7")
     assert caught.value.mend == "there are 1"
 
 
