@@ -88,11 +88,12 @@ def _run(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, 
 
 
 def _follow(stream: IO[bytes], tail: deque[str]) -> None:
-    for line in stream:
-        text = line.decode(errors="replace")
-        tail.append(text)
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    with stream:
+        for line in stream:
+            text = line.decode(errors="replace")
+            tail.append(text)
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _die_with_parent() -> None:

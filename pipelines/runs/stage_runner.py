@@ -127,6 +127,17 @@ def run_stage(settings: Settings, request: StageRequest) -> StageResult:
         store.close()
 
 
+def answer(settings: Settings, request: StageRequest) -> StageResult:
+    """As :func:`run_stage`, with whatever it raises told in the result."""
+    began = time.monotonic()
+    try:
+        return run_stage(settings, request)
+    except Exception as error:
+        shown = str(error) if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
+        log = getattr(error, "log", "") or ("" if isinstance(error, ShoploomError) else traceback.format_exc())
+        return StageResult(request.stage, None, False, 0.0, round(time.monotonic() - began, 3), "", shown, log)
+
+
 def _no_cache() -> bool:
     return os.environ.get("SHOPLOOM_NO_CACHE") == "1"
 
@@ -241,15 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.setpgid(0, 0)
     result_path = given.result.resolve()
     result_path.unlink(missing_ok=True)
-    request = StageRequest(**read_json(given.request))
-    began = time.monotonic()
-    try:
-        result = run_stage(Settings(), request)
-    except Exception as error:
-        shown = str(error) if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
-        log = getattr(error, "log", "") or ("" if isinstance(error, ShoploomError) else traceback.format_exc())
-        spent = round(time.monotonic() - began, 3)
-        result = StageResult(request.stage, None, False, 0.0, spent, "", shown, log)
+    result = answer(Settings(), StageRequest(**read_json(given.request)))
     write_json(result.to_dict(), result_path)
     if result.error:
         print(result.error, file=sys.stderr)

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from pipelines.errors import DataError, RunError
 from pipelines.runs import data_versions, gc
 from pipelines.runs.git import Git, RefMovedError
 from pipelines.runs.run_commits import RunCommit, fetch_output, find_run, finish_run, list_runs, read_lock
+from pipelines.runs.stage_runner import StageRequest, answer
 from pipelines.runs.start import ChampionPin, Start, start_run
 from pipelines.runs.store import Store, file_md5
 from pipelines.runs.worktrees import prepare_worktree, worktree_path
 from pipelines.settings import Settings, child_environment
 from pipelines.tables import EVENTS
+
+ROOT = Path(__file__).parents[2]
 
 GRAPH = """\
 stages:
@@ -83,23 +86,21 @@ class Shop:
             write_week(self.landing, week, rows)
         return data_versions.commit_landing(self.settings, self.landing, f"Land weeks {weeks}")
 
-    def request(self, start: Start, stage: str, run_id: str, **other: Any) -> Path:
+    def request(self, start: Start, stage: str, run_id: str, **other: Any) -> StageRequest:
         graph = hashlib.sha256((self.settings.repository / "dvc.yaml").read_bytes()).hexdigest()
-        value = {"stage": stage, "start": start.commit, "run_id": run_id, "graph_sha256": graph}
-        path = self.folder / f"{stage}.request.json"
-        path.write_text(json.dumps({**value, "upstream": self.entries, **other}))
-        return path
+        told = {"graph_sha256": graph, "upstream": dict(self.entries), **other}
+        return StageRequest(stage, start.commit, run_id, **told)
 
-    def popen(self, request: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "pipelines.runs.stage_runner", str(request), str(self.folder / "result.json")]
-        environment = child_environment(self.settings, FLAGS=str(self.flags), PYTHONPATH=str(Path.cwd()))
+    def popen(self, request: StageRequest) -> subprocess.Popen[bytes]:
+        """The runner as a process of its own, as a task starts it."""
+        asked, answered = self.folder / "request.json", self.folder / "result.json"
+        asked.write_text(json.dumps(asdict(request)))
+        command = [sys.executable, "-m", "pipelines.runs.stage_runner", str(asked), str(answered)]
+        environment = child_environment(self.settings, PYTHONPATH=str(ROOT))
         return subprocess.Popen(command, env=environment, start_new_session=True, cwd=self.settings.repository)
 
     def stage(self, start: Start, stage: str, run_id: str, **other: Any) -> dict[str, Any]:
-        child = self.popen(self.request(start, stage, run_id, **other))
-        child.wait(timeout=60)
-        result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
-        assert child.returncode == (1 if result["error"] else 0)
+        result = answer(self.settings, self.request(start, stage, run_id, **other)).to_dict()
         if result["lock_entry"]:
             self.entries[stage] = result["lock_entry"]
         return result
@@ -157,6 +158,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     settings = Settings(repository=code)
     flags = tmp_path / "flags"
     flags.mkdir()
+    monkeypatch.setenv("FLAGS", str(flags))
+    monkeypatch.chdir(tmp_path)
     return Shop(tmp_path, settings, git, tmp_path / "landing", flags)
 
 
@@ -199,7 +202,7 @@ def test_data_versions_landed_at_the_same_time_are_both_kept(shop: Shop) -> None
     for week in (1, 2, 3):
         write_week(shop.folder / str(week), week, 3)
         command = [sys.executable, "-m", "pipelines.runs.data_versions", "--message", "Land", "--landing"]
-        environment = child_environment(shop.settings, PYTHONPATH=str(Path.cwd()))
+        environment = child_environment(shop.settings, PYTHONPATH=str(ROOT))
         children.append(subprocess.Popen([*command, str(shop.folder / str(week))], env=environment))
     assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
     tip = data_versions.latest_data_version(shop.settings)
@@ -303,6 +306,10 @@ def test_stage_failure_is_the_stages_own_text_and_the_retry_finishes(shop: Shop)
     failed = shop.stage(start, "sizes", "one")
     assert failed["error"] == "events/2017-W01: no purchases\n  -> land it again"
     assert failed["lock_entry"] is None
+    child = shop.popen(shop.request(start, "sizes", "one"))
+    assert child.wait(timeout=60) == 1
+    told = json.loads((shop.folder / "result.json").read_text())
+    assert told | {"total_seconds": 0} == failed | {"total_seconds": 0}
     half = worktree_path(shop.settings, start.commit, "one") / "data" / "sizes"
     assert half.is_dir()
     missing = shop.stage(start, "total", "one")
@@ -397,6 +404,7 @@ def test_gc_keeps_the_newest_run_and_every_data_version(shop: Shop) -> None:
     shop.land(1)
     old, _ = shop.run(start_run(shop.settings, None), "one")
     shop.land(2)
+    time.sleep(1)  # run commits count whole seconds
     new, _ = shop.run(start_run(shop.settings, None), "two")
     assert gc.plan(shop.settings, keep=1, keep_runs=[old.ref], grace_seconds=0).runs == ()
     assert gc.plan(shop.settings, keep=1).objects == ()
