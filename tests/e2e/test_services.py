@@ -51,8 +51,9 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     root = tmp_path_factory.mktemp("served")
+    shutil.copytree(airflow_home, root / ".shoploom")
     settings = Settings(
         repository=root,
         SHOPLOOM_HOME=root / ".shoploom",

@@ -121,8 +121,10 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(mlflow_home: Path, airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     root = tmp_path_factory.mktemp("shop")
+    for home in (mlflow_home, airflow_home):
+        shutil.copytree(home, root / ".shoploom", dirs_exist_ok=True)
     notifier = f"{shutil.which('tee')} {root / '.shoploom' / 'notified'}"
     shop = Shop(root, Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom", notify_command=notifier))
     (root / ".dvc").mkdir()

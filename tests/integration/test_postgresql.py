@@ -62,8 +62,9 @@ def settings(address: str, tmp_path_factory: pytest.TempPathFactory) -> Settings
     return Settings(repository=clone, database_url=address, SHOPLOOM_HOME=clone / ".shoploom")
 
 
-def test_ingest_runs_on_postgresql(settings: Settings, tmp_path: Path) -> None:
-    conf = {"from": "2017-01-02", "to": "2017-01-08"}
+def test_ingest_runs_on_postgresql(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLOOM_SOURCE", "tests.tiny_shop")
+    conf = {"from": "2024-01-01", "to": "2024-01-07"}
     outcome = run_dag_in_one_process("ingest", conf, tmp_path / "ingest.log", settings).raise_for_failure()
 
     assert outcome.state == "success"

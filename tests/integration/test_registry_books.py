@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ DVC_DIRECTORY_HASH = "0123456789abcdef0123456789abcdef.dir"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    home = tmp_path_factory.mktemp("home")
-    return Settings(SHOPLOOM_HOME=home)
+def settings(mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("books") / "home"))
 
 
 @pytest.fixture(scope="module")

@@ -32,19 +32,9 @@ METRICS = {
 }
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with an initialised MLflow database, copied by every test."""
-    home = tmp_path_factory.mktemp("template")
-    connect(Settings(SHOPLOOM_HOME=home))
-    return home
-
-
 @pytest.fixture
-def settings(template: Path, tmp_path: Path) -> Settings:
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    return Settings(SHOPLOOM_HOME=home)
+def settings(mlflow_home: Path, tmp_path: Path) -> Settings:
+    return Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path / "home"))
 
 
 def verdict(decision: str = "promote", champion_version: str | None = None) -> Verdict:

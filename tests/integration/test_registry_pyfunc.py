@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,9 +44,9 @@ print(json.dumps({"answer": answer.to_dict("records"), "modules": modules, "code
 
 
 @pytest.fixture(scope="module")
-def settings(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(shop: Path, mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A registry whose champion is the tiny shop's package."""
-    settings = Settings(SHOPLOOM_HOME=tmp_path_factory.mktemp("home"))
+    settings = Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("pyfunc") / "home"))
     evaluate = tmp_path_factory.mktemp("evaluate")
     write_json({"models": {"rank": {"kind": "model", "ndcg_at_10": 0.5}}}, evaluate / "metrics.json")
     parent = open_run(settings, RunStart("run", "c" * 40))

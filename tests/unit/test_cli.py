@@ -62,8 +62,9 @@ def test_settings_leave_the_embedded_mlflow_to_its_own_default_when_no_server_is
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_stops_what_the_command_started(ending: signal.Signals, tmp_path: Path) -> None:
     code = """
-import subprocess, sys
+import signal, subprocess, sys
 from pipelines.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 @main.command()
 def wait():
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)

@@ -1,0 +1,29 @@
+"""What is slow to make and the same for every test: made once a session, copied by whoever changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with MLflow's database in it, and nothing in the database."""
+    from pipelines.registry.store import connect
+
+    home = tmp_path_factory.mktemp("mlflow") / "home"
+    connect(Settings(SHOPLOOM_HOME=home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with Airflow's database in it, migrated, and no DAG in the database."""
+    from pipelines.orchestration.airflow import migrate
+
+    home = tmp_path_factory.mktemp("airflow") / "home"
+    migrate(Settings(SHOPLOOM_HOME=home))
+    return home
