@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import NUM_ITEMS, TinyShop
-
 from pipelines.models.base import Histories, Model
+from tests.tiny_models import NUM_ITEMS, TinyShop
 
 EVENTS = st.lists(st.tuples(st.integers(0, NUM_ITEMS - 1), st.floats(0, 400), st.floats(0.001, 1e6)), max_size=30)
 CANDIDATES = st.lists(st.integers(0, NUM_ITEMS - 1), min_size=1, max_size=NUM_ITEMS, unique=True)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import WINDOW_DAYS, ModelContract, TinyShop
-
 from pipelines.models.base import Model
 from pipelines.models.fused import Fused
 from pipelines.models.linear import Linear
@@ -16,6 +10,7 @@ from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
 from pipelines.models.text import TextSimilarity
+from tests.tiny_models import WINDOW_DAYS, ModelContract, TinyShop
 
 
 class TestPopularity(ModelContract):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories
@@ -22,6 +18,7 @@ from pipelines.models.matrix_factorization import MatrixFactorization, confidenc
 from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import OwnCounts
 from pipelines.models.signals import score_densely, shortlist
+from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
 
 @pytest.fixture(scope="module")

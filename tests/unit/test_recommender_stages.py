@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,13 @@ import pyarrow as pa
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
-
 from pipelines.artifacts import write_arrays, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.models.ranker import Ranker
 from pipelines.prepared import read_events, read_space
 from pipelines.stages import fuse, rank, train_linear, train_mf
 from pipelines.stages.rank import _ndcg
+from tests.tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
 
 STAGES = (train_mf, train_linear, fuse, rank)
 PARAMS = {
@@ -54,16 +53,24 @@ def write_shop(root: Path) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS), encoding="utf-8")
 
 
-def run_stages(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def run_stages(root: Path) -> dict[str, bytes]:
     write_shop(root)
-    monkeypatch.chdir(root)
-    for stage in STAGES:
-        stage.main()
+    with chdir(root):
+        for stage in STAGES:
+            stage.main()
     return files_of(root / "data")
 
 
-def test_recommender_stages_leave_a_ranker_that_recommends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_stages(tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def worktree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A worktree in which the stages have run."""
+    root = tmp_path_factory.mktemp("worktree")
+    run_stages(root)
+    return root
+
+
+def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(worktree)
     ranker = Ranker.assemble(
         rank=Path("data/rank/ranker"),
         matrix_factorization=Path("data/train_mf/final"),
@@ -75,7 +82,7 @@ def test_recommender_stages_leave_a_ranker_that_recommends(tmp_path: Path, monke
     items, _ = ranker.recommend(read_events(["history", "validation"]).histories(space, space.test_starts), 3)
     assert items.shape == (NUM_USERS, 3)
     metrics = json.loads(Path("data/rank/metrics.json").read_text())
-    assert set(metrics["held_out"]) == {"trees", "linear"}
+    assert set(metrics["held_out"]) == {"trees", "linear", "neural"}
     best = max(metrics["held_out"], key=lambda kind: metrics["held_out"][kind]["ndcg_at_10"])
     assert metrics["choice"] == best == ranker.blend.kind
     assert metrics["held_out"][best]["ndcg_at_10"] > 0.5
@@ -83,8 +90,8 @@ def test_recommender_stages_leave_a_ranker_that_recommends(tmp_path: Path, monke
     assert json.loads(Path("data/fuse/metrics.json").read_text())["cold_items"] >= 1
 
 
-def test_recommender_stages_give_equal_bytes_for_equal_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = (run_stages(tmp_path / name, monkeypatch) for name in ("first", "second"))
+def test_recommender_stages_give_equal_bytes_for_equal_input(worktree: Path, tmp_path: Path) -> None:
+    first, second = files_of(worktree / "data"), run_stages(tmp_path)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
@@ -98,12 +105,10 @@ def test_rank_names_the_missing_input(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_rank_refuses_a_window_in_which_nothing_known_was_bought(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worktree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_shop(tmp_path)
+    shutil.copytree(worktree, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for stage in (train_mf, train_linear, fuse):
-        stage.main()
     empty = pa.table({"user": [], "item": [], "days": [], "quantity": []})
     types = (pa.int32(), pa.int32(), pa.float64(), pa.float32())
     fields = [pa.field(name, kind) for name, kind in zip(empty.column_names, types, strict=True)]
