@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -61,58 +62,75 @@ def setting(column: str, value: object) -> Edit:
     return lambda rows: rows[3].update({column: value})
 
 
-@pytest.mark.parametrize(
-    ("edit", "reasons"),
-    [
-        (setting("event_id", None), ["event_id_is_present"]),
-        (setting("user_id", None), ["user_id_is_present"]),
-        (setting("user_id", ""), ["user_id_is_an_id"]),
-        (setting("event_type", "stolen"), ["event_type_is_known"]),
-        (setting("timestamp", None), ["timestamp_is_present"]),
-        (setting("timestamp", datetime(2031, 1, 1, tzinfo=UTC)), ["timestamp_is_in_partition"]),
-        (setting("timestamp", datetime(2024, 1, 7, 22, 59, 59, tzinfo=UTC)), ["timestamp_is_in_partition"]),
-        (setting("item_id", None), ["item_is_present"]),
-        (setting("item_id", "item-99"), ["item_is_known"]),
-        (setting("quantity", 0.0), ["quantity_is_positive"]),
-        (setting("quantity", 101.0), ["quantity_is_plausible"]),
-        (setting("quantity", float("inf")), ["quantity_is_plausible", "numbers_are_finite"]),
-        (setting("price", -1.0), ["price_is_not_negative", "paid_price_is_positive"]),
-        (setting("price", 0.0), ["paid_price_is_positive"]),
-        (setting("price", float("nan")), ["numbers_are_finite"]),
-        (
-            lambda rows: rows[3].update(quantity=-2.0, price=0.0, item_id="item-99"),
-            ["quantity_is_positive", "paid_price_is_positive", "item_is_known"],
-        ),
-        (lambda rows: rows[3].update(event_id=rows[0]["event_id"]), ["event_id_is_unique"]),
-        (lambda rows: rows[3].update(event_type="search", query=None), ["query_is_present"]),
-    ],
-)
-def test_validate_quarantines_a_bad_event_with_every_reason(raw: Path, edit: Edit, reasons: list[str]) -> None:
-    before = read_table(raw / EVENTS_FILE)
+BAD_EVENTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "no id": ({"event_id": None}, ["event_id_is_present"]),
+    "no user": ({"user_id": None}, ["user_id_is_present"]),
+    "empty user": ({"user_id": ""}, ["user_id_is_an_id"]),
+    "unknown type": ({"event_type": "stolen"}, ["event_type_is_known"]),
+    "no time": ({"timestamp": None}, ["timestamp_is_present"]),
+    "future": ({"timestamp": datetime(2031, 1, 1, tzinfo=UTC)}, ["timestamp_is_in_partition"]),
+    "too early": ({"timestamp": datetime(2024, 1, 7, 22, 59, 59, tzinfo=UTC)}, ["timestamp_is_in_partition"]),
+    "no item": ({"item_id": None}, ["item_is_present"]),
+    "unknown item": ({"item_id": "item-99"}, ["item_is_known"]),
+    "no quantity": ({"quantity": 0.0}, ["quantity_is_positive"]),
+    "large quantity": ({"quantity": 101.0}, ["quantity_is_plausible"]),
+    "infinite quantity": ({"quantity": float("inf")}, ["quantity_is_plausible", "numbers_are_finite"]),
+    "negative price": ({"price": -1.0}, ["price_is_not_negative", "paid_price_is_positive"]),
+    "free purchase": ({"price": 0.0}, ["paid_price_is_positive"]),
+    "price not a number": ({"price": float("nan")}, ["numbers_are_finite"]),
+    "three reasons": (
+        {"quantity": -2.0, "price": 0.0, "item_id": "item-99"},
+        ["quantity_is_positive", "paid_price_is_positive", "item_is_known"],
+    ),
+    "repeated id": ({"event_id": "kept"}, ["event_id_is_unique"]),
+    "empty search": ({"event_type": "search", "query": None}, ["query_is_present"]),
+}
+GOOD_EVENTS: dict[str, dict[str, Any]] = {
+    "first of its id": {"event_id": "kept"},
+    "search": {"event_type": "search", "query": "pasta", "item_id": None, "price": None, "quantity": None},
+    "free view": {"event_type": "view", "price": 0.0},
+    "largest quantity": {"quantity": 100.0},
+    "first moment": {"timestamp": datetime(2024, 1, 7, 23, 0, tzinfo=UTC)},
+}
+
+
+@pytest.fixture(scope="module")
+def mixed(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Validated, int]:
+    """A load in which every good and every bad event stands once, told by its session; and the partition's rows."""
+    raw = Path(shutil.copytree(landed, tmp_path_factory.mktemp("mixed") / "raw"))
+    changes = GOOD_EVENTS | {name: change for name, (change, _) in BAD_EVENTS.items()}
+
+    def edit(rows: list[dict[str, Any]]) -> None:
+        for row, (name, change) in zip(rows, changes.items(), strict=False):
+            row.update(change, session_id=name)
+
     rewrite(raw, EVENTS_FILE, edit)
-    validated = run(raw)
+    return run(raw), read_table(raw / EVENTS_FILE).num_rows
+
+
+@pytest.mark.parametrize("name", BAD_EVENTS)
+def test_validate_quarantines_a_bad_event_with_every_reason(mixed: tuple[Validated, int], name: str) -> None:
+    part = mixed[0].events[PARTITION]
+    found = dict(zip(part.quarantined["session_id"].to_pylist(), part.quarantined["reasons"].to_pylist(), strict=True))
+    assert found[name] == BAD_EVENTS[name][1]
+    assert name not in part.accepted["session_id"].to_pylist()
+
+
+@pytest.mark.parametrize("name", GOOD_EVENTS)
+def test_validate_accepts_a_good_event(mixed: tuple[Validated, int], name: str) -> None:
+    assert mixed[0].events[PARTITION].accepted["session_id"].to_pylist().count(name) == 1
+
+
+def test_validate_counts_what_it_quarantines(mixed: tuple[Validated, int]) -> None:
+    validated, num_rows = mixed
     part = validated.events[PARTITION]
-    assert part.quarantined["reasons"].to_pylist() == [reasons]
-    assert part.quarantined["suite"].to_pylist()[0].startswith(validated.suites["events"])
-    assert part.accepted.num_rows == before.num_rows - 1
+    assert sorted(part.quarantined["session_id"].to_pylist()) == sorted(BAD_EVENTS)
+    assert all(suite.startswith(validated.suites["events"]) for suite in part.quarantined["suite"].to_pylist())
+    assert part.accepted.num_rows == num_rows - len(BAD_EVENTS)
     assert part.accepted.schema.equals(EVENTS.schema)
-    assert part.reasons == dict.fromkeys(reasons, 1)
-    assert validated.report()["tables"]["events"]["quarantined"] == 1
+    assert part.reasons == Counter(reason for _, reasons in BAD_EVENTS.values() for reason in reasons)
+    assert validated.report()["tables"]["events"]["quarantined"] == len(BAD_EVENTS)
     assert not validated.findings.stops
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda rows: rows[3].update(event_type="search", query="pasta", item_id=None, price=None, quantity=None),
-        lambda rows: rows[3].update(event_type="view", price=0.0),
-        lambda rows: rows[3].update(quantity=100.0),
-        lambda rows: rows[3].update(timestamp=datetime(2024, 1, 7, 23, 0, tzinfo=UTC)),
-    ],
-)
-def test_validate_accepts_a_good_event(raw: Path, edit: Edit) -> None:
-    rewrite(raw, EVENTS_FILE, edit)
-    assert run(raw).report()["tables"]["events"]["quarantined"] == 0
 
 
 def test_validate_keeps_the_good_copy_of_a_repeated_id(raw: Path) -> None:
