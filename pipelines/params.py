@@ -29,9 +29,10 @@ class WindowParams(Section):
 
 
 class SeedParams(Section):
-    """Section ``seed``: one number from which every random generator starts."""
+    """One number from which every random generator starts (section ``seed``)."""
 
-    value: int = 7
+    value: int = Field(default=7, ge=0)
+    """Of every stage that draws at random."""
 
 
 class GateParams(Section):
@@ -48,7 +49,7 @@ class GateParams(Section):
 
 
 class ValidateParams(Section):
-    """Section ``validate``: the limits of the data contracts in ``expectations/``."""
+    """The limits of the data contracts in ``expectations/`` (section ``validate``)."""
 
     max_quantity: float = Field(default=100, gt=0)
     """The largest quantity of one line; more is rejected; choose it by what is sold by the smallest unit."""
@@ -69,7 +70,7 @@ class ValidateParams(Section):
 
 
 class PrepareParams(Section):
-    """Section ``prepare``."""
+    """What is kept of events and texts (section ``prepare``)."""
 
     event_types: tuple[str, ...] = Field(default=("purchase",), min_length=1)
     """Events that say a user wanted an item; the others are left out of histories and windows."""
@@ -113,7 +114,7 @@ class EvaluateParams(Section):
 
 
 class TrainMfParams(Section):
-    """Section ``train_mf``: alternating least squares."""
+    """Alternating least squares (section ``train_mf``)."""
 
     factors: int = Field(default=96, ge=1, le=1024)
     """Length of a vector."""
@@ -128,7 +129,7 @@ class TrainMfParams(Section):
 
 
 class TrainLinearParams(Section):
-    """Section ``train_linear``: EASE."""
+    """EASE (section ``train_linear``)."""
 
     regularization: float = Field(default=300.0, gt=0)
     """Ridge; larger trusts the neighbours less."""
@@ -137,7 +138,7 @@ class TrainLinearParams(Section):
 
 
 class FuseParams(Section):
-    """Section ``fuse``: behaviour and text in one space."""
+    """Behaviour and text in one space (section ``fuse``)."""
 
     components: int = Field(default=96, ge=1, le=1024)
     """Length of a fused vector."""
@@ -156,7 +157,7 @@ class FuseParams(Section):
 
 
 class RankParams(Section):
-    """Section ``rank``: the shortlist and the learned blend."""
+    """The shortlist and the learned blend (section ``rank``)."""
 
     per_signal: int = Field(default=60, ge=1)
     """New items that each signal puts on a user's shortlist."""
@@ -240,5 +241,5 @@ def load_params(kind: type[_Params], section: str, path: Path = Path("params.yam
         key = ".".join(str(part) for part in first["loc"])
         known = near_names(key, kind.model_fields)
         raise ConfigError(
-            f"{path}: {section}.{key}: {first['msg']}", mend=known or "see docs in pipelines/params.py"
+            f"{path}: {section}.{key}: {first['msg']}", mend=known or "pipelines/params.py says what it may be"
         ) from error

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     notify_webhook: str | None = None
     """An http(s) address that the failure is posted to as JSON."""
     airflow_port: int = Field(default=8080, ge=1, le=65535)
+    """Of Airflow's API and UI on loopback, under ``shoploom up``."""
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    """Of the MLflow server on loopback, under ``shoploom up``."""
 
     @cached_property
     def home(self) -> Path:

@@ -1,0 +1,69 @@
+"""Every stage, parameter and setting is documented: beside its declaration, and in README."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import params
+from pipelines.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+CHOSEN = yaml.safe_load((ROOT / "params.yaml").read_text())
+SECTIONS = {
+    re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__.removesuffix("Params")).lower(): kind
+    for kind in params.Section.__subclasses__()
+}
+
+
+def undescribed(path: Path) -> list[str]:
+    """``Class.field`` of every annotated field of a module's classes that no docstring follows."""
+    found = []
+    for kind in (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)):
+        for field, following in zip(kind.body, [*kind.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and not (
+                isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            ):
+                found.append(f"{kind.name}.{ast.unparse(field.target)}")
+    return found
+
+
+@pytest.mark.parametrize("module", ["params", "settings"])
+def test_every_field_says_what_it_means(module: str) -> None:
+    assert undescribed(ROOT / "pipelines" / f"{module}.py") == []
+
+
+def test_params_yaml_names_every_parameter_and_no_other() -> None:
+    assert SECTIONS.keys() == CHOSEN.keys() - {"libraries"}
+    for section, kind in SECTIONS.items():
+        assert CHOSEN[section].keys() == kind.model_fields.keys(), section
+        assert kind.__doc__, section
+
+
+def test_defaults_are_what_params_yaml_chose_but_for_what_the_shop_decides() -> None:
+    of_the_shop = {("validate", "max_quantity")}
+    for section, kind in SECTIONS.items():
+        chosen, default = kind.model_validate(CHOSEN[section]), kind()
+        differing = {(section, name) for name in kind.model_fields if getattr(chosen, name) != getattr(default, name)}
+        assert differing <= of_the_shop
+
+
+def test_readme_names_every_section_and_stage() -> None:
+    for section in CHOSEN:
+        assert f"`{section}`" in README, f"README does not mention section {section}"
+    picture = README.split("```")[1]
+    for stage, declared in STAGES.items():
+        assert stage in picture, f"README's picture lacks {stage}"
+        assert declared.get("desc"), f"dvc.yaml does not describe {stage}"
+
+
+def test_readme_names_every_setting_and_no_other() -> None:
+    fields = Settings.model_fields.items()
+    variables = {str(field.validation_alias or f"SHOPLOOM_{name.upper()}") for name, field in fields}
+    assert set(re.findall(r"SHOPLOOM_[A-Z_]+", README)) == variables | {"SHOPLOOM_NO_CACHE"}
