@@ -24,10 +24,11 @@ class RowCache:
 
     def get(self, partition: str, digest: str, suite: str, num_rows: int) -> Reasons | None:
         """The remembered result; None where there is none or it cannot be trusted."""
-        if self._folder is None:
+        path = self._path(partition, digest, suite)
+        if path is None:
             return None
         try:
-            kept = json.loads(self._path(partition, digest, suite).read_text(encoding="utf-8"))
+            kept = json.loads(path.read_text(encoding="utf-8"))
             rows = {str(check): np.asarray(found, np.int64) for check, found in kept["rows"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -39,10 +40,13 @@ class RowCache:
 
     def put(self, partition: str, digest: str, suite: str, num_rows: int, rows: Reasons) -> None:
         """Remember a result."""
-        if self._folder is not None:
+        path = self._path(partition, digest, suite)
+        if path is not None:
             kept = {"num_rows": num_rows, "rows": {check: found.tolist() for check, found in rows.items()}}
-            write_json(kept, self._path(partition, digest, suite))
+            write_json(kept, path)
 
-    def _path(self, partition: str, digest: str, suite: str) -> Path:
+    def _path(self, partition: str, digest: str, suite: str) -> Path | None:
+        if self._folder is None:
+            return None
         key = hashlib.sha256(f"{partition}\n{digest}\n{suite}".encode()).hexdigest()
-        return self._folder / key[:2] / f"{key}.json"  # type: ignore[operator]
+        return self._folder / key[:2] / f"{key}.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-NO_CACHE_VARIABLE = "SHOPLOOM_NO_CACHE"
+from pipelines.stage_environment import cache_folder
 
 
 class VectorCache:
@@ -32,16 +31,14 @@ class VectorCache:
 
     @classmethod
     def of(cls, identity: str, embedding_size: int) -> Self:
-        """The cache of one encoder, under ``$SHOPLOOM_HOME/embedding_cache``; an empty one under SHOPLOOM_NO_CACHE.
+        """The cache of one encoder, in the state folder; an empty one where nothing may be reused.
 
         Args:
             identity: ``TextEncoder.identity``.
             embedding_size: floats of a vector.
         """
-        if os.environ.get(NO_CACHE_VARIABLE):
-            return cls(None, embedding_size)
-        home = Path(os.environ.get("SHOPLOOM_HOME") or ".shoploom")
-        return cls(home / "embedding_cache" / f"{identity}.sqlite", embedding_size)
+        folder = cache_folder("embedding_cache")
+        return cls(folder / f"{identity}.sqlite" if folder else None, embedding_size)
 
     def read(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors that are known, by text; float32 [embedding_size] each."""

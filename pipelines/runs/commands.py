@@ -18,6 +18,7 @@ from typing import IO, Any
 from pipelines.errors import StageError
 from pipelines.progress import STAGE_VARIABLE
 from pipelines.settings import Settings, child_environment
+from pipelines.stage_environment import SIDE_VARIABLE
 
 _TAIL_LINES = 60
 _PR_SET_PDEATHSIG = 1
@@ -48,13 +49,9 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
         StageError: a command failed, with its own text; or it ended well without one of its outputs.
     """
     began = time.monotonic()
-    side = os.environ.get("SHOPLOOM_SIDE") or str(settings.home / "side" / stage.name)
-    environment = child_environment(
-        settings,
-        SHOPLOOM_SIDE=side,
-        PYTHONHASHSEED="0",
-        **{STAGE_VARIABLE: stage.name},
-    )
+    side = os.environ.get(SIDE_VARIABLE) or str(settings.home / "side" / stage.name)
+    own = {SIDE_VARIABLE: side, STAGE_VARIABLE: stage.name, "PYTHONHASHSEED": "0"}
+    environment = child_environment(settings, **own)
     for command in stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines():
         status, log = _run(command, worktree, environment)
         if status:

@@ -31,6 +31,7 @@ from pipelines.runs.run_commits import dump_lock
 from pipelines.runs.store import Store, corrupted, file_md5, remove, translated
 from pipelines.runs.worktrees import changed_files, prepare_worktree
 from pipelines.settings import Settings
+from pipelines.stage_environment import caches_are_off
 
 LockEntry = dict[str, Any]
 
@@ -103,7 +104,7 @@ def run_stage(settings: Settings, request: StageRequest) -> StageResult:
             stage = _load(store, worktree, request)
             inputs = resolve(store, worktree, stage, request.upstream)
             key = run_cache.key(stage)
-            entry = _restore(store, stage, key) if request.use_run_cache and not _no_cache() else None
+            entry = _restore(store, stage, key) if request.use_run_cache and not caches_are_off() else None
             if entry is None:
                 _refuse_changed_code(worktree)
                 _bring_all(store, inputs)
@@ -136,10 +137,6 @@ def answer(settings: Settings, request: StageRequest) -> StageResult:
         shown = str(error) if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
         log = getattr(error, "log", "") or ("" if isinstance(error, ShoploomError) else traceback.format_exc())
         return StageResult(request.stage, None, False, 0.0, round(time.monotonic() - began, 3), "", shown, log)
-
-
-def _no_cache() -> bool:
-    return os.environ.get("SHOPLOOM_NO_CACHE") == "1"
 
 
 def _refuse_other_graph(worktree: Path, request: StageRequest) -> None:

@@ -10,7 +10,6 @@ the report.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from pipelines.artifacts import atomic_directory, file_sha256, write_json, write
 from pipelines.errors import DataError
 from pipelines.params import ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
+from pipelines.stage_environment import cache_folder, side_folder
 from pipelines.tables import EVENTS, ITEMS, OFFERS, Table
 
 RAW = Path("data/raw")
@@ -323,16 +323,6 @@ def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted, by_row: tu
     return (f"{value:g}" if isinstance(value, int | float | np.number) else str(value)), ""
 
 
-def _side_folder() -> Path:
-    return Path(os.environ.get("SHOPLOOM_SIDE") or ".shoploom/side/validate")
-
-
-def _cache_folder() -> Path | None:
-    if os.environ.get("SHOPLOOM_NO_CACHE"):
-        return None
-    return Path(os.environ.get("SHOPLOOM_HOME") or ".shoploom") / "validate_cache"
-
-
 def check(directory: Path, params: ValidateParams) -> Validated:
     """Validate the raw tables below ``directory`` and build Data Docs in the side folder.
 
@@ -340,11 +330,13 @@ def check(directory: Path, params: ValidateParams) -> Validated:
         DataError: the load is refused; its quarantined rows lie in the side folder.
     """
     validation = Validation()
-    validated = validate(read_shop(directory), params, validation, RowCache(_cache_folder()), datetime.now(UTC))
-    page = validation.build_docs(_side_folder() / "data_docs")
+    validated = validate(
+        read_shop(directory), params, validation, RowCache(cache_folder("validate_cache")), datetime.now(UTC)
+    )
+    page = validation.build_docs(side_folder("validate") / "data_docs")
     stops = validated.findings.stops
     if stops:
-        folder = _side_folder() / "quarantine"
+        folder = side_folder("validate") / "quarantine"
         _write_quarantine(validated, folder)
         more = f" (and {len(stops) - 1} more: {page})" if len(stops) > 1 else ""
         raise DataError(stops[0] + more, mend=f"look at {folder}; mend the source and land it again")
