@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.errors import DataError, RunError
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
-from pipelines.runs.store import File, Store, file_md5
+from pipelines.runs.store import File, ObjectLostError, Store, file_md5
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS, TABLES
 
@@ -71,7 +71,8 @@ def partition_hashes(settings: Settings, version: DataVersion) -> dict[str, dict
 
 
 def changes_of(settings: Settings, landing: Path) -> tuple[str, ...]:
-    """``<table>/<file>`` of what a landing directory would add, replace or remove; empty when all of it is there.
+    """``<table>/<file>`` of what a landing directory would add, replace, remove, or bring back where the object store
+    lost it; empty when all of it is there.
 
     Args:
         settings: the repository and the cache.
@@ -82,12 +83,19 @@ def changes_of(settings: Settings, landing: Path) -> tuple[str, ...]:
     """
     landed = {table: {path.name: file_md5(path) for path in sorted(paths)} for table, paths in _landed(landing).items()}
     tip = latest_data_version(settings)
-    known = partition_hashes(settings, tip) if tip else {}
+    listings = tip.listings if tip else {}
     changed: list[str] = []
-    for table, new in landed.items():
-        old = known.get(table, {})
-        names = new if TABLES[table].partitioned else old.keys() | new.keys()
-        changed += [f"{table}/{name}" for name in sorted(names) if old.get(name) != new.get(name)]
+    store = Store(settings)
+    try:
+        for table, new in landed.items():
+            old = (_stored(store, listings[table]) or {}) if table in listings else {}
+            names = new if TABLES[table].partitioned else old.keys() | new.keys()
+            kept = set(new.values()) & set(old.values())
+            lost = set() if store.available(kept) else set(store.missing(kept))
+            differs = (name for name in sorted(names) if old.get(name) != new.get(name) or old[name] in lost)
+            changed += [f"{table}/{name}" for name in differs]
+    finally:
+        store.close()
     return tuple(changed)
 
 
@@ -105,7 +113,8 @@ def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersi
 
     Raises:
         DataError: the directory holds no table, or a name or link that does not belong.
-        RunError: git or the object store failed, or the branch is checked out; the branch is then as it was.
+        RunError: git or the object store failed, the branch is checked out, or the object store lost the tip's list of
+            partitions and the landing has fewer; the branch is then as it was.
     """
     git = Git(settings.repository)
     landed = _landed(landing)
@@ -170,17 +179,23 @@ def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, 
     before = read_version(git, tip) if tip else DataVersion("", {}, 0)
     listings, changed, pushed = dict(before.listings), [], []
     for table, landed in files.items():
-        old = {file.path: file.md5 for file in store.files(listings[table])} if table in listings else {}
+        old = _stored(store, listings[table]) if table in listings else {}
+        if old is None:
+            _refuse_fewer(git, before.commit, table, len(landed))
+            old = {}
         new = {**(old if TABLES[table].partitioned else {}), **{file.path: file.md5 for file in landed}}
+        pushed += [file.md5 for file in landed]
         if new == old:
             continue
+        listing = store.add_directory(File(file, md5) for file, md5 in sorted(new.items()))
+        pushed.append(listing)
+        if listing == listings.get(table):
+            continue
+        listings[table] = listing
         changed += [f"{table}/{file}" for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
-        pushed += [md5 for file, md5 in new.items() if old.get(file) != md5]
-        listings[table] = store.add_directory(File(file, md5) for file, md5 in sorted(new.items()))
-        pushed.append(listings[table])
+    store.push(pushed)
     if not changed and tip:
         return before
-    store.push(pushed)
     date = max(date, before.date)
     entries = [
         Entry("100644", git.write_blob(pointer(table, listing, len(store.files(listing)))), f"{RAW}/{table}.dvc")
@@ -191,6 +206,28 @@ def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, 
     commit = git.commit(git.write_tree(entries), [tip] if tip else [], text, stamp)
     git.update_ref(BRANCH, commit, tip or NOTHING)
     return DataVersion(commit, listings, date, tuple(changed))
+
+
+def _stored(store: Store, listing: str) -> dict[str, str] | None:
+    """File name -> md5 of a table's listing; None when the object store lost it."""
+    try:
+        return {file.path: file.md5 for file in store.files(listing)}
+    except ObjectLostError:
+        return None
+
+
+def _refuse_fewer(git: Git, tip: str, table: str, landed: int) -> None:
+    """Without the list of what there was, a landing takes its place only if it is as large."""
+    import yaml
+
+    document = yaml.safe_load(git.read(tip, f"{RAW}/{table}.dvc") or b"")
+    there_were = int(document["outs"][0].get("nfiles") or 0)
+    if landed < there_were:
+        raise RunError(
+            f"{table}: the object store lost the list of the {there_were} partitions of data version {tip[:12]}, and "
+            f"this landing has {landed}",
+            mend="bring the remote back, or land all of it again: shoploom ingest",
+        )
 
 
 def pointer(name: str, listing: str, count: int) -> bytes:

@@ -95,7 +95,7 @@ def start_run(settings: Settings, champion: ChampionPin | None, code: str | None
         raise RunError("there is no data version yet", mend="shoploom ingest")
     commit, dirty = (git.resolve(code), False) if code else snapshot(settings, git)
     for run in list_runs(settings):
-        if _is_again(git, run, commit, data.commit, champion):
+        if _is_again(git, run, commit, data.commit, champion) and _pin_is_there(settings, git, run.start):
             _keep(git, run.start)
             return Start(run.start, run.code_commit, run.data_commit, run.dirty, run.champion_version, run.ref)
     entries = _merged(settings, git, commit, data.commit, champion)
@@ -183,6 +183,18 @@ def _is_again(git: Git, run: RunCommit, code: str, data: str, champion: Champion
     if champion is None:
         return run.champion_version is None
     return run.champion_version == champion.version or champion.run in (run.ref, run.commit)
+
+
+def _pin_is_there(settings: Settings, git: Git, start: str) -> bool:
+    """Whether the object store still has the champion that a start pins: a state folder may have been removed."""
+    listing = data_versions.read_pointers(git, start).get(CHAMPION)
+    if listing is None:
+        return False
+    store = Store(settings)
+    try:
+        return store.available([listing]) and store.available(file.md5 for file in store.files(listing))
+    finally:
+        store.close()
 
 
 def _keep(git: Git, start: str) -> None:
