@@ -28,11 +28,14 @@ REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
 
 def start(context: Context) -> dict[str, Any]:
     """Merge code and data into the start commit, pin the champion, and open the books."""
+    from pipelines.params import check_params
     from pipelines.registry.books import RunStart, open_run
+    from pipelines.runs.git import Git
     from pipelines.runs.start import start_run
 
     settings = Settings()
     begun = start_run(settings, _champion_pin(settings), context["params"]["code"])
+    check_params(Git(settings.repository).read(begun.commit, "params.yaml") or b"")
     books = RunStart(context["run_id"], begun.commit, begun.code_commit, begun.data_commit, begun.dirty)
     return {"start": begun.to_dict(), "mlflow_run": open_run(settings, books)}
 

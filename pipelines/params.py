@@ -216,6 +216,23 @@ class TrainBertParams(Section):
     """Passes of the relevance head over its pairs."""
 
 
+SECTIONS: dict[str, type[Section]] = {
+    "window": WindowParams,
+    "seed": SeedParams,
+    "gate": GateParams,
+    "validate": ValidateParams,
+    "prepare": PrepareParams,
+    "embed": EmbedParams,
+    "package": PackageParams,
+    "evaluate": EvaluateParams,
+    "train_mf": TrainMfParams,
+    "train_linear": TrainLinearParams,
+    "fuse": FuseParams,
+    "rank": RankParams,
+    "train_bert": TrainBertParams,
+}
+"""Which class describes which section."""
+
 _Params = TypeVar("_Params", bound=Section)
 
 
@@ -227,19 +244,44 @@ def load_params(kind: type[_Params], section: str, path: Path = Path("params.yam
             names the section and the key.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist", mend="git checkout -- params.yaml") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}", mend="mend the line it names") from error
+        document = _document(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", mend="git checkout -- params.yaml") from None
     if section not in document:
         raise ConfigError(f"{path} has no section {section!r}", mend=near_names(section, document) or f"add {section}:")
+    return _section(kind, section, document[section], str(path))
+
+
+def check_params(content: bytes, where: str = "params.yaml") -> None:
+    """Check every section that a class here describes, so that a slip is met before the first stage and not the last.
+
+    Raises:
+        ConfigError: as in :func:`load_params`; sections that are absent, or unknown here, are passed over.
+    """
+    document = _document(content, where)
+    for section, kind in SECTIONS.items():
+        if section in document:
+            _section(kind, section, document[section], where)
+
+
+def _document(content: bytes, where: str) -> dict[str, object]:
     try:
-        return kind.model_validate(document[section] or {})
+        document = yaml.safe_load(content) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} is not YAML: {error}", mend="mend the line it names") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where} must be a mapping of sections", mend="git checkout -- params.yaml")
+    return document
+
+
+def _section(kind: type[_Params], section: str, value: object, where: str) -> _Params:
+    try:
+        return kind.model_validate(value or {})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = near_names(key, kind.model_fields)
+        known = near_names(key, kind.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ConfigError(
-            f"{path}: {section}.{key}: {first['msg']}", mend=known or "pipelines/params.py says what it may be"
+            f"{where}: {section}{key and '.'}{key}: {first['msg']}",
+            mend=known or "pipelines/params.py says what it may be",
         ) from error

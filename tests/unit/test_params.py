@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipelines.errors import ConfigError
-from pipelines.params import WindowParams, load_params
+from pipelines.params import SECTIONS, Section, WindowParams, check_params, load_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,11 +29,27 @@ def test_params_are_read_and_typed(tmp_path: Path) -> None:
         ("window: {test_partitons: 2}", r"window\.test_partitons.*\n  -> did you mean 'test_partitions'"),
         ("window: {test_partitions: 0}", r"window\.test_partitions: Input should be greater than"),
         ("window: [", r"is not YAML"),
+        ("window", r"must be a mapping of sections"),
+        ("window: 6", r"params\.yaml: window: Input should be a valid dictionary"),
     ],
 )
 def test_params_say_what_is_wrong_and_where(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_params(WindowParams, "window", write(tmp_path, text))
+
+
+def test_check_params_meets_a_slip_in_any_section_and_passes_over_others() -> None:
+    check_params((ROOT / "params.yaml").read_bytes())
+    check_params(b"window: {test_partitions: 2}\nown_stage: {anything: 1}\n")
+    with pytest.raises(ConfigError, match=r"gate\.alfa.*\n  -> did you mean 'alpha'"):
+        check_params(b"gate: {alfa: 0.1}")
+    with pytest.raises(ConfigError, match=r"is not YAML"):
+        check_params(b"gate: \xff")
+
+
+def test_every_class_of_a_section_is_in_the_register() -> None:
+    assert set(SECTIONS.values()) == set(Section.__subclasses__())
+    assert set(SECTIONS) <= set(yaml.safe_load((ROOT / "params.yaml").read_text()))
 
 
 def test_params_libraries_are_the_locked_and_installed_ones() -> None:
