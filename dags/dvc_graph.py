@@ -93,11 +93,16 @@ def parse_stages(content: bytes | str, where: str = "dvc.yaml") -> list[Stage]:
         document = yaml.load(content, Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GraphError(f"{where} is not YAML: {error}", mend="mend the line it names") from error
+    except RecursionError:
+        raise GraphError(f"{where} is nested too deeply", mend="write the stages out") from None
     if document is None:
         document = {}
     if not isinstance(document, dict):
         raise GraphError(f"{where} must be a mapping with the key 'stages'", mend="see README: how to add a stage")
-    _refuse_interpolation(document, where)
+    try:
+        _refuse_interpolation(document, where)
+    except RecursionError:
+        raise GraphError(f"{where}: an alias refers to what holds it", mend="write the value out") from None
     _refuse_unknown(document, frozenset({"stages"}), where)
     stages = document.get("stages") or {}
     if not isinstance(stages, dict):
@@ -111,6 +116,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} appears twice", key.start_mark
