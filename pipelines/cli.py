@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -41,6 +42,19 @@ class SuggestingGroup(click.Group):
         except ShoploomError as error:
             click.echo(f"shoploom: {error}", err=True)
             sys.exit(1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            click.echo(f"shoploom: {_of_the_system(error)}", err=True)
+            sys.exit(1)
+
+
+def _of_the_system(error: OSError) -> str:
+    """A full disk, a folder that may not be written: what and where, and how to mend it."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    where = f"{error.filename}: " if error.filename else ""
+    mend = "free disk space: shoploom gc" if full else "shoploom doctor; SHOPLOOM_HOME moves the state folder"
+    return f"{where}{error.strerror or error}\n  -> {mend}"
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -60,6 +74,20 @@ class Day(click.ParamType[date]):
             return date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a date; write it as 2017-12-03", param, ctx)
+
+
+class Text(click.ParamType[str]):
+    """Words that can be encoded: an argument whose bytes are no text arrives with surrogates in it."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text!r} is not UTF-8", param, ctx)
+        return text
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -147,8 +175,8 @@ def train(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("text")
-@click.option("--user", help="Personalise for this user.")
+@click.argument("text", type=Text())
+@click.option("--user", type=Text(), help="Personalise for this user.")
 @click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")
 @json_option
 def search(text: str, user: str | None, count: int, as_json: bool) -> None:
@@ -159,7 +187,7 @@ def search(text: str, user: str | None, count: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("user")
+@click.argument("user", type=Text())
 @click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")
 @click.option("--new", "new_only", is_flag=True, help="Only products that are new to the user.")
 @json_option

@@ -86,8 +86,15 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise ConfigError("no database is set", mend="export SHOPLOOM_DATABASE_URL=postgresql://...")
         from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
 
-        url = make_url(self.database_url.get_secret_value())
+        try:
+            url = make_url(self.database_url.get_secret_value())
+        except ArgumentError:
+            raise ConfigError(
+                "SHOPLOOM_DATABASE_URL is not an address",
+                mend="unset it to use SQLite, or set postgresql://user:password@host:port/database",
+            ) from None
         if url.get_backend_name() != "postgresql":
             raise ConfigError(
                 f"SHOPLOOM_DATABASE_URL names {url.get_backend_name()!r}; only PostgreSQL is supported",

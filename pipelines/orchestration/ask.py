@@ -66,8 +66,16 @@ def draw_results(answer: dict[str, Any], console: Console) -> None:
     """One line a product."""
     from rich.markup import escape
 
-    console.print(f"[bold]{escape(answer['question'])}[/] [dim](model version {answer['model_version']})[/]")
+    question = escape(_printable(answer["question"]))
+    console.print(f"[bold]{question}[/] [dim](model version {answer['model_version']})[/]", soft_wrap=True)
     for row in answer["results"]:
-        console.print(f"  {row['position']:>2}. {escape(row['title'])} [dim]{row['item_id']}  {row['score']:.3f}[/]")
+        title, item = escape(_printable(row["title"])), escape(_printable(row["item_id"]))
+        console.print(f"  {row['position']:>2}. {title} [dim]{item}  {row['score']:.3f}[/]", soft_wrap=True)
     if not answer["results"]:
         console.print("  nothing found")
+
+
+def _printable(text: str, longest: int = 200) -> str:
+    """One line that cannot steer the terminal."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"

@@ -36,6 +36,8 @@ def test_every_command_is_documented_in_help_and_readme() -> None:
         (["run", "--until", "2017-13-03"], "'2017-13-03' is not a date; write it as 2017-12-03"),
         (["recommend"], "Missing argument 'USER'"),
         (["search", "pizza", "-k", "0"], "0 is not in the range 1<=x<=1000"),
+        (["search", "\udcff"], r"'\udcff' is not UTF-8"),
+        (["recommend", "\udcff"], r"'\udcff' is not UTF-8"),
     ],
 )
 def test_wrong_words_get_one_line_that_helps(arguments: list[str], message: str) -> None:
@@ -48,6 +50,17 @@ def test_wrong_setting_names_the_variable() -> None:
     result = CliRunner().invoke(main, ["status"], env={"SHOPLOOM_AIRFLOW_PORT": "99999"})
     assert result.exit_code == 1
     assert "SHOPLOOM_AIRFLOW_PORT" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["status", "run", "up"])
+def test_a_state_folder_that_cannot_be_made_gets_one_clear_message(command: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    result = CliRunner().invoke(main, [command], env={"SHOPLOOM_HOME": str(home)})
+    assert result.exit_code == 1
+    assert result.output.startswith(f"shoploom: {home}/")
+    assert "Not a directory\n  -> " in result.output
     assert "Traceback" not in result.output
 
 
