@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import ShoploomError
@@ -49,6 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
         _places,
         _databases,
         _weights,
+        _champion,
     )
     return [finding for check in checks for finding in check(settings)]
 
@@ -65,7 +69,11 @@ def _python(_: Settings) -> Iterator[Finding]:
 
 
 def _libraries(settings: Settings) -> Iterator[Finding]:
-    lock = (settings.repository / "requirements.lock").read_text(encoding="utf-8")
+    path = settings.repository / "requirements.lock"
+    if not path.is_file():
+        yield _finding("requirements.lock", "broken", f"{path} does not exist", "git checkout -- requirements.lock")
+        return
+    lock = path.read_text(encoding="utf-8")
     for library in _LIBRARIES:
         locked = re.findall(rf"^{re.escape(library)}==([^ ]+)", lock, re.MULTILINE)
         try:
@@ -99,7 +107,11 @@ def _git(settings: Settings) -> Iterator[Finding]:
 def _places(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(settings.repository).free / 2**30
     enough = free > 5
-    yield _finding("state", "fine", str(settings.home))
+    nearest = next(place for place in (settings.home, *settings.home.parents) if place.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        yield _finding("state", "fine", str(settings.home))
+    else:
+        yield _finding("state", "broken", f"{settings.home} cannot be written", "export SHOPLOOM_HOME=<another folder>")
     yield _finding(
         "disk",
         "fine" if enough else "note",
@@ -114,6 +126,11 @@ def _databases(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is not None:
         yield from _postgresql(settings)
         return
+    for name in ("airflow/airflow.db", "mlflow/mlflow.db"):
+        path = settings.home / name
+        trouble = _damage(path) if path.is_file() else ""
+        if trouble:
+            yield _finding("database", "broken", f"{path}: {trouble}", f"bring a copy back, or begin anew: rm {path}")
     found = sqlite3.sqlite_version_info
     wal = _WAL_BUG[0] <= found <= _WAL_BUG[1]
     detail = f"SQLite {sqlite3.sqlite_version} in {settings.home}"
@@ -122,6 +139,35 @@ def _databases(settings: Settings) -> Iterator[Finding]:
     yield _finding(
         "database", "note" if wal else "fine", detail, "for `shoploom up`, set SHOPLOOM_DATABASE_URL" if wal else ""
     )
+
+
+def _damage(path: Path) -> str:
+    """What SQLite finds wrong with a database; empty when it is sound."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if said == "ok" else said
+
+
+def _champion(settings: Settings) -> Iterator[Finding]:
+    """Whether what is to be served can be fetched."""
+    from pipelines.registry.promotion import champion
+
+    books = settings.tracking.removeprefix("sqlite:///")
+    if books != settings.tracking and not Path(books).is_file():
+        yield _finding("champion", "fine", "none yet")
+        return
+    try:
+        holder = champion(settings)
+        if holder is not None:
+            holder.kept_package()
+    except ShoploomError as error:
+        mend = "bring the books and artifacts back, or return to the version before: shoploom rollback"
+        yield _finding("champion", "broken", error.message, mend)
+        return
+    yield _finding("champion", "fine", f"version {holder.version}" if holder else "none yet")
 
 
 def _postgresql(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.errors import RegistryError
 from pipelines.registry.books import stage_runs
 from pipelines.registry.gate import VERDICT_FILE
 from pipelines.registry.promotion import champion, previous_champion
@@ -82,8 +83,13 @@ def latest_summary(settings: Settings) -> dict[str, Any] | None:
             max_results=1,
         )
         summary = _artifact(client, runs[0].info.run_id, SUMMARY_FILE) if runs else None
-    if summary is None:
+    if not runs:
         return None
+    if summary is None:
+        raise RegistryError(
+            f"the summary of run {runs[0].info.run_id} is not among its artifacts in {runs[0].info.artifact_uri}",
+            mend="bring the artifacts back, or make new ones: shoploom run",
+        )
     return {**summary, "champion": champion_entry(settings)}
 
 
