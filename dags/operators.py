@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException
 
+from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ShoploomError
 from pipelines.orchestration.processes import Ended, run_in_group, stop_running
 from pipelines.progress import STAGE_VARIABLE
@@ -115,8 +115,7 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
     def _run(self, request: Mapping[str, Any], folder: Path, settings: Settings) -> dict[str, Any]:
         """Run the stage runner; its result, or one made of its last words when it was killed."""
         asked, answered = folder / f"{self.stage}.request.json", folder / f"{self.stage}.result.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        asked.write_text(json.dumps(request), encoding="utf-8")
+        write_json(request, asked)
         answered.unlink(missing_ok=True)
         ended = run_in_group(
             [sys.executable, "-m", "pipelines.runs.stage_runner", str(asked), str(answered)],
@@ -126,7 +125,7 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         )
         if not answered.exists():
             return {"stage": self.stage, "lock_entry": {}, "cached": False, "seconds": 0.0, "error": _last_words(ended)}
-        result: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
+        result: dict[str, Any] = read_json(answered)
         return result
 
     def _book(self, result: Mapping[str, Any], start: Mapping[str, Any], run_id: str, settings: Settings) -> str:

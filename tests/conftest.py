@@ -22,7 +22,7 @@ def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with Airflow's database in it, migrated, and no DAG in the database."""
-    from pipelines.orchestration.airflow import migrate
+    from pipelines.orchestration.databases import migrate
 
     home = tmp_path_factory.mktemp("airflow") / "home"
     migrate(Settings(SHOPLOOM_HOME=home))

@@ -1,6 +1,6 @@
 """``python -m pipelines.orchestration.one_process RUNS --result FILE``: DAG runs, one after another, in one process.
 
-Started by :func:`pipelines.orchestration.airflow.run_dag_in_one_process`, which sets Airflow's environment. The start
+Started by :func:`pipelines.orchestration.dag_runs.OneProcess`, which sets Airflow's environment. The start
 and end of every task become progress events, so that whoever started it can draw them.
 """
 
@@ -83,7 +83,7 @@ def run(dag_id: str, conf: dict[str, object], listener: TaskListener) -> dict[st
     """Run one DAG.
 
     Returns:
-        The fields of :class:`pipelines.orchestration.airflow.DagOutcome`, but for the log.
+        The fields of :class:`pipelines.orchestration.dag_runs.DagOutcome`, but for the log.
     """
     from airflow.sdk.exceptions import ParamValidationError
 

@@ -92,6 +92,11 @@ def stop_group(process: subprocess.Popen[bytes], grace_seconds: float = GRACE_SE
     _signal(process.pid, signal.SIGKILL)
 
 
+def last_lines(text: str, lines: int = 6) -> str:
+    """The end of what a process said."""
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
 def _reap(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ChildProcessError):
         pid, status = os.waitpid(process.pid, os.WNOHANG)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RegistryError
-from pipelines.orchestration.airflow import DagOutcome, OneProcess
 from pipelines.orchestration.ask import examples
+from pipelines.orchestration.dag_runs import DagOutcome, OneProcess
 from pipelines.orchestration.display import Display
 from pipelines.settings import Settings
 

@@ -24,16 +24,11 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from pipelines.artifacts import write_json
 from pipelines.errors import ServiceError
-from pipelines.orchestration.airflow import (
-    ADMIN,
-    close_abandoned,
-    create_databases,
-    environment,
-    migrate,
-    password_file,
-    write_private,
-)
+from pipelines.orchestration.airflow import ADMIN, environment, password_file, write_private
+from pipelines.orchestration.databases import close_abandoned, create_databases, migrate
+from pipelines.orchestration.processes import last_lines
 from pipelines.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -228,10 +223,7 @@ def _start(service: _Service, settings: Settings) -> None:
         )
     started = psutil.Process(process.pid).create_time()
     record = Record(service.name, process.pid, started, service.address, str(log))
-    path = _record_path(settings, service.name)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(asdict(record), _record_path(settings, service.name))
 
 
 def _await_health(services: Iterable[_Service], settings: Settings) -> None:
@@ -352,5 +344,5 @@ def _less(settings: Settings, service: _Service) -> str:
 
 def _last_words(settings: Settings, name: str) -> str:
     path = settings.home / "services" / f"{name}.log"
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
-    return "\n".join(lines[-8:]) or "it said nothing"
+    said = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return last_lines(said, 8) or "it said nothing"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import atomic_file
 from pipelines.runs.store import Store, translated
 
 
@@ -46,10 +47,8 @@ def save(store: Store, stage: Any, key: str) -> None:
     for out in cache._uncached_outs(stage, entry):
         out.commit()
     path = Path(cache._get_cache_path(key, _get_cache_hash(entry)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    dump_yaml(str(temporary), _plain(entry))
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        dump_yaml(str(temporary), _plain(entry))
 
 
 def in_remote(store: Store, key: str) -> bool:

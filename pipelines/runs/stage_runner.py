@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import read_json, write_json
+from pipelines.artifacts import atomic_file, read_json, write_json
 from pipelines.errors import RunError, ShoploomError, near_names
 from pipelines.runs import run_cache
 from pipelines.runs.commands import run_commands
@@ -231,10 +231,8 @@ def _write_lock(worktree: Path, entries: Mapping[str, LockEntry]) -> None:
     before: dict[str, LockEntry] = {}
     if path.is_file():
         before = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages") or {}
-    content = dump_lock({**before, **entries})
-    temporary = path.with_name(f".dvc.lock.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(dump_lock({**before, **entries}))
 
 
 def main(arguments: list[str] | None = None) -> int:

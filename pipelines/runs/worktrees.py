@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.artifacts import atomic_file
 from pipelines.errors import RunError
 from pipelines.runs.git import Git, refuse_links
 from pipelines.settings import Settings
@@ -72,12 +73,8 @@ def _configure(settings: Settings, path: Path) -> None:
             parser[section] = {
                 key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()
             }
-    folder = path / ".dvc"
-    folder.mkdir(exist_ok=True)
-    temporary = folder / "config.tmp"
-    with temporary.open("w", encoding="utf-8") as stream:
+    with atomic_file(path / _READY) as temporary, temporary.open("w", encoding="utf-8") as stream:
         parser.write(stream)
-    temporary.replace(path / _READY)
 
 
 def _discard(git: Git, path: Path) -> None:

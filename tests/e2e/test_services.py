@@ -22,7 +22,7 @@ import pytest
 
 from pipelines.errors import ServiceError
 from pipelines.orchestration import services
-from pipelines.orchestration.airflow import OneProcess
+from pipelines.orchestration.dag_runs import OneProcess
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
 

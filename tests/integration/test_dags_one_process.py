@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import StageError
-from pipelines.orchestration.airflow import DagOutcome, OneProcess, run_dag_in_one_process
+from pipelines.orchestration.dag_runs import DagOutcome, OneProcess, run_dag_in_one_process
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.orchestration.airflow import run_dag_in_one_process
+from pipelines.orchestration.dag_runs import run_dag_in_one_process
 from pipelines.orchestration.doctor import examine
 from pipelines.registry.books import RunStart, close_run, open_run
 from pipelines.settings import Settings
