@@ -18,6 +18,7 @@ from pipelines.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -119,6 +120,12 @@ def write_json(value: object, path: Path) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_picture(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a Matplotlib figure as PNG; equal figures give equal bytes."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +83,15 @@ def read_space(prepared: Path = PREPARED) -> Space:
     return Space(users, items, *bounds)
 
 
+def read_histories(before: Literal["validation", "test"], space: Space, prepared: Path = PREPARED) -> Histories:
+    """Every user's purchases before a window, read at the moment that it starts."""
+    if before == "validation":
+        return read_events(["history"], prepared).histories(space, space.validation_starts)
+    return read_events(["history", "validation"], prepared).histories(space, space.test_starts)
+
+
 def read_events(parts: Sequence[str], prepared: Path = PREPARED) -> Events:
-    """Read the rows of one or more parts: ``history``, ``validation``."""
+    """Read the rows of one or more parts: ``history``, ``validation``, ``test``."""
     import pyarrow as pa
 
     columns = ["user", "item", "days", "quantity"]

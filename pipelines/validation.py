@@ -9,8 +9,6 @@ from pipelines.metrics.ranking import ndcg, rank_users
 from pipelines.models.base import Histories, Model
 from pipelines.models.histories import dense_columns, purchase_counts
 
-CHUNK_USERS = 256
-
 
 def measure(
     model: Model, histories: Histories, candidates: NDArray[np.int32], purchases: NDArray[np.int64]
@@ -29,8 +27,7 @@ def measure(
     """
     every: list[NDArray[np.float64]] = []
     new: list[NDArray[np.float64]] = []
-    for start in range(0, histories.num_users, CHUNK_USERS):
-        chunk = histories.take(start, min(start + CHUNK_USERS, histories.num_users))
+    for start, chunk in histories.chunks():
         scores = model.score(chunk, candidates)
         keys = (start + np.arange(chunk.num_users))[:, None] * histories.num_items + candidates[None, :]
         relevant = np.isin(keys, purchases, assume_unique=True)

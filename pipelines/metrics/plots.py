@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_file
+from pipelines.artifacts import write_picture
 
 COLOURS = {"baseline": "#9aa5b1", "model": "#4c8bb8", "rank": "#e0703a", "champion": "#7a5195"}
 INK = "#2b2f36"
@@ -38,7 +38,7 @@ def draw_models(models: Mapping[str, Mapping[str, Any]], metric: str, path: Path
             axes.text(value, row, f" {value:.3f}", va="center", fontsize=8.5, color=INK)
         axes.set_xlim(0, max([*values, 1e-3]) * 1.16)
         axes.set_title(f"NDCG@10, {title}", loc="left", fontsize=11)
-    _save(figure, path)
+    write_picture(figure, path)
 
 
 def draw_curves(curves: Mapping[str, NDArray[np.float64]], kinds: Mapping[str, str], path: Path) -> None:
@@ -66,7 +66,7 @@ def draw_curves(curves: Mapping[str, NDArray[np.float64]], kinds: Mapping[str, s
     axes.set_ylabel("mean NDCG@k")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
+    write_picture(figure, path)
 
 
 def draw_segments(
@@ -91,7 +91,7 @@ def draw_segments(
     axes.set_xticks(range(len(segments)), list(segments))
     axes.set_ylabel(metric.replace("_at_", "@").upper())
     axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
+    write_picture(figure, path)
 
 
 def draw_differences(differences: NDArray[np.float64], interval: tuple[float, float], against: str, path: Path) -> None:
@@ -113,7 +113,7 @@ def draw_differences(differences: NDArray[np.float64], interval: tuple[float, fl
     axes.set_title(
         f"better for {better:,}, worse for {worse:,}, mean {differences.mean():+.4f}", loc="left", fontsize=11
     )
-    _save(figure, path)
+    write_picture(figure, path)
 
 
 def _words(name: str) -> str:
@@ -134,18 +134,11 @@ def _shades(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[st
 
 def _panels(count: int, height: float) -> tuple[Any, Any]:
     """A figure with ``count`` panels side by side, 9 inches wide."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, height), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
     return figure, panels
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
+
+USERS_AT_ONCE = 256
+"""Users scored at once: bounds memory, changes no result."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,24 @@ class Histories:
             quantities=self.quantities[low:high],
             num_items=self.num_items,
         )
+
+    def pick(self, users: NDArray[np.int32]) -> Histories:
+        """The histories of some users (int32 [num_picked]), in their order."""
+        starts, lengths = self.indptr[users], np.diff(self.indptr)[users]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return Histories(
+            indptr=indptr,
+            items=self.items[rows],
+            ages=self.ages[rows],
+            quantities=self.quantities[rows],
+            num_items=self.num_items,
+        )
+
+    def chunks(self) -> Iterator[tuple[int, Histories]]:
+        """The first user and the histories of ``USERS_AT_ONCE`` users after another."""
+        for start in range(0, self.num_users, USERS_AT_ONCE):
+            yield start, self.take(start, min(start + USERS_AT_ONCE, self.num_users))
 
     def users_of_events(self) -> NDArray[np.int32]:
         """int32 [num_events]: the dense user id of every event."""

@@ -23,9 +23,6 @@ from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 from pipelines.models.text import TextSimilarity
 
-CHUNK_USERS = 256
-"""Users scored at once: bounds memory, changes no result."""
-
 
 class Ranker(Model):
     """Scores shortlisted items by the chance that the user buys them, all others below.
@@ -76,7 +73,7 @@ class Ranker(Model):
         """See :meth:`Model.score`."""
         fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
         scores = np.tile(fallback, (histories.num_users, 1))
-        for start, chunk in _chunks(histories):
+        for start, chunk in histories.chunks():
             scored = score_densely(self.signals, chunk, candidates)
             rows = shortlist(self.signals, scored, self.per_signal)
             chances = self.blend.predict(features(self.signals, chunk, scored, rows))
@@ -107,7 +104,7 @@ class Ranker(Model):
             candidates = self.signals.popularity.candidates(self.min_buyers)
         items = np.full((histories.num_users, k), -1, np.int32)
         scores = np.zeros((histories.num_users, k), np.float32)
-        for start, chunk in _chunks(histories):
+        for start, chunk in histories.chunks():
             chunk_scores = self.score(chunk, candidates)
             for user, row in enumerate(chunk_scores):
                 allowed = np.arange(len(candidates))
@@ -180,14 +177,9 @@ def training_rows(
         purchases: int64, sorted, ``user * num_items + item`` of every purchase in the window.
         per_signal: new items that each signal puts on the shortlist.
     """
-    for start, chunk in _chunks(histories):
+    for start, chunk in histories.chunks():
         scored: Scored = score_densely(signals, chunk, candidates)
         pairs: Shortlist = shortlist(signals, scored, per_signal)
         users = pairs.users + start
         keys = users * histories.num_items + candidates[pairs.positions]
         yield TrainingRows(features(signals, chunk, scored, pairs), np.isin(keys, purchases), users)
-
-
-def _chunks(histories: Histories) -> Iterator[tuple[int, Histories]]:
-    for start in range(0, histories.num_users, CHUNK_USERS):
-        yield start, histories.take(start, min(start + CHUNK_USERS, histories.num_users))

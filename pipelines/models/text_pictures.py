@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_file
+from pipelines.artifacts import write_picture
 from pipelines.models.relevance import calibration_curve
 
 Floats = NDArray[np.float32]
@@ -21,7 +21,7 @@ def draw_loss(losses: Floats, path: Path) -> None:
     axes = figure.add_subplot(xlabel="step", ylabel="in-batch softmax loss", title="Fine-tuning the text encoder")
     axes.plot(np.arange(1, len(losses) + 1), losses)
     axes.set_ylim(bottom=0)
-    _save(figure, path)
+    write_picture(figure, path, dpi=100)
 
 
 def draw_calibration(probabilities: Floats, labels: Floats, path: Path) -> None:
@@ -42,9 +42,4 @@ def draw_calibration(probabilities: Floats, labels: Floats, path: Path) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     axes.plot(predicted, observed)
     axes.scatter(predicted, observed, s=400 * share)
-    _save(figure, path)
-
-
-def _save(figure: object, path: Path) -> None:
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})  # type: ignore[attr-defined]
+    write_picture(figure, path, dpi=100)

@@ -28,7 +28,7 @@ from pipelines.models.base import Histories, Model
 from pipelines.models.manifest import PIN_FILE
 from pipelines.models.recommender import Recommender
 from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
-from pipelines.prepared import PREPARED, Events, read_events, read_space
+from pipelines.prepared import PREPARED, Events, read_events, read_histories, read_space
 from pipelines.stages import run_main
 
 PACKAGE = Path("data/package")
@@ -174,7 +174,7 @@ def _outcomes(
     window: Window, candidate: Recommender, champion: Champion, trial: Trial, verb: str
 ) -> dict[str, Outcome]:
     """Every model on one trial, the ranker and the champion through their packages."""
-    histories = _take(window.histories, trial.users)
+    histories = window.histories.pick(trial.users)
     named = candidate.catalogue.item_ids[trial.candidates]
 
     def of_model(model: Model) -> Scorer:
@@ -269,20 +269,6 @@ def _protocol(window: Window, params: EvaluateParams, limits: tuple[int, int]) -
     }
 
 
-def _take(histories: Histories, users: NDArray[np.int32]) -> Histories:
-    """The histories of some users, in their order."""
-    starts, lengths = histories.indptr[users], np.diff(histories.indptr)[users]
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return Histories(
-        indptr=indptr,
-        items=histories.items[rows],
-        ages=histories.ages[rows],
-        quantities=histories.quantities[rows],
-        num_items=histories.num_items,
-    )
-
-
 def examples(window: Window, candidate: Recommender, evaluation: Evaluation, count: int) -> list[Example]:
     """What customers and searchers would see.
 
@@ -329,7 +315,7 @@ def read_window(directory: Path, min_buyers: int) -> Window:
     space = read_space(directory)
     return Window(
         user_ids=tuple(read_table(directory / "users.parquet", ["user_id"])["user_id"].to_pylist()),
-        histories=read_events(["history", "validation"], directory).histories(space, space.test_starts),
+        histories=read_histories("test", space, directory),
         test=read_events(["test"], directory),
         starts=space.test_starts,
         ends=float(read_json(directory / "split.json")["test_ends"]),
@@ -358,6 +344,7 @@ def write_pictures(evaluation: Evaluation, directory: Path) -> dict[str, Path]:
 
 
 def main() -> None:
+    """Read the package, the champion and the test window; measure, draw, write."""
     params = load_params(EvaluateParams, "evaluate")
     seed = load_params(SeedParams, "seed").value
     window = read_window(PREPARED, load_params(WindowParams, "window").min_buyers)

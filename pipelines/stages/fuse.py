@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, atomic_file, read_table, write_json
+from pipelines.artifacts import atomic_directory, read_table, write_json, write_picture
 from pipelines.models.fused import Fused, FusionSettings, principal_components, text_to_behaviour
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.text import TextSimilarity
 from pipelines.params import FuseParams, SeedParams, WindowParams, load_params
-from pipelines.prepared import PREPARED, read_events, read_space
+from pipelines.prepared import PREPARED, read_events, read_histories, read_space
 from pipelines.stages import run_main
 from pipelines.validation import measure
 
@@ -78,11 +78,9 @@ def picture(
 def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> None:
     """Write the picture as PNG; the commonest departments have a colour each."""
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 7), dpi=110)
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     common = [name for name, _ in sorted(Counter(departments).items(), key=lambda pair: (-pair[1], pair[0]))]
     owners = np.array(departments)
@@ -97,8 +95,7 @@ def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> Non
     axes.set_yticks([])
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=3, frameon=False)
     figure.tight_layout()
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    write_picture(figure, path)
 
 
 def main() -> None:
@@ -106,7 +103,7 @@ def main() -> None:
     params, seed = load_params(FuseParams, "fuse"), load_params(SeedParams, "seed").value
     window, space = load_params(WindowParams, "window"), read_space()
     texts = TextSimilarity.from_file(TEXTS)
-    histories = read_events(["history"]).histories(space, space.validation_starts)
+    histories = read_histories("validation", space)
     popularity = Popularity.fit(histories)
     behaviour = MatrixFactorization.load(FACTORS / "validation")
     fused = fuse(behaviour, texts, popularity.buyers, params)
@@ -116,7 +113,7 @@ def main() -> None:
     metrics = measure(fused, histories, popularity.candidates(window.min_buyers), purchases)
     print(f"validation window: NDCG@10 {metrics['ndcg_at_10']:.4f}, new to the user {metrics['ndcg_at_10_new']:.4f}")
     cosine = projection_cosine(behaviour, texts, popularity.buyers, params)
-    buyers = Popularity.fit(read_events(["history", "validation"]).histories(space, space.test_starts)).buyers
+    buyers = Popularity.fit(read_histories("test", space)).buyers
     final = fuse(MatrixFactorization.load(FACTORS / "final"), texts, buyers, params)
     with atomic_directory(OUTPUT / "final") as directory:
         final.save(directory)

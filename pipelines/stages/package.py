@@ -106,6 +106,7 @@ def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory
 
 
 def main() -> None:
+    """Assemble the ranker fitted before the test window and write the package."""
     params = load_params(PackageParams, "package")
     space, events = read_space(), read_events(["history", "validation"])
     items, users = (read_table(PREPARED / f"{name}.parquet") for name in ("items", "users"))

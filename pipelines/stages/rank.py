@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, write_json
 from pipelines.errors import DataError
-from pipelines.models.base import Histories
+from pipelines.models.base import USERS_AT_ONCE, Histories
 from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import FEATURES
@@ -19,12 +19,12 @@ from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.neural_blend import NeuralBlend
 from pipelines.models.popularity import Popularity
-from pipelines.models.ranker import CHUNK_USERS, Ranker, TrainingRows, training_rows
+from pipelines.models.ranker import Ranker, TrainingRows, training_rows
 from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.params import RankParams, SeedParams, WindowParams, load_params
-from pipelines.prepared import read_events, read_space
+from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.progress import track
 from pipelines.stages import run_main
 
@@ -115,7 +115,7 @@ def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Cho
 
 def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows:
     chunks = training_rows(signals, window.histories, window.candidates, window.purchases, per_signal)
-    total = -(-window.histories.num_users // CHUNK_USERS)
+    total = -(-window.histories.num_users // USERS_AT_ONCE)
     parts = list(track(chunks, "describe shortlisted products", total))
     return TrainingRows(
         np.concatenate([part.rows for part in parts]),
@@ -162,13 +162,13 @@ def main() -> None:
     """Train on the validation window; keep the blend beside popularity and repeat timing of everything before test."""
     params, seed = load_params(RankParams, "rank"), load_params(SeedParams, "seed").value
     settings, space = load_params(WindowParams, "window"), read_space()
-    histories = read_events(["history"]).histories(space, space.validation_starts)
+    histories = read_histories("validation", space)
     popularity = Popularity.fit(histories)
     signals = load_signals("validation", popularity, RepeatTiming.fit(histories, popularity.buyers))
     purchases = read_events(["validation"]).keys(space)
     window = Window(histories, popularity.candidates(settings.min_buyers), purchases)
     choice = rank(signals, window, params, seed)
-    everything = read_events(["history", "validation"]).histories(space, space.test_starts)
+    everything = read_histories("test", space)
     final = Popularity.fit(everything)
     final_signals = load_signals("final", final, RepeatTiming.fit(everything, final.buyers))
     ranker = Ranker(final_signals, choice.blend, params.per_signal, settings.min_buyers)

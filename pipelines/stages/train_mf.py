@@ -9,7 +9,7 @@ from pipelines.models.base import Histories
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.params import SeedParams, TrainMfParams, WindowParams, load_params
-from pipelines.prepared import read_events, read_space
+from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.stages import run_main
 from pipelines.validation import measure
 
@@ -33,14 +33,14 @@ def main() -> None:
     """Fit before the validation window and before the test window; measure the first on the validation window."""
     params, seed = load_params(TrainMfParams, "train_mf"), load_params(SeedParams, "seed").value
     window, space = load_params(WindowParams, "window"), read_space()
-    histories = read_events(["history"]).histories(space, space.validation_starts)
+    histories = read_histories("validation", space)
     model = train_mf(histories, params, seed)
     with atomic_directory(OUTPUT / "validation") as directory:
         model.save(directory)
     candidates = Popularity.fit(histories).candidates(window.min_buyers)
     metrics = measure(model, histories, candidates, read_events(["validation"]).keys(space))
     print(f"validation window: NDCG@10 {metrics['ndcg_at_10']:.4f}, new to the user {metrics['ndcg_at_10_new']:.4f}")
-    final = train_mf(read_events(["history", "validation"]).histories(space, space.test_starts), params, seed)
+    final = train_mf(read_histories("test", space), params, seed)
     with atomic_directory(OUTPUT / "final") as directory:
         final.save(directory)
     write_json({"validation": metrics, "items": len(final.item_ids)}, OUTPUT / "metrics.json")

@@ -24,7 +24,7 @@ from pipelines.models.base import Histories, Model
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization, confidences
 from pipelines.models.ranker import Ranker
 from pipelines.params import TrainMfParams, WindowParams, load_params
-from pipelines.prepared import read_events, read_space
+from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.validation import measure
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def make_worktree(folder: Path) -> None:
 def measure_worktree() -> None:
     """Measure what lies in the current folder."""
     space, window = read_space(), load_params(WindowParams, "window")
-    histories = read_events(["history", "validation"]).histories(space, space.test_starts)
+    histories = read_histories("test", space)
     purchases = read_events(["test"]).keys(space)
     ranker = Ranker.assemble(
         rank=Path("data/rank/ranker"),

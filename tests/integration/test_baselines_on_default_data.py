@@ -18,7 +18,7 @@ from pipelines.models.repeat import DecayedCounts, OwnCounts
 from pipelines.params import TrainMfParams, ValidateParams, load_params
 from pipelines.prepared import Events
 from pipelines.sources import load_source
-from pipelines.stages.evaluate import Window, _take
+from pipelines.stages.evaluate import Window
 from pipelines.stages.train_mf import train_mf
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_baseline_reaches_the_figure_of_the_design(
 ) -> None:
     candidates = Popularity.fit(window.histories).candidates(window.min_buyers)
     trial = Trial.build(window.tested(), window.bought(), candidates)
-    histories = _take(window.histories, trial.users)
+    histories = window.histories.pick(trial.users)
     model = fit(window.histories)
     outcome = measure(trial, lambda start, stop: model.score(histories.take(start, stop), candidates), k=10)
     assert outcome.summary(10)["ndcg_at_10"] == pytest.approx(expected, abs=within)

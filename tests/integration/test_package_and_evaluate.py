@@ -31,7 +31,7 @@ from pipelines.models.relevance import RelevanceHead
 from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
-from pipelines.prepared import read_events, read_space
+from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.stages import evaluate, package
 
 NUM_USERS, NUM_ITEMS, SIZE = 40, 60, 16
@@ -130,13 +130,13 @@ def _train(root: Path) -> None:
     write_arrays({"embeddings": vectors, "text_index": index}, bert / "texts.safetensors")
     space = read_space(data / "prepared")
     texts = TextSimilarity(vectors, index)
-    before = read_events(["history"], data / "prepared").histories(space, VALIDATION)
+    before = read_histories("validation", space, data / "prepared")
     signals = _signals(before, texts)
     purchases = read_events(["validation"], data / "prepared").keys(space)
     candidates = signals.popularity.candidates(2)
     rows = next(iter(training_rows(signals, before, candidates, purchases, 5)))
     blend = LinearBlend.fit(rows.rows, rows.bought, FEATURES, BlendSettings())
-    final = _signals(read_events(["history", "validation"], data / "prepared").histories(space, TEST), texts)
+    final = _signals(read_histories("test", space, data / "prepared"), texts)
     parts = {"train_mf": final.matrix_factorization, "train_linear": final.linear, "fuse": final.fused}
     for stage, model in parts.items():
         (data / stage / "final").mkdir(parents=True)

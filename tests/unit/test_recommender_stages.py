@@ -15,7 +15,7 @@ import yaml
 from pipelines.artifacts import write_arrays, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.models.ranker import Ranker
-from pipelines.prepared import read_events, read_space
+from pipelines.prepared import read_histories, read_space
 from pipelines.stages import fuse, rank, train_linear, train_mf
 from pipelines.stages.rank import _ndcg
 from tests.tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
@@ -79,7 +79,7 @@ def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monke
         texts=Path("data/train_bert/texts.safetensors"),
     )
     space = read_space()
-    items, _ = ranker.recommend(read_events(["history", "validation"]).histories(space, space.test_starts), 3)
+    items, _ = ranker.recommend(read_histories("test", space), 3)
     assert items.shape == (NUM_USERS, 3)
     metrics = json.loads(Path("data/rank/metrics.json").read_text())
     assert set(metrics["held_out"]) == {"trees", "linear", "neural"}
