@@ -50,7 +50,7 @@ def create_databases(settings: Settings) -> None:
     """
     if settings.database_url is None:
         return
-    import psycopg2  # type: ignore[import-untyped]
+    import psycopg2
     from psycopg2 import sql
     from sqlalchemy.engine import make_url
 

@@ -1,12 +1,15 @@
 """What README promises, on the real default data, in a fresh clone."""
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +21,18 @@ MODELS = ("matrix_factorization", "linear", "text", "fused", "rank")
 BASELINES = ("popularity", "own_counts", "decayed_counts")
 
 
-def status(shop: Shop) -> dict:  # type: ignore[type-arg]
+def status(shop: Shop) -> dict[str, Any]:
     return json.loads(shop.run("shoploom", "status", "--json").stdout)
 
 
-def test_first_run_ends_with_a_champion_above_every_baseline(shop: Shop) -> None:
-    said = status(shop)
+@pytest.fixture(scope="module")
+def first(shop: Shop) -> dict[str, Any]:
+    """What ``status`` says after the first run."""
+    return status(shop)
+
+
+def test_first_run_ends_with_a_champion_above_every_baseline(first: dict[str, Any]) -> None:
+    said = first
     ndcg = {name: said["models"][name]["ndcg_at_10"] for name in (*MODELS, *BASELINES)}
 
     assert said["champion"]["version"] == "1"
@@ -48,14 +57,14 @@ def test_first_run_leaves_the_clone_as_it_was(shop: Shop) -> None:
     )
 
 
-def test_run_commit_has_two_parents_and_the_finished_lock(shop: Shop) -> None:
-    commit = status(shop)["run"]["run_commit"]
+def test_run_commit_has_two_parents_and_the_finished_lock(shop: Shop, first: dict[str, Any]) -> None:
+    commit = first["run"]["run_commit"]
     parents = shop.run("git", "log", "-1", "--format=%P", commit).stdout.split()
     assert len(parents) == 2
     assert parents[0] == shop.run("git", "rev-parse", "HEAD").stdout.strip()
     assert parents[1] == shop.run("git", "rev-parse", "data/main").stdout.strip()
     lock = shop.run("git", "show", f"{commit}:dvc.lock").stdout
-    assert all(f"  {stage}:" in lock for stage in status(shop)["stages"])
+    assert all(f"  {stage}:" in lock for stage in first["stages"])
 
 
 def test_search_and_recommend_name_products(shop: Shop) -> None:
@@ -73,19 +82,18 @@ def test_a_wrong_question_gets_one_clear_error(shop: Shop, arguments: list[str])
     assert len(ended.stderr.strip().splitlines()) <= 3
 
 
-def test_second_run_with_nothing_new_runs_no_stage_and_promotes_nothing(shop: Shop) -> None:
-    before = status(shop)
+def test_second_run_with_nothing_new_runs_no_stage_and_promotes_nothing(shop: Shop, first: dict[str, Any]) -> None:
     printed = shop.run("shoploom", "run").stdout
     after = status(shop)
     assert "nothing new" in printed
     assert all(stage["cached"] for stage in after["stages"].values())
-    assert after["champion"] == before["champion"]
-    assert after["data_version"] == before["data_version"]
+    assert after["champion"] == first["champion"]
+    assert after["data_version"] == first["data_version"]
 
 
 def test_readme_commands_work(shop: Shop) -> None:
     text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+    commands = dict.fromkeys(re.findall(r"^\$ (.+)$", text, re.MULTILINE))
     long = (
         "make",
         "source",
@@ -130,9 +138,6 @@ def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
             assert len(answer["predictions"]) == 5
             assert all(line["title"] for line in answer["predictions"])
     finally:
-        import os
-        import signal
-
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
