@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from pipelines.errors import ServiceError
 from pipelines.settings import Settings, child_environment
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,8 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_database(settings),
         "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
+        # A fresh API server takes longer than the default five seconds over its first answer when all cores are busy.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "PYTHONPATH": _python_path(),
@@ -82,8 +85,11 @@ def _secret_keys(home: Path) -> dict[str, str]:
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         keys = {"fernet": fernet, "api": secrets.token_hex(32), "jwt": secrets.token_hex(64)}
         write_private(path, json.dumps(keys))
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(found[name]) for name in ("fernet", "api", "jwt")}
+    except (ValueError, KeyError, TypeError):
+        raise ServiceError(f"{path} does not hold Airflow's keys", mend=f"shoploom down; rm {path}") from None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -112,8 +112,16 @@ class OneProcess:
         self._lock: int | None = None
 
     def __enter__(self) -> OneProcess:
+        self._lock = hold_alone(self._settings)
+        try:
+            self._begin(self._lock)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def _begin(self, lock: int) -> None:
         _refuse_while_up(self._settings)
-        self._lock = _only_one(self._settings)
         migrate(self._settings)
         close_abandoned(self._settings)
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +146,9 @@ class OneProcess:
                 stdout=sink,
                 stderr=sink,
                 start_new_session=True,
+                # The lock stays with the child when this process alone is killed: the run goes on.
+                pass_fds=[lock],
             )
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -179,11 +188,12 @@ class OneProcess:
         return [DagOutcome(**outcome, log=self._log) for outcome in json.loads(text)]
 
 
-def _only_one(settings: Settings) -> int:
-    """Hold the lock of the one-process runs; it goes with the descriptor, however this process ends.
+def hold_alone(settings: Settings) -> int:
+    """Hold the lock of whoever drives DAG runs in this state folder; it goes with the descriptor, however its holder
+    ends.
 
     Raises:
-        ServiceError: another one-process run is under way.
+        ServiceError: a one-process run is under way, or services are just coming up.
     """
     home = airflow_home(settings)
     home.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ import psutil
 from pipelines.artifacts import write_json
 from pipelines.errors import ServiceError
 from pipelines.orchestration.airflow import ADMIN, environment, password_file, write_private
+from pipelines.orchestration.dag_runs import hold_alone
 from pipelines.orchestration.databases import close_abandoned, create_databases, migrate
 from pipelines.orchestration.processes import last_lines
 from pipelines.settings import Settings
@@ -94,8 +95,19 @@ def up(settings: Settings) -> Up:
 
     Raises:
         ServiceError: a port is taken (named, with who asks for it and who holds it), or a service ended or did not
-            answer within two minutes; what was started is stopped again, and the message holds its last words.
+            answer within two minutes; what was started is stopped again, and the message holds its last words. Or a
+            run is under way in this state folder: a scheduler would run its tasks a second time.
     """
+    if "scheduler" in running(settings):
+        return _up(settings)
+    lock = hold_alone(settings)
+    try:
+        return _up(settings)
+    finally:
+        os.close(lock)
+
+
+def _up(settings: Settings) -> Up:
     already = running(settings)
     missing = [service for service in _services(settings) if service.name not in already]
     for service in missing:

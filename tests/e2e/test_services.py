@@ -22,7 +22,7 @@ import pytest
 
 from pipelines.errors import ServiceError
 from pipelines.orchestration import services
-from pipelines.orchestration.dag_runs import OneProcess
+from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
 
@@ -141,6 +141,17 @@ def test_one_process_run_is_refused_while_the_scheduler_is_up(settings: Settings
         OneProcess({"train": {}}, settings.home / "x.log", settings),
     ):
         pass
+
+
+def test_up_is_refused_while_a_run_is_under_way(settings: Settings, tmp_path: Path) -> None:
+    other = Settings(repository=settings.repository, SHOPLOOM_HOME=tmp_path)
+    lock = hold_alone(other)
+    try:
+        with pytest.raises(ServiceError, match="another run is under way"):
+            services.up(other)
+    finally:
+        os.close(lock)
+    assert services.running(other) == {}
 
 
 def test_scheduler_runs_two_stages_in_parallel(settings: Settings, up: services.Up) -> None:
