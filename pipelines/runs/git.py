@@ -205,7 +205,7 @@ def refuse_links(entries: Sequence[Entry]) -> None:
         if entry.mode == "120000":
             raise RunError(
                 f"{entry.path} is a symlink: a run could read or write outside its worktree",
-                mend=f"replace {entry.path} by a file and commit",
+                mend=f"replace {entry.path} by a file, or name it in .gitignore if it is no part of the code",
             )
 
 
