@@ -1,19 +1,15 @@
 """What README promises, on the real default data, in a fresh clone."""
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import time
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Shop
+from tests.processes import champion_served
 
 pytestmark = [pytest.mark.weights, pytest.mark.services]
 
@@ -110,48 +106,19 @@ def test_readme_commands_work(shop: Shop) -> None:
 
 
 def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     tracking = f"sqlite:///{shop.folder / '.shoploom' / 'mlflow' / 'mlflow.db'}"
-    command = ["mlflow", "models", "serve", "-m", "models:/shoploom@champion", "--env-manager", "local"]
-    with Path(shop.folder.parent / "serve.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=shop.environment | {"MLFLOW_TRACKING_URI": tracking},
-            cwd=shop.folder.parent,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until_up(f"{address}/ping", server)
+    environment = shop.environment | {"MLFLOW_TRACKING_URI": tracking}
+    with champion_served(shop.folder / ".venv" / "bin" / "mlflow", environment, shop.folder.parent) as address:
         for question in (
             {"task": "recommend", "user_id": "1158", "k": 5},
             {"task": "search", "query": "pizza", "k": 5},
         ):
             row = {"task": None, "user_id": None, "query": None, "k": 5} | question
             body = json.dumps({"dataframe_records": [row]}).encode()
-            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
             answer = json.load(urllib.request.urlopen(request, timeout=60))
             assert len(answer["predictions"]) == 5
             assert all(line["title"] for line in answer["predictions"])
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def wait_until_up(address: str, server: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(address, timeout=5)
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{address} did not come up in {seconds} s")
 
 
 def test_no_dependency_called_home(shop: Shop) -> None:

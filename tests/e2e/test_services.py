@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from pipelines.orchestration import services
 from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
+from tests.processes import free_port
 
 pytestmark = pytest.mark.services
 
@@ -42,12 +42,6 @@ from pathlib import Path
 time.sleep(4)
 Path(f"data/{sys.argv[1]}.txt").write_text(sys.argv[1])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

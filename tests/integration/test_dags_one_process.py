@@ -21,6 +21,7 @@ from pipelines.errors import StageError
 from pipelines.orchestration.dag_runs import DagOutcome, OneProcess, run_dag_in_one_process
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
+from tests.processes import gone
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,6 +211,5 @@ def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: D
             assert time.monotonic() < deadline, "the stage did not start"
         sleeper = int(note.read_text())
         assert psutil.pid_exists(sleeper)
-    gone = not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == psutil.STATUS_ZOMBIE
-    assert gone, "the stage's child outlived the run"
+    assert gone(sleeper, seconds=0.1), "the stage's child outlived the run"
     assert os.environ.get("SHOPLOOM_STAGE") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipelines.orchestration.dag_runs import run_dag_in_one_process
 from pipelines.orchestration.doctor import examine
 from pipelines.registry.books import RunStart, close_run, open_run
 from pipelines.settings import Settings
+from tests.processes import free_port
 
 pytestmark = pytest.mark.services
 
@@ -37,9 +37,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
         as_server = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def server(program: str, *arguments: str) -> None:
         command = [*as_server, str(binaries / program), "--pgdata", str(folder / "data"), *arguments]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -27,6 +23,7 @@ from pipelines.registry.promotion import promote
 from pipelines.registry.store import MODEL, connect
 from pipelines.settings import Settings, child_environment
 from tests.integration import test_package_and_evaluate as tiny
+from tests.processes import champion_served
 
 shop = tiny.shop
 
@@ -64,34 +61,9 @@ def model_folder(settings: Settings) -> Path:
 @pytest.fixture(scope="module")
 def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``mlflow models serve`` as README shows it; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    command = ["mlflow", "models", "serve", "-m", "models:/shoploom@champion", "--env-manager", "local"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / command[0]), *command[1:], "--host", "127.0.0.1", "--port", str(port)],
-            env=environment(settings),
-            cwd=log.parent,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+    folder = tmp_path_factory.mktemp("serve")
+    with champion_served(Path(sys.executable).parent / "mlflow", environment(settings), folder) as address:
+        yield address
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -10,125 +9,23 @@ import stat
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import DataError, RunError
 from pipelines.runs import data_versions, gc
 from pipelines.runs.git import Git, RefMovedError
-from pipelines.runs.run_commits import RunCommit, fetch_output, find_run, finish_run, list_runs, read_lock
-from pipelines.runs.stage_runner import StageRequest, answer
-from pipelines.runs.start import ChampionPin, Start, start_run
-from pipelines.runs.store import Store, file_md5
+from pipelines.runs.run_commits import fetch_output, find_run, finish_run, list_runs, read_lock
+from pipelines.runs.start import ChampionPin, start_run
+from pipelines.runs.store import file_md5
 from pipelines.runs.worktrees import prepare_worktree, worktree_path
 from pipelines.settings import Settings, child_environment
-from pipelines.tables import EVENTS
+from tests.processes import gone
+from tests.toy_pipeline import GRAPH, SIZES, TOTAL, Shop, write_week
 
 ROOT = Path(__file__).parents[2]
-
-GRAPH = """\
-stages:
-  sizes:
-    cmd: python sizes.py
-    deps: [sizes.py, data/raw/events]
-    params: [factor]
-    outs: [data/sizes]
-    metrics: [data/sizes.json: {cache: false}]
-  total:
-    cmd: python total.py
-    deps: [total.py, data/sizes, data/champion/champion.json]
-    outs: [data/total.txt]
-"""
-SIZES = """\
-import json, os, pathlib, sys, time
-where = pathlib.Path("data/sizes")
-where.mkdir(parents=True)
-for path in sorted(pathlib.Path("data/raw/events").iterdir()):
-    (where / (path.stem + ".txt")).write_text(str(path.stat().st_size))
-flag = pathlib.Path(os.environ["FLAGS"], "fail")
-if flag.exists():
-    print("events/2017-W01: no purchases\\n  -> land it again", file=sys.stderr)
-    sys.exit(3)
-if pathlib.Path(os.environ["FLAGS"], "hang").exists():
-    pathlib.Path(os.environ["FLAGS"], "pid").write_text(str(os.getpid()))
-    time.sleep(60)
-pathlib.Path("data/sizes.json").write_text(json.dumps({"files": len(list(where.iterdir()))}))
-"""
-TOTAL = """\
-import json, pathlib
-json.loads(pathlib.Path("data/champion/champion.json").read_text())
-total = sum(int(path.read_text()) for path in pathlib.Path("data/sizes").iterdir())
-pathlib.Path("data/total.txt").write_text(str(total))
-"""
-
-
-@dataclass
-class Shop:
-    """A code repository with a toy pipeline, a landing directory, and how to run things on them."""
-
-    folder: Path
-    settings: Settings
-    git: Git
-    landing: Path
-    flags: Path
-    entries: dict[str, Any] = field(default_factory=dict)
-
-    def land(self, *weeks: int, rows: int = 4) -> data_versions.DataVersion:
-        for old in self.landing.glob("events/*"):
-            old.unlink()
-        for week in weeks:
-            write_week(self.landing, week, rows)
-        return data_versions.commit_landing(self.settings, self.landing, f"Land weeks {weeks}")
-
-    def request(self, start: Start, stage: str, run_id: str, **other: Any) -> StageRequest:
-        graph = hashlib.sha256((self.settings.repository / "dvc.yaml").read_bytes()).hexdigest()
-        told = {"graph_sha256": graph, "upstream": dict(self.entries), **other}
-        return StageRequest(stage, start.commit, run_id, **told)
-
-    def popen(self, request: StageRequest) -> subprocess.Popen[bytes]:
-        """The runner as a process of its own, as a task starts it."""
-        asked, answered = self.folder / "request.json", self.folder / "result.json"
-        asked.write_text(json.dumps(asdict(request)))
-        command = [sys.executable, "-m", "pipelines.runs.stage_runner", str(asked), str(answered)]
-        environment = child_environment(self.settings, PYTHONPATH=str(ROOT))
-        return subprocess.Popen(command, env=environment, start_new_session=True, cwd=self.settings.repository)
-
-    def stage(self, start: Start, stage: str, run_id: str, **other: Any) -> dict[str, Any]:
-        result = answer(self.settings, self.request(start, stage, run_id, **other)).to_dict()
-        if result["lock_entry"]:
-            self.entries[stage] = result["lock_entry"]
-        return result
-
-    def run(self, start: Start, run_id: str) -> tuple[RunCommit, list[bool]]:
-        self.entries = {}
-        results = [self.stage(start, stage, run_id) for stage in ("sizes", "total")]
-        assert [result["error"] for result in results] == [None, None]
-        return finish_run(self.settings, start, self.entries, run_id), [result["cached"] for result in results]
-
-    def cached_file(self, stage: str, path: str) -> Path:
-        out = next(out for out in self.entries[stage]["outs"] if out["path"] == path)
-        store = Store(self.settings)
-        try:
-            return store.cache_path(store.files(out["md5"])[0].md5)
-        finally:
-            store.close()
-
-
-def write_week(landing: Path, week: int, rows: int) -> None:
-    """One week's events, all on its Monday."""
-    columns: dict[str, Any] = {name: [None] * rows for name in EVENTS.schema.names}
-    columns |= {"event_id": [f"{week}-{i}" for i in range(rows)], "user_id": ["ann"] * rows}
-    monday = datetime.fromisocalendar(2017, week, 1).replace(tzinfo=UTC)
-    columns |= {"event_type": ["purchase"] * rows, "timestamp": [monday] * rows}
-    path = landing / "events" / f"2017-W{week:02}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns, schema=EVENTS.schema), path)
 
 
 @pytest.fixture
@@ -329,14 +226,14 @@ def test_stage_killed_with_its_group_leaves_no_orphan_and_the_next_run_finishes(
     pid = wait_for_pid(shop.flags / "pid")
     os.killpg(child.pid, signal.SIGKILL)
     assert child.wait(timeout=10) == -signal.SIGKILL
-    wait_until_gone(pid)
+    assert gone(pid)
     assert not (shop.folder / "result.json").exists()
     (shop.flags / "pid").unlink()
     child = shop.popen(shop.request(start, "sizes", "one"))
     pid = wait_for_pid(shop.flags / "pid")
     child.kill()
     child.wait(timeout=10)
-    wait_until_gone(pid)
+    assert gone(pid)
     (shop.flags / "hang").unlink()
     _, cached = shop.run(start, "one")
     assert cached == [False, False]
@@ -437,16 +334,3 @@ def wait_for_pid(path: Path) -> int:
             return int(path.read_text())
         time.sleep(0.02)
     raise AssertionError(f"{path} did not appear")
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"process {pid} is still there")

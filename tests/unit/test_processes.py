@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
-
 from pipelines.orchestration.processes import run_in_group, stop_group
+from tests.processes import gone
 
 PARENT = """
 import signal, subprocess, sys, time
@@ -30,18 +28,6 @@ def run(tmp_path: Path, program: str, capture: bool = False):
         log=tmp_path / "a" / "log",
         capture=capture,
     )
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_run_in_group_returns_output_and_logs_errors(tmp_path: Path) -> None:
