@@ -112,6 +112,12 @@ def mostly_present(column: str, share: float, subject: str = "") -> Check:
     )
 
 
+def few_rejected(share: float, of: str = "the") -> Check:
+    """At most ``share`` of the rows are rejected, or the load is stopped; ``of`` says whose rows."""
+    meaning = f"at most {share:.0%} of {of} rows are rejected"
+    return between("rejected_share_is_small", "rejected", meaning, "stop", "rejected_share", max_value=share)
+
+
 def columns(checks: Iterable[Check]) -> list[str]:
     """The frame's columns that some checks look at, each once, in order."""
     seen: dict[str, None] = {}

@@ -6,7 +6,7 @@ over everything each time), and partitions beside each other.
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, holds, present, short
+from expectations.contract import Check, Contract, between, few_rejected, holds, present, short
 from pipelines.params import ValidateParams
 from pipelines.tables import EVENT_TYPES
 
@@ -103,14 +103,7 @@ def partitions(params: ValidateParams) -> Contract:
                 min_value=low,
                 max_value=high,
             ),
-            between(
-                "rejected_share_is_small",
-                "rejected",
-                f"at most {params.max_rejected_share:.0%} of a partition's rows are rejected",
-                "stop",
-                "rejected_share",
-                max_value=params.max_rejected_share,
-            ),
+            few_rejected(params.max_rejected_share, "a partition's"),
             between(
                 "newest_event_is_fresh",
                 "timestamp",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expectations.contract import Contract, between, holds, mostly_present, present, short
+from expectations.contract import Contract, between, few_rejected, holds, mostly_present, present, short
 from pipelines.params import ValidateParams
 
 TEXT_IS_UTF8 = "text_is_utf8"
@@ -36,13 +36,6 @@ def whole(params: ValidateParams) -> Contract:
         "items",
         (
             between("table_has_rows", "rows", "the catalogue has rows", "stop", min_value=1),
-            between(
-                "rejected_share_is_small",
-                "rejected",
-                f"at most {params.max_rejected_share:.0%} of the rows are rejected",
-                "stop",
-                "rejected_share",
-                max_value=params.max_rejected_share,
-            ),
+            few_rejected(params.max_rejected_share),
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, holds, present, short
+from expectations.contract import Check, Contract, between, few_rejected, holds, present, short
 from pipelines.params import ValidateParams
 
 TEXT_IS_UTF8 = "text_is_utf8"
@@ -50,14 +50,5 @@ def whole(params: ValidateParams) -> Contract:
     return Contract(
         "offers_table",
         "offers",
-        (
-            between(
-                "rejected_share_is_small",
-                "rejected",
-                f"at most {params.max_rejected_share:.0%} of the rows are rejected",
-                "stop",
-                "rejected_share",
-                max_value=params.max_rejected_share,
-            ),
-        ),
+        (few_rejected(params.max_rejected_share),),
     )
