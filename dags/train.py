@@ -41,13 +41,14 @@ def start(context: Context) -> dict[str, Any]:
 
 
 def _champion_pin(settings: Settings) -> ChampionPin | None:
+    from pipelines.orchestration.champions import champion_package
     from pipelines.registry.promotion import champion
     from pipelines.runs.start import ChampionPin
 
     reigning = champion(settings)
     if reigning is None:
         return None
-    return ChampionPin(reigning.version, reigning.digest, reigning.run, reigning.kept_package())
+    return ChampionPin(reigning.version, reigning.digest, reigning.run, champion_package(settings, reigning))
 
 
 def finish(context: Context) -> dict[str, Any]:

@@ -23,12 +23,13 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
         RegistryError: nothing is promoted yet.
     """
     from pipelines.models.recommender import Recommender
+    from pipelines.orchestration.champions import champion_package
     from pipelines.registry.promotion import champion
 
     current = champion(settings)
     if current is None:
         raise RegistryError("no model is promoted yet", mend="shoploom run")
-    return Recommender.load(current.kept_package()), current.version
+    return Recommender.load(champion_package(settings, current)), current.version
 
 
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:

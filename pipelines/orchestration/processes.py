@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.runs.commands import die_with_parent
+
 GRACE_SECONDS = 8.0
 """Between SIGTERM and SIGKILL. Airflow gives a cancelled task 60 seconds (``core.killed_task_cleanup_time``)."""
 
@@ -63,6 +65,7 @@ def run_in_group(
             stdout=subprocess.PIPE if capture else sink,
             stderr=sink,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
     _running.add(process)
     try:

@@ -60,13 +60,18 @@ class Champion:
             fetched.rename(destination)
         return destination
 
+    @property
+    def kept_folder(self) -> Path:
+        """Where this machine keeps the package."""
+        return self.settings.home / "champions" / self.digest
+
     def kept_package(self) -> Path:
         """The package in the state folder, fetched once; a kept copy whose bytes changed is fetched again.
 
         Raises:
             RegistryError: as :meth:`fetch_package`.
         """
-        kept = self.settings.home / "champions" / self.digest
+        kept = self.kept_folder
         if not kept.is_dir() or package_digest(kept) != self.digest:
             self.fetch_package(kept)
         return kept

@@ -71,7 +71,7 @@ def _run(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, 
             env=environment,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
     except OSError as error:
         return 127, f"{command.split()[0]}: {error.strerror}"
@@ -93,8 +93,8 @@ def _follow(stream: IO[bytes], tail: deque[str]) -> None:
             sys.stderr.flush()
 
 
-def _die_with_parent() -> None:
-    """Have Linux kill the command when the runner dies alone, so that no orphan writes on."""
+def die_with_parent() -> None:
+    """In a child, before its program starts: have Linux kill it when its parent dies alone; no orphan writes on."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from pipelines.orchestration.processes import run_in_group, stop_group
@@ -53,3 +54,22 @@ def test_stop_group_stops_children_and_the_stubborn(tmp_path: Path) -> None:
         process.stdout.close()
         assert gone(child)
         assert gone(process.pid)
+
+
+def test_run_in_group_leaves_no_orphan_when_its_own_process_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from pathlib import Path
+from pipelines.orchestration.processes import run_in_group
+child = "import os, time; print(os.getpid(), file=open('pid', 'w'), flush=True); time.sleep(600)"
+run_in_group([sys.executable, "-c", child], environment=os.environ, folder=Path({str(tmp_path)!r}), log=Path("log").absolute())
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    pid = tmp_path / "pid"
+    while parent.poll() is None and not (pid.exists() and pid.read_text().strip()):
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    assert gone(int(pid.read_text()))
