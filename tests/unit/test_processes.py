@@ -62,7 +62,8 @@ import os, sys
 from pathlib import Path
 from pipelines.orchestration.processes import run_in_group
 child = "import os, time; print(os.getpid(), file=open('pid', 'w'), flush=True); time.sleep(600)"
-run_in_group([sys.executable, "-c", child], environment=os.environ, folder=Path({str(tmp_path)!r}), log=Path("log").absolute())
+folder = Path({str(tmp_path)!r})
+run_in_group([sys.executable, "-c", child], environment=os.environ, folder=folder, log=Path("log").absolute())
 """
     parent = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
