@@ -26,12 +26,14 @@ class Space:
         num_items: items have ids 0..num_items - 1.
         validation_starts: days since the epoch, UTC.
         test_starts: days since the epoch, UTC.
+        test_ends: days since the epoch, UTC.
     """
 
     num_users: int
     num_items: int
     validation_starts: float
     test_starts: float
+    test_ends: float
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def read_space(prepared: Path = PREPARED) -> Space:
     """
     split = read_json(prepared / "split.json")
     try:
-        bounds = float(split["validation_starts"]), float(split["test_starts"])
+        bounds = [float(split[name]) for name in ("validation_starts", "test_starts", "test_ends")]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{prepared / 'split.json'} lacks {error}", mend="run the stage prepare again") from error
+        raise DataError(f"{prepared / 'split.json'} lacks {error}", mend="SHOPLOOM_NO_CACHE=1 shoploom run") from error
     users = read_table(prepared / "users.parquet", ["user"]).num_rows
     items = read_table(prepared / "items.parquet", ["item"]).num_rows
     return Space(users, items, *bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -52,7 +53,23 @@ def compare(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compare two rankings user by user.
+    """Compare two rankings user by user: :func:`compare_all` with one reference.
+
+    Raises:
+        DataError: the shapes differ, or no user has a value under both.
+    """
+    return compare_all(challenger, {"": reference}, seed=seed, resamples=resamples, confidence=confidence)[""]
+
+
+def compare_all(
+    challenger: Floats,
+    references: Mapping[str, Floats],
+    *,
+    seed: int,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> dict[str, Comparison]:
+    """Compare one ranking with each of several, user by user, on the same resamples.
 
     The interval is a bootstrap percentile interval over users (10,000 resamples by default: the ends of a 95%
     interval are then known to about 0.02 of its width); the p-value is from a two-sided sign-flip permutation
@@ -60,65 +77,98 @@ def compare(
 
     Args:
         challenger: float64 [num_users], a metric per user; NaN where the user has none.
-        reference: float64 [num_users], the same users in the same order.
+        references: float64 [num_users] each, the same users in the same order, by name.
         seed: of the resampling; equal seeds give equal results whatever the number of threads.
         resamples: bootstrap resamples, and permutations.
-        confidence: coverage of the interval, within 0..1.
+        confidence: coverage of the intervals, within 0..1.
 
     Returns:
-        The comparison over users with a value under both.
+        By name the comparison over users with a value under both, as if that reference stood alone.
 
     Raises:
         DataError: the shapes differ, or no user has a value under both.
 
     Source: Smucker, Allan and Carterette 2007 (randomisation test); Efron 1979 (percentile interval).
     """
-    if challenger.shape != reference.shape:
-        raise DataError(f"{challenger.shape[0]} challenger values cannot be paired with {reference.shape[0]}")
-    differences = challenger.astype(np.float64) - reference.astype(np.float64)
-    differences = differences[~np.isnan(differences)]
-    if not len(differences):
-        raise DataError("no user has a value under both rankings")
-    effect = float(differences.mean())
+    groups: dict[bytes, dict[str, Floats]] = {}
+    for name, reference in references.items():
+        if challenger.shape != reference.shape:
+            raise DataError(f"{challenger.shape[0]} challenger values cannot be paired with {reference.shape[0]}")
+        differences = challenger.astype(np.float64) - reference.astype(np.float64)
+        known = ~np.isnan(differences)
+        if not known.any():
+            raise DataError("no user has a value under both rankings")
+        groups.setdefault(known.tobytes(), {})[name] = differences[known]
+    found: dict[str, Comparison] = {}
+    for group in groups.values():
+        found |= _compare_group(group, seed, resamples, confidence)
+    return {name: found[name] for name in references}
+
+
+def _compare_group(group: Mapping[str, Floats], seed: int, resamples: int, confidence: float) -> dict[str, Comparison]:
+    """Comparisons from differences (float64 [num_users] each) that the same users have."""
+    from threadpoolctl import threadpool_limits
+
+    differences = np.column_stack(list(group.values()))
     bootstrap, permutation = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-    low, high = _bootstrap_interval(differences, bootstrap, resamples, confidence)
-    return Comparison(
-        users=len(differences),
-        effect=effect,
-        low=low,
-        high=high,
-        confidence=confidence,
-        p_value=_sign_flip_p_value(differences, permutation, resamples),
-    )
+    with threadpool_limits(limits=1, user_api="blas"):
+        lows, highs = _bootstrap_intervals(differences, bootstrap, resamples, confidence)
+        p_values = _sign_flip_p_values(differences, permutation, resamples)
+    return {
+        name: Comparison(
+            users=len(values),
+            effect=float(values.mean()),
+            low=float(low),
+            high=float(high),
+            confidence=confidence,
+            p_value=float(p_value),
+        )
+        for (name, values), low, high, p_value in zip(group.items(), lows, highs, p_values, strict=True)
+    }
 
 
-def _bootstrap_interval(
+def _bootstrap_intervals(
     differences: Floats, generator: np.random.Generator, resamples: int, confidence: float
-) -> tuple[float, float]:
-    """Percentile interval of the mean of ``differences`` (float64 [num_users]) over resampled users."""
-    size = len(differences)
-    means = np.concatenate(
-        [
-            differences[generator.integers(0, size, (draws, size), dtype=np.int32)].mean(axis=1)
-            for draws in _batches(resamples, size)
-        ]
-    )
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
+) -> Floats:
+    """Percentile intervals of the means over resampled users.
 
+    Args:
+        differences: float64 [num_users, num_references].
 
-def _sign_flip_p_value(differences: Floats, generator: np.random.Generator, resamples: int) -> float:
-    """Two-sided p-value: the observed assignment counts as one of ``resamples + 1``."""
+    Returns:
+        float64 [2, num_references], lower and upper ends.
+    """
     size = len(differences)
-    observed = abs(float(differences.sum()))
-    slack = 1e-12 * float(np.abs(differences).sum())
-    as_extreme = 0
+    means = []
     for draws in _batches(resamples, size):
-        flips = generator.integers(0, 2, (draws, size), dtype=np.int8).astype(bool)
-        sums = np.where(flips, -differences, differences).sum(axis=1)
-        as_extreme += int((np.abs(sums) >= observed - slack).sum())
-    return (as_extreme + 1) / (resamples + 1)
+        drawn = generator.integers(0, size, (draws, size), dtype=np.int32)
+        cells = drawn + size * np.arange(draws)[:, None]
+        times = np.bincount(cells.ravel(), minlength=draws * size).reshape(draws, size)
+        means.append(times.astype(np.float64) @ differences / size)
+    tail = (1.0 - confidence) / 2.0
+    ends: Floats = np.quantile(np.concatenate(means), [tail, 1.0 - tail], axis=0)
+    return ends
+
+
+def _sign_flip_p_values(differences: Floats, generator: np.random.Generator, resamples: int) -> Floats:
+    """Two-sided p-values: the observed assignment counts as one of ``resamples + 1``.
+
+    Args:
+        differences: float64 [num_users, num_references].
+
+    Returns:
+        float64 [num_references].
+    """
+    size = len(differences)
+    total = differences.sum(axis=0)
+    least = np.abs(total) - 1e-12 * np.abs(differences).sum(axis=0)
+    as_extreme = np.zeros(differences.shape[1], np.int64)
+    for draws in _batches(resamples, size):
+        flips = generator.integers(0, 2, (draws, size), dtype=np.int8)
+        sums = total - 2.0 * (flips.astype(np.float64) @ differences)
+        as_extreme += (np.abs(sums) >= least).sum(axis=0)
+    p_values: Floats = (as_extreme + 1) / (resamples + 1)
+    return p_values
 
 
 def _batches(resamples: int, size: int) -> list[int]:

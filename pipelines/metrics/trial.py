@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 Scorer = Callable[[int, int], NDArray[np.float32]]
 """Scores users ``start`` to ``stop - 1`` of a trial: float32 [stop - start, num_candidates]."""
 
+SEGMENTS = ("light", "regular", "heavy")
+"""Thirds of the users, by how much they bought in training."""
+
 METRICS = {"ndcg": ranking.ndcg, "recall": ranking.recall, "map": ranking.average_precision}
 USERS_AT_ONCE = 256
 
@@ -60,13 +63,11 @@ class Outcome:
     Args:
         values: float64 [num_users] by metric, ``ndcg_at_10`` and, over items new to the user, ``ndcg_at_10_new``.
         coverage: share of the candidates in anybody's first k.
-        hits: bool [num_users, k], relevant places over all purchases.
         curve: float64 [k], mean NDCG at 1..k.
     """
 
     values: Mapping[str, Floats]
     coverage: float
-    hits: NDArray[np.bool_]
     curve: Floats
 
     def summary(self, k: int, rows: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
@@ -99,7 +100,6 @@ def measure(trial: Trial, scorer: Scorer, k: int, description: str = "") -> Outc
     return Outcome(
         values=values,
         coverage=ranking.coverage(ranked.top, max(len(trial.candidates), 1)),
-        hits=ranked.hits,
         curve=np.array([ranking.mean(ranking.ndcg(_first(ranked, places))) or 0.0 for places in range(1, k + 1)]),
     )
 
@@ -111,14 +111,14 @@ def activity(purchases: NDArray[np.int64]) -> tuple[NDArray[np.str_], tuple[int,
         purchases: int64 [num_users], training purchases of each user.
 
     Returns:
-        str [num_users], ``light``, ``regular`` or ``heavy``, and the two limits: light users bought at most the
-        first, heavy ones more than the second.
+        str [num_users], one of ``SEGMENTS`` each, and the two limits: light users bought at most the first, heavy
+        ones more than the second.
     """
     if not len(purchases):
         return np.zeros(0, np.str_), (0, 0)
     ordered = np.sort(purchases)
     low, high = (int(ordered[(len(ordered) - 1) * third // 3]) for third in (1, 2))
-    names = np.array(["light", "regular", "heavy"])
+    names = np.array(SEGMENTS)
     return names[(purchases > low).astype(int) + (purchases > high)], (low, high)
 
 

@@ -63,6 +63,12 @@ class Verdict:
         """The fields, as JSON holds them."""
         return {**asdict(self), "interval": list(self.interval)}
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Verdict:
+        """Back from what :meth:`as_dict` gave."""
+        low, high = value["interval"]
+        return cls(**{**value, "interval": (low, high)})
+
 
 def decide(per_user: Path, metrics: Path, params: GateParams) -> Verdict:
     """Compare the candidate with the champion or, while there is none, with the best plain baseline.
@@ -122,18 +128,20 @@ def reference_model(document: Mapping[str, Any]) -> tuple[str, str | None]:
     Raises:
         DataError: the metrics name neither a champion nor a baseline.
     """
+    from pipelines.metrics.baselines import best_baseline
+
     models: Mapping[str, Mapping[str, Any]] = document.get("models") or {}
     for name, row in models.items():
         if row.get("kind") == "champion":
-            version = _champion_facts(document).get("version") or row.get("version")
+            version = _champion_facts(document).get("version")
             return name, None if version is None else str(version)
-    baselines = {name: float(row[METRIC]) for name, row in models.items() if row.get("kind") == "baseline"}
-    if not baselines:
+    best = best_baseline(models, METRIC)
+    if best is None:
         raise DataError(
             f"the metrics hold no champion and no baseline, only {', '.join(models) or 'nothing'}",
             mend="evaluate marks each model's kind: baseline, model or champion",
         )
-    return max(sorted(baselines), key=lambda name: baselines[name]), None
+    return best, None
 
 
 def champion_saw_test_window(document: Mapping[str, Any]) -> bool:
@@ -226,12 +234,14 @@ def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
         if not rows.num_rows:
             known = [str(name) for name in pc.unique(table["model"]).to_pylist()]
             raise DataError(
-                f"{per_user} has no rows of model {model!r}", mend=near_names(model, known) or "run evaluate"
+                f"{per_user} has no rows of model {model!r}",
+                mend=near_names(model, known) or "SHOPLOOM_NO_CACHE=1 shoploom run",
             )
         scores.append((rows["user_id"].to_pylist(), rows[METRIC].to_numpy().astype(np.float64)))
     (candidate_users, candidate_scores), (reference_users, reference_scores) = scores
     if candidate_users != reference_users:
         raise DataError(
-            f"{per_user}: {candidate!r} and {reference!r} were scored on different users", mend="run evaluate"
+            f"{per_user}: {candidate!r} and {reference!r} were scored on different users",
+            mend="SHOPLOOM_NO_CACHE=1 shoploom run",
         )
     return candidate_scores, reference_scores

@@ -20,11 +20,13 @@ from scipy.sparse import csr_matrix
 
 from pipelines.artifacts import atomic_file, read_json, read_table, write_json, write_table
 from pipelines.errors import DataError
+from pipelines.metrics.baselines import BASELINES, best_baseline
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
 from pipelines.metrics.report import Example, Line, render
-from pipelines.metrics.significance import compare
-from pipelines.metrics.trial import Outcome, Scorer, Trial, activity, measure
+from pipelines.metrics.significance import compare_all
+from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure
 from pipelines.models.base import Histories, Model
+from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE
 from pipelines.models.recommender import Recommender
 from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
@@ -37,7 +39,6 @@ EVALUATE = Path("data/evaluate")
 
 K = 10
 NDCG, NDCG_NEW = f"ndcg_at_{K}", f"ndcg_at_{K}_new"
-BASELINES = ("popularity", "own_counts", "decayed_counts")
 CANDIDATE = "rank"
 CHAMPION_NAME = "champion"
 
@@ -63,10 +64,8 @@ class Window:
     min_buyers: int
 
     def bought(self) -> csr_matrix:
-        """Sparse bool [num_users, num_items]: bought before the window."""
-        shape = (self.histories.num_users, self.histories.num_items)
-        ones = np.ones(len(self.histories.items), bool)
-        return csr_matrix((ones, (self.histories.users_of_events(), self.histories.items)), shape=shape)
+        """Sparse float32 [num_users, num_items]: how often bought before the window."""
+        return purchase_counts(self.histories)
 
     def tested(self) -> csr_matrix:
         """Sparse bool [num_users, num_items]: bought within the window."""
@@ -117,6 +116,7 @@ class Evaluation:
         outcomes: by model, on the trial over all candidates.
         kinds: of the models: baseline, model or champion.
         trial: the users.
+        segments: str [num_users], of the trial's users: light, regular or heavy.
     """
 
     metrics: dict[str, Any]
@@ -124,6 +124,7 @@ class Evaluation:
     outcomes: Mapping[str, Outcome]
     kinds: Mapping[str, str]
     trial: Trial
+    segments: NDArray[np.str_]
 
 
 def evaluate(
@@ -145,10 +146,12 @@ def evaluate(
     buyers = np.bincount(bought.indices, minlength=window.histories.num_items)
     candidates = np.flatnonzero(buyers >= window.min_buyers).astype(np.int32)
     if not np.array_equal(candidates, candidate.candidates):
-        raise DataError("the package was made from other training events than these", mend="run package again")
+        raise DataError(
+            "the package was made from other training events than these", mend="SHOPLOOM_NO_CACHE=1 shoploom run"
+        )
     trial = Trial.build(tested, bought, candidates)
     if not len(trial.users):
-        raise DataError("no user bought a candidate item within the test window", mend="land more partitions")
+        raise DataError("no user bought a candidate item within the test window", mend="shoploom ingest --from DAY")
     kinds = {name: "baseline" if name in BASELINES else "model" for name in candidate.ranker.signals.models()}
     kinds |= {CANDIDATE: "model"} | ({CHAMPION_NAME: "champion"} if champion.recommender else {})
     outcomes = _outcomes(window, candidate, champion, trial, "score")
@@ -161,13 +164,13 @@ def evaluate(
         "champion": champion.facts(window.starts),
         "models": {name: {"kind": kinds[name], **outcome.summary(K)} for name, outcome in outcomes.items()},
         "segments": _segments(outcomes, segments),
-        "segment_users": {name: int((segments == name).sum()) for name in ("light", "regular", "heavy")},
+        "segment_users": {name: int((segments == name).sum()) for name in SEGMENTS},
         "cold_items": _cold_items(window, candidate, champion, buyers, tested, bought),
         "comparisons": _comparisons(outcomes, params, seed),
     }
-    metrics["best_baseline"] = max(BASELINES, key=lambda name: (metrics["models"][name][NDCG], name))
+    metrics["best_baseline"] = best_baseline(metrics["models"], NDCG)
     per_user = _per_user(window, trial, segments, outcomes)
-    return Evaluation(metrics, per_user, outcomes, kinds, trial)
+    return Evaluation(metrics, per_user, outcomes, kinds, trial, segments)
 
 
 def _outcomes(
@@ -214,26 +217,22 @@ def _cold_items(
 
 def _comparisons(outcomes: Mapping[str, Outcome], params: EvaluateParams, seed: int) -> dict[str, Any]:
     """Rank against every other model, for both NDCGs; None where no user has a value."""
-    comparisons: dict[str, Any] = {}
-    for name, outcome in outcomes.items():
-        if name == CANDIDATE:
-            continue
-        comparisons[name] = {}
-        for metric in (NDCG, NDCG_NEW):
-            ours, theirs = outcomes[CANDIDATE].values[metric], outcome.values[metric]
-            known = bool((~np.isnan(ours - theirs)).any())
-            comparisons[name][metric] = (
-                compare(ours, theirs, seed=seed, resamples=params.resamples, confidence=params.confidence).as_dict()
-                if known
-                else None
-            )
+    others = [name for name in outcomes if name != CANDIDATE]
+    comparisons: dict[str, Any] = {name: dict.fromkeys((NDCG, NDCG_NEW)) for name in others}
+    for metric in (NDCG, NDCG_NEW):
+        ours = outcomes[CANDIDATE].values[metric]
+        theirs = {name: outcomes[name].values[metric] for name in others}
+        known = {name: values for name, values in theirs.items() if not np.isnan(ours - values).all()}
+        found = compare_all(ours, known, seed=seed, resamples=params.resamples, confidence=params.confidence)
+        for name, comparison in found.items():
+            comparisons[name][metric] = comparison.as_dict()
     return comparisons
 
 
 def _segments(outcomes: Mapping[str, Outcome], segments: NDArray[np.str_]) -> dict[str, Any]:
     return {
         segment: {name: outcome.summary(K, segments == segment) for name, outcome in outcomes.items()}
-        for segment in ("light", "regular", "heavy")
+        for segment in SEGMENTS
     }
 
 
@@ -277,9 +276,8 @@ def examples(window: Window, candidate: Recommender, evaluation: Evaluation, cou
     """
     shown = []
     values = evaluation.outcomes[CANDIDATE].values[NDCG]
-    segments = np.array(evaluation.per_user["segment"].to_pylist()[: len(values)])
-    for segment in ("light", "regular", "heavy"):
-        rows = np.flatnonzero(segments == segment)
+    for segment in SEGMENTS:
+        rows = np.flatnonzero(evaluation.segments == segment)
         if len(rows):
             row = int(rows[np.argsort(values[rows], kind="stable")[len(rows) // 2]])
             user_id = window.user_ids[evaluation.trial.users[row]]
@@ -318,7 +316,7 @@ def read_window(directory: Path, min_buyers: int) -> Window:
         histories=read_histories("test", space, directory),
         test=read_events(["test"], directory),
         starts=space.test_starts,
-        ends=float(read_json(directory / "split.json")["test_ends"]),
+        ends=space.test_ends,
         min_buyers=min_buyers,
     )
 

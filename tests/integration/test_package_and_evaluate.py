@@ -365,6 +365,14 @@ def test_evaluate_refuses_a_package_of_other_events(inside: Path, monkeypatch: p
         evaluate.evaluate(window, Recommender.load(Path("data/package")), champion, params, seed=1)
 
 
+def test_read_window_names_the_bound_that_the_split_lacks(inside: Path, tmp_path: Path) -> None:
+    shutil.copytree(inside / "data/prepared", tmp_path, dirs_exist_ok=True)
+    write_json({"validation_starts": VALIDATION, "test_starts": TEST}, tmp_path / "split.json")
+    with pytest.raises(DataError, match="lacks 'test_ends'") as caught:
+        evaluate.read_window(tmp_path, min_buyers=2)
+    assert "shoploom run" in caught.value.mend
+
+
 def test_evaluate_names_the_section_it_misses(inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("seed: {value: 1}\n")

@@ -47,7 +47,7 @@ def write_shop(root: Path) -> None:
     departments = [None if item == 5 else f"department {item % TASTES}" for item in ids]
     write_table(pa.table({"item": ids, "department": departments}), prepared / "items.parquet")
     write_table(pa.table({"user": np.arange(NUM_USERS, dtype=np.int32)}), prepared / "users.parquet")
-    write_json({"validation_starts": 180.0, "test_starts": 210.0}, prepared / "split.json")
+    write_json({"validation_starts": 180.0, "test_starts": 210.0, "test_ends": 240.0}, prepared / "split.json")
     texts = {"embeddings": shop.texts.embeddings, "text_index": shop.texts.text_index}
     write_arrays(texts, root / "data/train_bert/texts.safetensors")
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS), encoding="utf-8")

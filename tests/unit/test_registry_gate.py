@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.artifacts import write_json, write_table
 from pipelines.errors import DataError
+from pipelines.metrics.baselines import best_baseline
 from pipelines.params import GateParams
 from pipelines.registry.gate import Verdict, decide, with_verdict
 
@@ -73,6 +74,18 @@ def test_decide_refuses_scores_of_different_users(tmp_path: Path) -> None:
     paths = evaluated(tmp_path, {"rank": [0.5, 0.5], "own_counts": [0.4]})
     with pytest.raises(DataError, match="different users"):
         decide(*paths, PARAMS)
+
+
+def test_decide_refuses_metrics_without_a_baseline(tmp_path: Path) -> None:
+    paths = evaluated(tmp_path, {"rank": [0.5, 0.5]}, models={"rank": BASELINES["rank"]})
+    with pytest.raises(DataError, match="no champion and no baseline, only rank"):
+        decide(*paths, PARAMS)
+
+
+def test_best_baseline_is_the_first_by_name_of_those_that_tie() -> None:
+    assert best_baseline(BASELINES) == "own_counts"
+    assert best_baseline({**BASELINES, "decayed_counts": {"kind": "baseline", "ndcg_at_10": 0.4}}) == "decayed_counts"
+    assert best_baseline({"rank": BASELINES["rank"]}) is None
 
 
 def test_report_shows_the_verdict_escaped() -> None:

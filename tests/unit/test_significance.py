@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.metrics.significance import compare
+from pipelines.metrics.significance import compare, compare_all
 
 
 def test_compare_finds_no_effect_between_equal_rankings() -> None:
@@ -45,6 +45,28 @@ def test_compare_is_repeatable_and_turns_with_its_sides() -> None:
     assert compare(one, other, seed=9, resamples=500).effect == pytest.approx(
         -compare(other, one, seed=9, resamples=500).effect
     )
+
+
+def test_compare_all_gives_each_reference_what_it_gets_alone() -> None:
+    generator = np.random.default_rng(8)
+    challenger = np.where(generator.random(90) < 0.1, np.nan, generator.random(90))
+    references = {name: generator.random(90) for name in ("one", "other")}
+    references["sparse"] = np.where(generator.random(90) < 0.3, np.nan, generator.random(90))
+    together = compare_all(challenger, references, seed=4, resamples=500)
+    assert list(together) == list(references)
+    assert together["sparse"].users < together["one"].users == together["other"].users
+    for name, reference in references.items():
+        alone = compare(challenger, reference, seed=4, resamples=500)
+        assert (together[name].users, together[name].p_value) == (alone.users, alone.p_value)
+        ends = (together[name].effect, together[name].low, together[name].high)
+        assert ends == pytest.approx((alone.effect, alone.low, alone.high), abs=1e-12)
+
+
+def test_interval_of_two_users_is_the_arithmetic_of_its_resamples() -> None:
+    # Of two users with differences 0 and 1 the resampled mean is 0, 1/2 or 1, a quarter of the draws at either end.
+    result = compare(np.array([0.0, 1.0]), np.zeros(2), seed=2, resamples=4_000, confidence=0.4)
+    assert (result.low, result.high) == (1 / 2, 1 / 2)
+    assert compare(np.array([0.0, 1.0]), np.zeros(2), seed=2, resamples=4_000).low == 0.0
 
 
 def test_compare_refuses_what_cannot_be_paired() -> None:
