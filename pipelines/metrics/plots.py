@@ -37,7 +37,7 @@ def draw_models(models: Mapping[str, Mapping[str, Any]], metric: str, path: Path
         for row, value in enumerate(values):
             axes.text(value, row, f" {value:.3f}", va="center", fontsize=8.5, color=INK)
         axes.set_xlim(0, max([*values, 1e-3]) * 1.16)
-        axes.set_title(f"NDCG@10, {title}", loc="left", fontsize=11)
+        axes.set_title(f"{_heading(metric)}, {title}", loc="left", fontsize=11)
     write_picture(figure, path)
 
 
@@ -89,7 +89,7 @@ def draw_segments(
         left = np.arange(len(segments)) - 0.41 + (place + 0.5) * width
         axes.bar(left, values, width * 0.92, color=shades[name]["color"], label=_words(name))
     axes.set_xticks(range(len(segments)), list(segments))
-    axes.set_ylabel(metric.replace("_at_", "@").upper())
+    axes.set_ylabel(_heading(metric))
     axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
     write_picture(figure, path)
 
@@ -118,6 +118,11 @@ def draw_differences(differences: NDArray[np.float64], interval: tuple[float, fl
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _heading(metric: str) -> str:
+    """``NDCG@10`` of ``ndcg_at_10``."""
+    return metric.replace("_at_", "@").upper()
 
 
 def _shades(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines.registry.summary import MODEL_METRICS
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_COLUMNS = ("ndcg_at_10", "ndcg_at_10_new", "recall_at_10", "map_at_10", "coverage_at_10")
 _HEADINGS = ("NDCG@10", "new items", "recall", "MAP", "coverage")
 
 
@@ -86,7 +87,7 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     best = max((row["ndcg_at_10"] or 0.0 for row in models.values()), default=0.0)
     for name, row in sorted(models.items(), key=lambda entry: entry[1]["ndcg_at_10"] or 0.0):
         style = "bold" if row["ndcg_at_10"] == best else "dim" if row["kind"] == "baseline" else None
-        cells = ("-" if row[column] is None else f"{row[column]:.3f}" for column in _COLUMNS)
+        cells = ("-" if row[column] is None else f"{row[column]:.3f}" for column in MODEL_METRICS)
         table.add_row(name, "" if row["kind"] == "model" else row["kind"], *cells, style=style)
     return table
 

@@ -54,11 +54,12 @@ def trained_until(days: NDArray[np.float64], cutoff: float) -> float:
         DataError: there is no event, or one lies at or after the cutoff.
     """
     if not len(days):
-        raise DataError("there is no event before the test window", mend="land earlier partitions")
+        raise DataError("there is no event before the test window", mend="shoploom ingest --from DAY")
     last = float(days.max())
     if last >= cutoff:
         raise DataError(
-            f"a training event lies {last - cutoff:.3f} days into the test window", mend="run prepare again"
+            f"a training event lies {last - cutoff:.3f} days into the test window",
+            mend="SHOPLOOM_NO_CACHE=1 shoploom run",
         )
     return last
 
@@ -71,16 +72,9 @@ def catalogue(items: pa.Table, users: pa.Table, histories: Histories) -> Catalog
         users: of ``prepare``.
         histories: of all users, from every event before the test window.
     """
-    known = np.flatnonzero(np.diff(histories.indptr) > 0)
+    known = np.flatnonzero(np.diff(histories.indptr) > 0).astype(np.int32)
     names = users["user_id"].to_pylist()
-    kept = Histories(
-        indptr=np.concatenate([[0], histories.indptr[known + 1]]).astype(np.int64),
-        items=histories.items,
-        ages=histories.ages,
-        quantities=histories.quantities,
-        num_items=histories.num_items,
-    )
-    return Catalogue(items.select(list(ITEM_COLUMNS)), tuple(names[row] for row in known), kept)
+    return Catalogue(items.select(list(ITEM_COLUMNS)), tuple(names[row] for row in known), histories.pick(known))
 
 
 def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory: Path) -> None:
