@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.artifacts import read_json
 from pipelines.errors import RegistryError
 from pipelines.registry.store import connect, experiment_id, translated
 from pipelines.settings import Settings
@@ -100,6 +101,7 @@ def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mappi
 
     Raises:
         RegistryError: MLflow does not answer, or there is no such parent run.
+        DataError: a metrics file of the stage is not JSON; the child run is closed as failed.
     """
     client = connect(settings)
     experiment = experiment_id(settings)
@@ -129,7 +131,11 @@ def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mappi
         ended = int(time.time() * 1000)
         started = ended - int(1000 * float(result.get("seconds") or 0.0))
         run_id: str = client.create_run(experiment, start_time=started, tags=tags, run_name=stage).info.run_id
-        _log_contents(client, run_id, stage, lock, worktree)
+        try:
+            _log_contents(client, run_id, stage, lock, worktree)
+        except BaseException:
+            client.set_terminated(run_id, "FAILED")
+            raise
         client.set_terminated(run_id, "FAILED" if failed else "FINISHED", end_time=ended)
     return run_id
 
@@ -233,7 +239,7 @@ def _log_contents(client: MlflowClient, run_id: str, stage: str, lock: Mapping[s
     declared = _declaration(worktree, stage)
     metrics: dict[str, float] = {}
     for path in _existing(worktree, declared, "metrics", (".json",)):
-        metrics |= numbers(_json(path))
+        metrics |= numbers(read_json(path))
         client.log_artifact(run_id, str(path), "metrics")
     client.log_batch(
         run_id,
@@ -315,13 +321,6 @@ def _existing(worktree: Path, declared: Mapping[str, Any], key: str, suffixes: t
         candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
         found += [file for file in candidates if file.is_file() and file.suffix in suffixes]
     return found
-
-
-def _json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RegistryError(f"{path} is not JSON: {error}", mend="the stage writes its metrics as JSON") from error
 
 
 def _metric_name(name: str) -> str:

@@ -43,7 +43,7 @@ class RunInfo:
 
     Args:
         parent_run_id: the run in the books.
-        run_commit: the run commit, or the start commit while the run is not finished.
+        run_commit: of the finished run.
         data_version: the data commit.
         code_commit: the code commit.
     """
@@ -177,7 +177,7 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
-    from pipelines.registry.code_closure import PACKAGE, copy_closure
+    from pipelines.registry.code_closure import copy_closure
 
     requirements = locked_versions(settings.repository / "requirements.lock", SERVING_REQUIREMENTS)
     logged = client.create_logged_model(
@@ -186,7 +186,6 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
     try:
         with tempfile.TemporaryDirectory(prefix="shoploom-register-") as folder:
             code = copy_closure(MODEL_CODE, MODEL_CODE.parents[2], Path(folder) / "code")
-            assert code.name == PACKAGE
             package = Path(folder) / Path(PACKAGE_PATH).name
             shutil.copytree(package_dir, package, copy_function=_link)
             saved = Path(folder) / "model"
@@ -237,10 +236,11 @@ def _input_example(package_dir: Path) -> Any:
 
 def _known_user(package_dir: Path) -> str:
     """A user the package knows, for the input example."""
-    from pipelines.models.catalogue import Catalogue
+    from pipelines.artifacts import read_table
+    from pipelines.models.catalogue import USERS_FILE
     from pipelines.models.manifest import CATALOGUE_FOLDER
 
-    return str(Catalogue.load(package_dir / CATALOGUE_FOLDER).user_ids[0])
+    return str(read_table(package_dir / CATALOGUE_FOLDER / USERS_FILE, ["user_id"])["user_id"][0].as_py())
 
 
 def _version_of(client: MlflowClient, digest: str) -> str | None:

@@ -29,7 +29,7 @@ class Champion:
     Args:
         version: its number, as MLflow spells it.
         digest: of its package.
-        run: the run commit that made it, or its start commit until the run is finished; empty when unknown.
+        run: the run commit that made it; empty when unknown.
         data_version: the data commit it was trained on.
         settings: the registry it lies in.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import RegistryError
+from pipelines.artifacts import read_json
+from pipelines.errors import DataError, RegistryError
 from pipelines.registry.books import stage_runs
 from pipelines.registry.gate import VERDICT_FILE
 from pipelines.registry.promotion import champion, previous_champion
@@ -71,7 +71,7 @@ def latest_summary(settings: Settings) -> dict[str, Any] | None:
     """The summary of the last run that has one, with the champion as it is now; None before the first run.
 
     Raises:
-        RegistryError: MLflow does not answer.
+        RegistryError: MLflow does not answer, or the summary is lost or damaged.
     """
     client = connect(settings)
     experiment = experiment_id(settings)
@@ -143,10 +143,20 @@ def _metrics_of(client: MlflowClient, run: Any | None, name: str) -> Any | None:
 
 
 def _artifact(client: MlflowClient, run_id: str, path: str) -> Any | None:
-    """A JSON artifact of a run, or None when the run has none of that name."""
+    """A JSON artifact of a run, or None when the run has none of that name.
+
+    Raises:
+        RegistryError: it is not JSON.
+    """
     folder, _, _ = path.rpartition("/")
     if path not in {found.path for found in client.list_artifacts(run_id, folder or None)}:
         return None
     with tempfile.TemporaryDirectory() as destination:
         fetched = Path(client.download_artifacts(run_id, path, destination))
-        return json.loads(fetched.read_text(encoding="utf-8"))
+        try:
+            return read_json(fetched)
+        except DataError as error:
+            raise RegistryError(
+                f"artifact {path} of run {run_id} is damaged: {error.__cause__}",
+                mend="bring the artifact back, or make a new one: shoploom run",
+            ) from error

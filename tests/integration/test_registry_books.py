@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import RegistryError
+from pipelines.errors import DataError, RegistryError
 from pipelines.registry import books
 from pipelines.registry.store import connect, experiment_id
 from pipelines.settings import Settings
@@ -105,6 +105,21 @@ def test_book_stage_keeps_the_error_of_a_failed_stage(settings: Settings, tmp_pa
     assert run.info.status == "FAILED"
     assert run.data.tags["error"] == "events: column 'price' is missing"
     assert books.stage_runs(settings, parent) == {}
+
+
+def test_book_stage_closes_the_run_of_a_stage_whose_metrics_are_damaged(settings: Settings, tmp_path: Path) -> None:
+    parent = books.open_run(settings, books.RunStart("damaged", "c" * 40))
+    (tmp_path / "dvc.yaml").write_text("stages:\n  fit:\n    cmd: x\n    metrics: [metrics.json]\n")
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(DataError, match=r"metrics\.json is not JSON"):
+        books.book_stage(settings, parent, "fit", result(cached=False, out="4" * 32), tmp_path)
+    children = connect(settings).search_runs(
+        [experiment_id(settings)], f"tags.mlflow.parentRunId = '{parent}'", max_results=10
+    )
+    assert [child.info.status for child in children] == ["FAILED"]
+    (tmp_path / "metrics.json").write_text("{}")
+    again = books.book_stage(settings, parent, "fit", result(cached=False, out="4" * 32), tmp_path)
+    assert books.stage_runs(settings, parent)["fit"].info.run_id == again
 
 
 def test_connect_names_the_address_without_the_password_when_nothing_answers(tmp_path: Path) -> None:

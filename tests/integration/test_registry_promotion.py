@@ -183,6 +183,17 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
     assert connect(settings).get_model_version(MODEL, "1").tags["gate.decision"] == "promote"
 
 
+def test_a_damaged_summary_is_refused_by_run_and_name(settings: Settings) -> None:
+    parent = open_run(settings, RunStart("run", "c" * 40))
+    summarise(settings, parent)
+    client = connect(settings)
+    root = Path(unquote(urlsplit(client.get_run(parent).info.artifact_uri).path))
+    (root / "summary.json").write_text("{")
+    with pytest.raises(RegistryError, match=rf"summary\.json of run {parent} is damaged") as caught:
+        latest_summary(settings)
+    assert "shoploom run" in caught.value.mend
+
+
 def test_locked_versions_names_what_the_lock_lacks(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text(
