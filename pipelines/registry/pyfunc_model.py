@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipelines.errors import ShoploomError
+from pipelines.errors import ModelError, ShoploomError
 from pipelines.models.recommender import Recommender
 
 TASKS = ("recommend", "search")
@@ -38,14 +38,14 @@ class ShoploomModel(PythonModel):  # type: ignore[misc]
         """Answer every request in turn.
 
         Raises:
-            MlflowException: a request is wrong; the server answers 400 with the reason.
+            MlflowException: a request is wrong; the server answers 400 with its number, from 0, and the reason.
         """
         answers: list[dict[str, Any]] = []
         for row, request in enumerate(model_input.to_dict("records")):
             try:
                 found = self._answer(request)
             except ShoploomError as error:
-                raise _refusal(f"request {row}: {error}") from error
+                raise MlflowException(f"request {row}: {error}", error_code=INVALID_PARAMETER_VALUE) from error
             answers += [
                 {"position": place, "item_id": item.item_id, "title": item.title, "score": float(item.score)}
                 for place, item in enumerate(found, start=1)
@@ -55,18 +55,22 @@ class ShoploomModel(PythonModel):  # type: ignore[misc]
         )
 
     def _answer(self, request: Mapping[Any, Any]) -> list[Any]:
-        """Items for one request."""
+        """Items for one request.
+
+        Raises:
+            ModelError: the request is wrong.
+        """
         task = _text(request, "task")
         user, query, k = _text(request, "user_id"), _text(request, "query"), _count(request)
         if task == "search":
             if not query:
-                raise _refusal("task 'search' needs a query")
+                raise ModelError("task 'search' needs a query")
             return list(self.recommender.search(query, k, user))
         if task == "recommend":
             if not user:
-                raise _refusal("task 'recommend' needs a user_id")
+                raise ModelError("task 'recommend' needs a user_id")
             return list(self.recommender.recommend(user, k))
-        raise _refusal(f"task {task!r} is unknown: it is one of {', '.join(TASKS)}")
+        raise ModelError(f"task {task!r} is unknown: it is one of {', '.join(TASKS)}")
 
 
 def _text(request: Mapping[Any, Any], column: str) -> str | None:
@@ -76,16 +80,16 @@ def _text(request: Mapping[Any, Any], column: str) -> str | None:
 
 
 def _count(request: Mapping[Any, Any]) -> int:
-    """``k``, 10 where it is missing or null."""
+    """``k``, 10 where it is missing or null.
+
+    Raises:
+        ModelError: it lies outside 1..1000.
+    """
     value = request.get("k")
     k = DEFAULT_K if value is None or pd.isna(value) else int(value)
     if not 1 <= k <= MOST_K:
-        raise _refusal(f"k must lie in 1..{MOST_K}, not {k}")
+        raise ModelError(f"k must lie in 1..{MOST_K}, not {k}")
     return k
-
-
-def _refusal(message: str) -> MlflowException:
-    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 mlflow.models.set_model(ShoploomModel())

@@ -133,3 +133,12 @@ def test_mlflow_refuses_a_wrong_request(server: str, request_: dict[str, Any], s
         ask(server, request_)
     assert caught.value.code == 400
     assert said in caught.value.read().decode()
+
+
+def test_mlflow_says_which_request_is_wrong(server: str) -> None:
+    right = {"task": "search", "query": "milk", "k": 1}
+    for wrong in ({**right, "query": " "}, {**right, "task": "browse"}, {**right, "k": 1001}):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask(server, right, wrong)
+        assert caught.value.code == 400
+        assert "request 1: " in caught.value.read().decode()
