@@ -224,7 +224,7 @@ def rollback(as_json: bool) -> None:
 @main.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check the installation: versions, databases, weights, data, remote."""
+    """Check versions, git, places, databases, weights and the champion, and say how to mend what is broken."""
     from pipelines.orchestration.doctor import draw_findings, examine
 
     findings = examine(_settings())

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     state_folder: Path | None = Field(default=None, validation_alias="SHOPLOOM_HOME")
     """All state that is not source (``SHOPLOOM_HOME``); ``.shoploom`` in the repository by default."""
     source: str = "complete_journey"
-    """The source, a module in ``pipelines/sources``, that the ingest DAG lands."""
+    """The source that the ingest DAG lands: a module in ``pipelines/sources``, or any by its dotted path."""
     database_url: SecretStr | None = None
     """``postgresql://user:password@host:port/database``: Airflow and MLflow each use a database beside it."""
     remote_url: str | None = None
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
 
         try:
             url = make_url(self.database_url.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ConfigError(
                 "SHOPLOOM_DATABASE_URL is not an address",
                 mend="unset it to use SQLite, or set postgresql://user:password@host:port/database",
@@ -104,6 +104,12 @@ class Settings(BaseSettings):
         return url.render_as_string(hide_password=False)
 
 
+def sqlite_file(address: str) -> Path | None:
+    """The file that an SQLAlchemy address of SQLite names; None for any other address."""
+    prefix = "sqlite:///"
+    return Path(address.removeprefix(prefix)) if address.startswith(prefix) else None
+
+
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     """The environment for a process that shoploom starts: this Python first on the path, no telemetry."""
     environment = dict(os.environ)
@@ -113,6 +119,8 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     environment["SHOPLOOM_HOME"] = str(settings.home)
     environment["SHOPLOOM_REPOSITORY"] = str(settings.repository)
+    if settings.tracking_url:
+        environment["SHOPLOOM_TRACKING_URL"] = settings.tracking_url
     environment.update(extra)
     return environment
 

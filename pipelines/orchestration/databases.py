@@ -9,12 +9,13 @@ import sys
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pipelines.artifacts import write_json
 from pipelines.errors import ServiceError
 from pipelines.orchestration.airflow import airflow_home, environment, metadata_database
 from pipelines.orchestration.processes import last_lines
-from pipelines.settings import Settings
+from pipelines.settings import Settings, sqlite_file
 
 
 def migrate(settings: Settings) -> None:
@@ -27,7 +28,8 @@ def migrate(settings: Settings) -> None:
     home.mkdir(parents=True, exist_ok=True)
     stamp = home / "migrated.json"
     address = metadata_database(settings)
-    if _revision(address) is not None and _read_stamp(stamp) == _stamp(address):
+    revision = _revision(address)
+    if revision is not None and _read_stamp(stamp) == _stamp(revision):
         return
     create_databases(settings)
     ended = subprocess.run(
@@ -38,7 +40,25 @@ def migrate(settings: Settings) -> None:
             f"Airflow could not prepare its database: {last_lines(ended.stderr or ended.stdout)}",
             mend="shoploom doctor says which database that is",
         )
-    write_json(_stamp(address), stamp)
+    write_json(_stamp(_revision(address)), stamp)
+
+
+def dial(address: str, database: str | None = None) -> Any:
+    """Connect to PostgreSQL by psycopg2, as Airflow and MLflow do, with all that the address asks for (``?sslmode=``).
+
+    Args:
+        address: as :meth:`pipelines.settings.Settings.database` gives it.
+        database: another database of that server.
+
+    Raises:
+        psycopg2.Error: the server does not answer within ten seconds, or refuses.
+    """
+    import psycopg2
+    from sqlalchemy.engine import make_url
+
+    url = make_url(address).set(drivername="postgresql+psycopg2")
+    arguments, login = url.get_dialect()().create_connect_args(url.set(database=database or url.database))
+    return psycopg2.connect(*arguments, **{"connect_timeout": 10, **login})
 
 
 def create_databases(settings: Settings) -> None:
@@ -55,10 +75,10 @@ def create_databases(settings: Settings) -> None:
     from sqlalchemy.engine import make_url
 
     for name in ("airflow", "mlflow"):
-        url = make_url(settings.database(name))
-        login = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+        address = settings.database(name)
+        url = make_url(address)
         try:
-            with closing(psycopg2.connect(dbname="postgres", connect_timeout=10, **login)) as connection:
+            with closing(dial(address, "postgres")) as connection:
                 connection.autocommit = True
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (url.database,))
@@ -86,9 +106,8 @@ def close_abandoned(settings: Settings) -> int:
     with engine.begin() as connection:
         connection.execute(
             text(
-                f"UPDATE task_instance SET state = 'failed' WHERE ({unfinished}) AND EXISTS (SELECT 1 FROM dag_run "
-                "WHERE dag_run.dag_id = task_instance.dag_id AND dag_run.run_id = task_instance.run_id "
-                f"AND dag_run.{abandoned.replace('AND ', 'AND dag_run.')})"
+                f"UPDATE task_instance SET state = 'failed' WHERE ({unfinished}) "
+                f"AND (dag_id, run_id) IN (SELECT dag_id, run_id FROM dag_run WHERE {abandoned})"
             )
         )
         return connection.execute(text(f"UPDATE dag_run SET state = 'failed' WHERE {abandoned}")).rowcount
@@ -96,8 +115,8 @@ def close_abandoned(settings: Settings) -> int:
 
 def _revision(address: str) -> str | None:
     """The schema revision of a metadata database; None when it has none."""
-    if address.startswith("sqlite:///"):
-        path = Path(address.removeprefix("sqlite:///"))
+    path = sqlite_file(address)
+    if path is not None:
         if not path.is_file():
             return None
         try:
@@ -109,8 +128,7 @@ def _revision(address: str) -> str | None:
     import psycopg2
 
     try:
-        login = address.replace("+psycopg2", "")
-        with closing(psycopg2.connect(login, connect_timeout=10)) as connection, connection.cursor() as cursor:
+        with closing(dial(address)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT version_num FROM alembic_version")
             row = cursor.fetchone()
     except psycopg2.Error:
@@ -118,8 +136,8 @@ def _revision(address: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def _stamp(address: str) -> dict[str, object]:
-    return {"airflow": version("apache-airflow-core"), "revision": _revision(address)}
+def _stamp(revision: str | None) -> dict[str, object]:
+    return {"airflow": version("apache-airflow-core"), "revision": revision}
 
 
 def _read_stamp(path: Path) -> object:

@@ -13,9 +13,11 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import ShoploomError
-from pipelines.settings import Settings
+from pipelines.errors import ConfigError, ShoploomError
+from pipelines.orchestration.airflow import metadata_database
+from pipelines.settings import Settings, sqlite_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,30 +107,44 @@ def _git(settings: Settings) -> Iterator[Finding]:
 
 
 def _places(settings: Settings) -> Iterator[Finding]:
-    free = shutil.disk_usage(settings.repository).free / 2**30
+    yield _place("state", str(settings.home), "SHOPLOOM_HOME")
+    free = shutil.disk_usage(_nearest(settings.home)).free / 2**30
     enough = free > 5
-    nearest = next(place for place in (settings.home, *settings.home.parents) if place.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK):
-        yield _finding("state", "fine", str(settings.home))
-    else:
-        yield _finding("state", "broken", f"{settings.home} cannot be written", "export SHOPLOOM_HOME=<another folder>")
     yield _finding(
         "disk",
         "fine" if enough else "note",
         f"{free:.0f} GiB free",
         "" if enough else "a run needs about 5 GiB: shoploom gc",
     )
-    yield _finding("DVC remote", "fine", settings.remote)
-    yield _finding("MLflow artifacts", "fine", settings.artifacts)
+    yield _place("DVC remote", settings.remote, "SHOPLOOM_REMOTE_URL")
+    yield _place("MLflow artifacts", settings.artifacts, "SHOPLOOM_ARTIFACTS_URL")
+
+
+def _place(name: str, address: str, variable: str) -> Finding:
+    """Whether a folder is, or can be made, writable; an address elsewhere is not asked."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "file"):
+        return _finding(name, "note", f"{address}: not looked at")
+    folder = Path(unquote(parts.path) if parts.scheme else address).absolute()
+    nearest = _nearest(folder)
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        return _finding(name, "fine", address)
+    return _finding(name, "broken", f"{address} cannot be written", f"export {variable}=<another folder>")
+
+
+def _nearest(place: Path) -> Path:
+    """``place``, or the nearest of its parents that exists."""
+    return next(folder for folder in (place, *place.parents) if folder.exists())
 
 
 def _databases(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is not None:
         yield from _postgresql(settings)
         return
-    for name in ("airflow/airflow.db", "mlflow/mlflow.db"):
-        path = settings.home / name
-        trouble = _damage(path) if path.is_file() else ""
+    # MLflow's own database is looked at also while its server is up, or another one is set.
+    books = settings.model_copy(update={"tracking_url": None}).tracking
+    for path in map(sqlite_file, (metadata_database(settings), books)):
+        trouble = _damage(path) if path is not None and path.is_file() else ""
         if trouble:
             yield _finding("database", "broken", f"{path}: {trouble}", f"bring a copy back, or begin anew: rm {path}")
     found = sqlite3.sqlite_version_info
@@ -153,38 +169,41 @@ def _damage(path: Path) -> str:
 
 def _champion(settings: Settings) -> Iterator[Finding]:
     """Whether what is to be served can be fetched."""
+    from pipelines.orchestration.champions import champion_package
     from pipelines.registry.promotion import champion
 
-    books = settings.tracking.removeprefix("sqlite:///")
-    if books != settings.tracking and not Path(books).is_file():
-        yield _finding("champion", "fine", "none yet")
-        return
     try:
-        holder = champion(settings)
+        books = sqlite_file(settings.tracking)
+        holder = champion(settings) if books is None or books.is_file() else None
         if holder is not None:
-            holder.kept_package()
+            champion_package(settings, holder)
     except ShoploomError as error:
-        mend = "bring the books and artifacts back, or return to the version before: shoploom rollback"
+        lost = "bring the books and artifacts back, or return to the version before: shoploom rollback"
+        mend = error.mend if isinstance(error, ConfigError) else lost
         yield _finding("champion", "broken", error.message, mend)
         return
     yield _finding("champion", "fine", f"version {holder.version}" if holder else "none yet")
 
 
 def _postgresql(settings: Settings) -> Iterator[Finding]:
-    from sqlalchemy import create_engine, text
+    import psycopg2
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
 
-    assert settings.database_url is not None
-    url = make_url(settings.database_url.get_secret_value()).set(database="postgres")
+    from pipelines.orchestration.databases import dial
+
     try:
-        with create_engine(url).connect() as connection:
-            server = connection.execute(text("show server_version")).scalar_one()
-    except SQLAlchemyError as error:
-        first = str(error).splitlines()[0]
-        yield _finding("database", "broken", f"{url!r}: {first}", "start PostgreSQL or mend SHOPLOOM_DATABASE_URL")
-        return
-    yield _finding("database", "fine", f"PostgreSQL {server} at {url!r}")
+        address = settings.database("airflow")
+        with closing(dial(address, "postgres")) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            server = cursor.fetchone()[0]
+    except ShoploomError as error:
+        yield _finding("database", "broken", error.message, error.mend)
+    except psycopg2.Error as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        mend = "start PostgreSQL or mend SHOPLOOM_DATABASE_URL"
+        yield _finding("database", "broken", f"{make_url(address)!r}: {first}", mend)
+    else:
+        yield _finding("database", "fine", f"PostgreSQL {server} at {make_url(address)!r}")
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:

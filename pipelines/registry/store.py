@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipelines.errors import RegistryError
-from pipelines.settings import NO_TELEMETRY, Settings
+from pipelines.settings import NO_TELEMETRY, Settings, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,8 +40,9 @@ def connect(settings: Settings) -> MlflowClient:
         client: MlflowClient = _clients[address]
         return client
     _prepare_environment()
-    if address.startswith("sqlite:///"):
-        Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    embedded = sqlite_file(address)
+    if embedded is not None:
+        embedded.parent.mkdir(parents=True, exist_ok=True)
     _refuse_silent(address)
     with translated(settings):
         import mlflow
@@ -156,14 +156,19 @@ def _refuse_silent(address: str) -> None:
     """Knock before MLflow does: it would try a port where nobody listens for minutes.
 
     Raises:
-        RegistryError: no connection within five seconds.
+        RegistryError: no connection within five seconds, or no address that one could be made to.
     """
     import socket
 
     parts = urlsplit(address)
     if not parts.hostname:
         return
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 5432)
+    try:
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 5432)
+    except ValueError as error:
+        raise RegistryError(
+            f"MLflow at {public_address(address)}: {error}", mend="export SHOPLOOM_TRACKING_URL=http://host:port"
+        ) from error
     try:
         socket.create_connection((parts.hostname, port), timeout=5).close()
     except OSError as error:
@@ -176,4 +181,5 @@ def _refuse_silent(address: str) -> None:
 
 def _vanished(address: str) -> bool:
     """Whether an embedded database was removed since it was opened."""
-    return address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists()
+    embedded = sqlite_file(address)
+    return embedded is not None and not embedded.exists()

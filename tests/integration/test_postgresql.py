@@ -6,11 +6,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pipelines.errors import ServiceError
 from pipelines.orchestration.dag_runs import run_dag_in_one_process
+from pipelines.orchestration.databases import create_databases, dial
 from pipelines.orchestration.doctor import examine
 from pipelines.registry.books import RunStart, close_run, open_run
 from pipelines.settings import Settings
@@ -23,7 +26,7 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address() -> Iterator[str]:
     if not BINARIES:
         message = "no PostgreSQL server here; on Debian: apt-get install postgresql"
         if os.environ.get("SHOPLOOM_TEST_SERVICES") == "required":
@@ -82,6 +85,27 @@ def test_doctor_says_which_database(settings: Settings) -> None:
     findings = {finding["name"]: finding for finding in examine(settings)}
     assert findings["database"]["state"] == "fine"
     assert findings["database"]["detail"].startswith("PostgreSQL 1")
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_dial_asks_for_all_that_the_address_says(address: str, driver: str) -> None:
+    asked = address.replace("postgresql", driver) + "?options=-c%20statement_timeout%3D1234&application_name=a+b"
+    with closing(dial(asked, "postgres")) as connection, connection.cursor() as cursor:
+        said = []
+        for setting in ("statement_timeout", "application_name"):
+            cursor.execute(f"SHOW {setting}")
+            said.append(cursor.fetchone()[0])
+        cursor.execute("SELECT current_database()")
+        assert [*said, cursor.fetchone()[0]] == ["1234ms", "a b", "postgres"]
+
+
+def test_encryption_that_the_address_asks_for_is_not_dropped(address: str, tmp_path: Path) -> None:
+    strict = Settings(repository=ROOT, database_url=f"{address}?sslmode=require", SHOPLOOM_HOME=tmp_path)
+    with pytest.raises(ServiceError, match="server does not support SSL"):
+        create_databases(strict)
+    findings = {finding["name"]: finding for finding in examine(strict)}
+    assert findings["database"]["state"] == "broken"
+    assert "SSL" in findings["database"]["detail"]
 
 
 def _rows(address: str, query: str) -> int:

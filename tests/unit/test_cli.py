@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines.cli import _settings, main
+from pipelines.settings import Settings, child_environment
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("airflow", "dvc", "great_expectations", "keras", "mlflow", "numpy", "pandas", "pydantic", "tensorflow")
@@ -70,6 +71,14 @@ def test_settings_leave_the_embedded_mlflow_to_its_own_default_when_no_server_is
     monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
     monkeypatch.delenv("SHOPLOOM_TRACKING_URL", raising=False)
     assert _settings().tracking_url is None
+
+
+def test_what_the_command_starts_asks_the_same_mlflow_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SHOPLOOM_TRACKING_URL", raising=False)
+    settings = Settings(SHOPLOOM_HOME=tmp_path)
+    assert "SHOPLOOM_TRACKING_URL" not in child_environment(settings)
+    served = settings.model_copy(update={"tracking_url": "http://127.0.0.1:5000"})
+    assert child_environment(served)["SHOPLOOM_TRACKING_URL"] == "http://127.0.0.1:5000"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
