@@ -132,11 +132,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: the file is missing or not JSON; the message names it.
+        DataError: the file is missing, unreadable or not JSON; the message names it.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}", mend="write the file again") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}", mend="write the file again") from error

@@ -69,6 +69,8 @@ def test_reading_names_the_file_when_it_is_missing_or_broken(read, tmp_path: Pat
     broken.write_bytes(b"\x00PAR1 not really")
     with pytest.raises(DataError, match=r"broken is not"):
         read(broken)
+    with pytest.raises(DataError, match=f"{tmp_path.name} is not"):
+        read(tmp_path)
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:
