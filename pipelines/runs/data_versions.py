@@ -9,7 +9,7 @@ directory object lists every partition's hash. Landing adds or replaces the part
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,7 @@ class DataVersion:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "commit": self.commit,
-            "listings": self.listings,
-            "date": self.date,
-            "changed": list(self.changed),
-        }
+        return asdict(self)
 
 
 def latest_data_version(settings: Settings) -> DataVersion | None:
@@ -177,6 +172,7 @@ def _landed(landing: Path) -> dict[str, list[Path]]:
 def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, date: int) -> DataVersion:
     tip = git.find(BRANCH)
     before = read_version(git, tip) if tip else DataVersion("", {}, 0)
+    entries = {entry.path: entry for entry in git.entries(tip)} if tip else {}
     listings, changed, pushed = dict(before.listings), [], []
     for table, landed in files.items():
         old = _stored(store, listings[table]) if table in listings else {}
@@ -191,19 +187,16 @@ def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, 
         pushed.append(listing)
         if listing == listings.get(table):
             continue
-        listings[table] = listing
+        listings[table], path = listing, f"{RAW}/{table}.dvc"
+        entries[path] = Entry("100644", git.write_blob(pointer(table, listing, len(new))), path)
         changed += [f"{table}/{file}" for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
     store.push(pushed)
     if not changed and tip:
         return before
     date = max(date, before.date)
-    entries = [
-        Entry("100644", git.write_blob(pointer(table, listing, len(store.files(listing)))), f"{RAW}/{table}.dvc")
-        for table, listing in sorted(listings.items())
-    ]
     text = f"{message.strip()}\n\nShoploom-Newest: {date}\n"
     stamp = max(date, git.date(tip) if tip else 0)
-    commit = git.commit(git.write_tree(entries), [tip] if tip else [], text, stamp)
+    commit = git.commit(git.write_tree([entries[path] for path in sorted(entries)]), [tip] if tip else [], text, stamp)
     git.update_ref(BRANCH, commit, tip or NOTHING)
     return DataVersion(commit, listings, date, tuple(changed))
 

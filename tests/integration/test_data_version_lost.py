@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import RunError
-from pipelines.runs.data_versions import DataVersion, changes_of, commit_landing
+from pipelines.runs.data_versions import DataVersion, changes_of, commit_landing, read_pointers
+from pipelines.runs.git import Git
 from pipelines.runs.store import Store
 from pipelines.settings import Settings
 from tests.tiny_shop import FIRST_DAY, land_tiny_shop
@@ -69,3 +70,22 @@ def test_a_smaller_landing_does_not_take_the_place_of_a_lost_list(
     with pytest.raises(RunError, match=r"lost the list of the 4 partitions .* this landing has 3") as refused:
         commit_landing(settings, landing, "Land three weeks")
     assert "shoploom ingest" in refused.value.mend
+
+
+def test_a_landing_of_one_table_needs_no_other_s_list(settings: Settings, landing: Path, version: DataVersion) -> None:
+    store = Store(settings)
+    path = store.cache_path(version.listings["items"])
+    store.close()
+    path.unlink()
+    (settings.home / "remote" / path.relative_to(settings.home / "cache")).unlink()
+    for table in landing.iterdir():
+        if table.name != "events":
+            shutil.rmtree(table)
+    (landing / "events" / "2024-W01.parquet").write_bytes((landing / "events" / "2024-W02.parquet").read_bytes())
+    after = commit_landing(settings, landing, "Land a week again")
+    assert after.changed == ("events/2024-W01.parquet",)
+    assert after.listings == {**version.listings, "events": after.listings["events"]}
+    git = Git(settings.repository)
+    assert read_pointers(git, after.commit) == {
+        f"data/raw/{table}": listing for table, listing in after.listings.items()
+    }
