@@ -1,4 +1,4 @@
-"""What may go: old runs, worktrees that nobody works in, and the objects that only they used.
+"""What may go: old runs, worktrees and folders that nobody works in, and the objects that only they used.
 
 Kept are the newest runs, the runs that are named (the champion's and its predecessor's), every data version, and
 whatever is younger than a grace period, because a run in progress may be about to name it.
@@ -17,10 +17,11 @@ import yaml
 from pipelines.errors import ConfigError
 from pipelines.runs import data_versions
 from pipelines.runs.git import Git
+from pipelines.runs.locks import load_lock
 from pipelines.runs.run_commits import IDS, RunCommit, list_runs, read_lock
 from pipelines.runs.start import STARTS
 from pipelines.runs.store import ObjectLostError, Store, remove
-from pipelines.runs.worktrees import worktree_path
+from pipelines.runs.worktrees import run_folder, worktree_path
 from pipelines.settings import Settings
 
 DAY = 24 * 3600
@@ -34,6 +35,7 @@ class Garbage:
         runs: old runs.
         refs: refs that lead to them, by name, with the hash each holds.
         worktrees: folders under ``<home>/worktrees``.
+        folders: of runs under ``<home>/runs``: their logs, and the landing of a refused ingest.
         objects: files of the cache, of a remote that is a folder, and of the run cache.
         bytes: size of ``objects``; a file that is linked from a worktree takes its room until that goes too.
     """
@@ -41,13 +43,15 @@ class Garbage:
     runs: tuple[RunCommit, ...]
     refs: dict[str, str]
     worktrees: tuple[Path, ...]
+    folders: tuple[Path, ...]
     objects: tuple[Path, ...]
     bytes: int
 
     def lines(self) -> list[str]:
-        """One line for each run and worktree, and one for the objects."""
+        """One line for each run, worktree and folder, and one for the objects."""
         named = [f"run {run.ref.rsplit('/', 1)[-1]}" for run in self.runs]
         named += [f"worktree {path}" for path in self.worktrees]
+        named += [f"folder {path}" for path in self.folders]
         return [*named, f"{len(self.objects)} objects, {self.bytes / 1e6:.1f} MB"]
 
 
@@ -78,7 +82,8 @@ def plan(settings: Settings, keep: int, keep_runs: Collection[str] = (), grace_s
     pins = [run.commit for run in kept] + [at for ref, at in starts.items() if ref not in refs]
     used = _used(settings, git, kept, working, pins)
     objects = tuple(path for path in _objects(settings, used) if path.stat().st_mtime < old)
-    return Garbage(going, refs, worktrees, objects, sum(path.stat().st_size for path in objects))
+    folders = _folders(settings, kept, old)
+    return Garbage(going, refs, worktrees, folders, objects, sum(path.stat().st_size for path in objects))
 
 
 def collect(settings: Settings, garbage: Garbage) -> int:
@@ -93,7 +98,7 @@ def collect(settings: Settings, garbage: Garbage) -> int:
     git = Git(settings.repository)
     for ref, at in garbage.refs.items():
         git.delete_ref(ref, at)
-    for path in garbage.worktrees:
+    for path in (*garbage.worktrees, *garbage.folders):
         remove(path)
     git.run("worktree", "prune")
     freed = 0
@@ -112,6 +117,17 @@ def _worktrees(settings: Settings, runs: list[RunCommit], old: float) -> tuple[t
     return going, [path for path in found if path not in going]
 
 
+def _folders(settings: Settings, kept: list[RunCommit], old: float) -> tuple[Path, ...]:
+    """The run folders, of ingests and of runs that failed too, that no kept run wrote and nobody touched lately."""
+    needed, top = {run_folder(settings, run.run_id) for run in kept}, settings.home / "runs"
+    found = sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+    return tuple(
+        path
+        for path in found
+        if path not in needed and max(inner.stat().st_mtime for inner in (path, *path.iterdir())) < old
+    )
+
+
 def _touched(worktree: Path) -> float:
     marks = (worktree, worktree / "dvc.lock", worktree / ".dvc" / "tmp" / "lock", worktree / "data")
     return max(path.stat().st_mtime for path in marks if path.exists())
@@ -128,7 +144,7 @@ def _used(settings: Settings, git: Git, kept: list[RunCommit], working: list[Pat
     for path in working:
         lock = path / "dvc.lock"
         if lock.is_file():
-            locks.append((yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {})
+            locks.append(load_lock(lock.read_bytes()))
     tops = {str(item["md5"]) for lock in locks for entry in lock.values() for item in _items(entry) if "md5" in item}
     versions = git.text("rev-list", data_versions.BRANCH, "--").split() if git.find(data_versions.BRANCH) else []
     for commit in dict.fromkeys([*versions, *pins]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,16 @@ _READY = ".dvc/config.local"
 def worktree_path(settings: Settings, start: str, run_id: str) -> Path:
     """Where the worktree of a run is, whether it exists yet or not."""
     return settings.home / "worktrees" / f"{start[:12]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def run_folder(settings: Settings, run_id: str) -> Path:
+    """Where one DAG run's logs, requests and landing lie.
+
+    Args:
+        settings: places.
+        run_id: Airflow's id of the run; characters that file names should not hold become ``-``.
+    """
+    return settings.home / "runs" / re.sub(r"[^A-Za-z0-9._+-]", "-", run_id)
 
 
 def prepare_worktree(settings: Settings, start: str, run_id: str) -> Path:
@@ -43,7 +54,7 @@ def prepare_worktree(settings: Settings, start: str, run_id: str) -> Path:
     git = Git(settings.repository)
     start = git.resolve(start)
     path = worktree_path(settings, start, run_id)
-    with _only_one(path):
+    with locked(path.with_name(f".{path.name}.lock")):
         if (path / _READY).is_file():
             return path
         refuse_links(git.entries(start))
@@ -87,9 +98,9 @@ def _discard(git: Git, path: Path) -> None:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the worktree's lock file: parallel tasks make it once. The system frees it when a holder dies."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file of this host, once whoever holds it lets go. The system frees it when a holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as held:
+    with path.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
