@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -13,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipelines.runs import data_versions
 from pipelines.runs.git import Git
@@ -113,6 +116,37 @@ class Shop:
             store.close()
 
 
+def make_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A fresh shop; git has no identity to use."""
+    for variable in ("REMOTE_URL", "SIDE", "NO_CACHE", "PROGRESS"):
+        monkeypatch.delenv(f"SHOPLOOM_{variable}", raising=False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path / "code" / ".shoploom"))
+    code = tmp_path / "code"
+    code.mkdir()
+    for name, text in {
+        "dvc.yaml": GRAPH,
+        "params.yaml": "factor: 2\n",
+        "sizes.py": SIZES,
+        "total.py": TOTAL,
+        ".gitignore": ".shoploom/\n__pycache__/\n",
+    }.items():
+        (code / name).write_text(text)
+    git = Git(code)
+    git.run("init", "--quiet", "--initial-branch=main")
+    git.run("add", "--all")
+    commit = git.commit(git.text("write-tree"), [], "Write a toy pipeline", 1_500_000_000)
+    git.run("update-ref", "refs/heads/main", commit)
+    settings = Settings(repository=code)
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    monkeypatch.setenv("FLAGS", str(flags))
+    monkeypatch.chdir(tmp_path)
+    return Shop(tmp_path, settings, git, tmp_path / "landing", flags)
+
+
 def write_week(landing: Path, week: int, rows: int) -> None:
     """One week's events, all on its Monday."""
     columns: dict[str, Any] = {name: [None] * rows for name in EVENTS.schema.names}
@@ -122,3 +156,14 @@ def write_week(landing: Path, week: int, rows: int) -> None:
     path = landing / "events" / f"2017-W{week:02}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns, schema=EVENTS.schema), path)
+
+
+def flip(path: Path) -> None:
+    """Change one byte in place and keep the mode that DVC trusts."""
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    with path.open("r+b") as stream:
+        stream.write(content)
+    path.chmod(0o444)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444

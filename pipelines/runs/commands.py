@@ -26,14 +26,6 @@ _PLAIN = re.compile(r"[\w./-]+( +[\w./=,:@+-]+)*")
 """A command that means the same without a shell; started without one, it is the runner's own child."""
 
 
-class CommandFailedError(StageError):
-    """A stage's command failed: ``log`` holds the end of its standard error."""
-
-    def __init__(self, message: str, *, mend: str = "", log: str = "") -> None:
-        super().__init__(message, mend=mend)
-        self.log = log
-
-
 def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
     """Run what ``cmd`` says, in the worktree.
 
@@ -43,7 +35,7 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
         worktree: the current folder of the commands.
 
     Returns:
-        Seconds they took, more than 0.
+        Seconds they took.
 
     Raises:
         StageError: a command failed, with its own text; or it ended well without one of its outputs.
@@ -55,11 +47,11 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
     for command in stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines():
         status, log = _run(command, worktree, environment)
         if status:
-            raise CommandFailedError(_own_words(stage.name, status, log), log=log)
+            raise StageError(_own_words(stage.name, status, log))
     absent = [out.def_path for out in stage.outs if not Path(out.fs_path).exists()]
     if absent:
-        raise CommandFailedError(f"stage {stage.name} ended without its output {', '.join(absent)}")
-    return max(time.monotonic() - began, 0.001)
+        raise StageError(f"stage {stage.name} ended without its output {', '.join(absent)}")
+    return time.monotonic() - began
 
 
 def _run(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:

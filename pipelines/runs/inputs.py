@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RunError
 from pipelines.runs.git import Git
-from pipelines.runs.store import File, Store, corrupted, file_md5, remove, translated
+from pipelines.runs.store import File, Store, file_md5, remove, translated
 
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
+
+CORRECT = "correct deps and params in dvc.yaml, or params.yaml"
+"""The mend where DVC refuses what a stage is declared to read."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def resolve(store: Store, worktree: Path, stage: Any, upstream: Mapping[str, dic
             continue
         if not isinstance(dep, ParamsDependency) and not _committed(dep.def_path, committed):
             raise _nobody(worktree, stage.name, dep.def_path)
-        with translated(f"hash {dep.def_path}, an input of stage {stage.name}"):
+        with translated(f"hash {dep.def_path}, an input of stage {stage.name}", CORRECT):
             _forget_bytecode(worktree / dep.def_path)
             dep.save()
     return inputs
@@ -77,7 +80,7 @@ def bring(store: Store, needed: Input) -> None:
     """
     top = store.root / needed.path
     files = store.files(needed.md5)
-    paths = {(top / file.path if file.path else top): file for file in files}
+    paths = {top / file.path: file for file in files}
     _remove_others(top, paths, directory=needed.md5.endswith(".dir"))
     wrong = [path for path, right in zip(paths, _parallel(_is_right, paths.items()), strict=True) if not right]
     try:
@@ -86,10 +89,7 @@ def bring(store: Store, needed: Input) -> None:
         raise type(error)(f"{needed.path} (made by {needed.producer}): {error.message}", mend=error.mend) from error
     for path in wrong:
         file = paths[path]
-        cached = store.cache_path(file.md5)
-        if file_md5(cached) != file.md5:
-            raise corrupted(cached, needed.producer, f"{needed.path}/{file.path}".rstrip("/"))
-        store.link_file(file.md5, path)
+        store.link_file(file.md5, path, needed.producer, f"{needed.path}/{file.path}".rstrip("/"))
     _remember(store, paths)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import atomic_file
+from pipelines.runs.locks import LockEntry, plain
 from pipelines.runs.store import Store, translated
 
 
@@ -22,7 +23,7 @@ def key(stage: Any) -> str:
         return str(_get_cache_hash(to_single_stage_lockfile(stage), key=True))
 
 
-def find(store: Store, key: str) -> dict[str, Any] | None:
+def find(store: Store, key: str) -> LockEntry | None:
     """The newest lock entry under a key, brought from the remote if need be; a damaged one counts as none."""
     cache = store.repo.stage_cache
     folder = Path(cache._get_cache_dir(key))
@@ -32,23 +33,29 @@ def find(store: Store, key: str) -> dict[str, Any] | None:
         for value in _values(folder):
             entry = cache._load_cache(key, value)
             if entry and all("md5" in out for out in entry.get("outs", [])):
-                return _plain(entry)
+                return plain(entry)
     return None
 
 
-def save(store: Store, stage: Any, key: str) -> None:
-    """Keep what a stage has just put out; its outputs are in the cache already."""
+def save(store: Store, stage: Any, key: str) -> LockEntry:
+    """Keep what a stage has just put out; its outputs are in the cache already.
+
+    Returns:
+        Its lock entry.
+    """
     from dvc.stage.cache import _get_cache_hash
     from dvc.stage.serialize import to_single_stage_lockfile
     from dvc.utils.serialize import dump_yaml
 
     cache = store.repo.stage_cache
-    entry = to_single_stage_lockfile(stage)
-    for out in cache._uncached_outs(stage, entry):
+    recorded = to_single_stage_lockfile(stage)
+    for out in cache._uncached_outs(stage, recorded):
         out.commit()
-    path = Path(cache._get_cache_path(key, _get_cache_hash(entry)))
+    path = Path(cache._get_cache_path(key, _get_cache_hash(recorded)))
+    entry = plain(recorded)
     with atomic_file(path) as temporary:
-        dump_yaml(str(temporary), _plain(entry))
+        dump_yaml(str(temporary), entry)
+    return entry
 
 
 def in_remote(store: Store, key: str) -> bool:
@@ -89,10 +96,3 @@ def _values(folder: Path) -> list[str]:
         return []
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return [path.name for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)]
-
-
-def _plain(entry: Any) -> dict[str, Any]:
-    import json
-
-    plain: dict[str, Any] = json.loads(json.dumps(entry))
-    return plain

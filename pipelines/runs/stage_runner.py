@@ -12,28 +12,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import atomic_file, read_json, write_json
+from pipelines.artifacts import atomic_file, file_sha256, read_json, write_json
 from pipelines.errors import RunError, ShoploomError, near_names
 from pipelines.runs import run_cache
 from pipelines.runs.commands import run_commands
-from pipelines.runs.inputs import Input, bring, resolve
-from pipelines.runs.run_commits import dump_lock
-from pipelines.runs.store import Store, corrupted, file_md5, remove, translated
+from pipelines.runs.inputs import CORRECT, bring, resolve
+from pipelines.runs.locks import LOCK, LockEntry, dump_lock, load_lock
+from pipelines.runs.store import Store, remove, translated
 from pipelines.runs.worktrees import changed_files, prepare_worktree
 from pipelines.settings import Settings
 from pipelines.stage_environment import caches_are_off
-
-LockEntry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,6 @@ class StageRequest:
         run_id: Airflow's run id.
         graph_sha256: SHA-256 of the ``dvc.yaml`` that the DAG was rendered from.
         upstream: stage -> lock entry, at least of the stages that put out this one's inputs.
-        use_run_cache: False runs the stage whether DVC knows its outputs or not.
     """
 
     stage: str
@@ -54,7 +49,6 @@ class StageRequest:
     run_id: str
     graph_sha256: str
     upstream: dict[str, LockEntry] = field(default_factory=dict)
-    use_run_cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,20 +60,14 @@ class StageResult:
         lock_entry: what DVC recorded; None when the stage failed.
         cached: whether the outputs came from DVC's run cache, and the command did not run.
         seconds: the command's own time; 0 when cached.
-        total_seconds: everything, the runner's start included.
-        worktree: where the outputs lie.
         error: the stage's own text, or the runner's; None when all went well.
-        log: the end of the stage's standard error.
     """
 
     stage: str
     lock_entry: LockEntry | None
     cached: bool
     seconds: float
-    total_seconds: float
-    worktree: str
     error: str | None = None
-    log: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,7 +81,6 @@ def run_stage(settings: Settings, request: StageRequest) -> StageResult:
         RunError: an input is missing, lost or corrupted, or the worktree is not the start commit.
         StageError: the command failed or left an output out; the message is its own.
     """
-    began = time.monotonic()
     worktree = prepare_worktree(settings, request.start, request.run_id)
     _refuse_other_graph(worktree, request)
     store = Store(settings, worktree)
@@ -104,45 +91,51 @@ def run_stage(settings: Settings, request: StageRequest) -> StageResult:
             stage = _load(store, worktree, request)
             inputs = resolve(store, worktree, stage, request.upstream)
             key = run_cache.key(stage)
-            entry = _restore(store, stage, key) if request.use_run_cache and not caches_are_off() else None
+            entry = _restore(store, stage, key) if not caches_are_off() else None
             if entry is None:
                 _refuse_changed_code(worktree)
-                _bring_all(store, inputs)
+                for needed in inputs:
+                    bring(store, needed)
                 _clear_outputs(stage)
-        seconds = 0.0
+        seconds, cached = 0.0, entry is not None
         if entry is None:
             seconds = run_commands(settings, stage, worktree)
             with store.repo.lock:
                 entry = _save(store, stage, key)
-            fresh = True
-        else:
-            fresh = not run_cache.in_remote(store, key)
-        if fresh:
+        if not cached or not run_cache.in_remote(store, key):
             store.push(_objects(store, entry))
             run_cache.push(store, key)
         with store.repo.lock:
             _write_lock(worktree, {**request.upstream, request.stage: entry})
-        total = time.monotonic() - began
-        return StageResult(request.stage, entry, seconds == 0.0, round(seconds, 3), round(total, 3), str(worktree))
+        return StageResult(request.stage, entry, cached, round(seconds, 3))
     finally:
         store.close()
 
 
 def answer(settings: Settings, request: StageRequest) -> StageResult:
-    """As :func:`run_stage`, with whatever it raises told in the result."""
-    began = time.monotonic()
+    """As :func:`run_stage`, with whatever it raises told in the result.
+
+    The traceback of what nobody raised on purpose goes to standard error, which is the stage's log.
+    """
     try:
         return run_stage(settings, request)
+    except ShoploomError as error:
+        shown = str(error)
     except Exception as error:
-        shown = str(error) if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
-        log = getattr(error, "log", "") or ("" if isinstance(error, ShoploomError) else traceback.format_exc())
-        return StageResult(request.stage, None, False, 0.0, round(time.monotonic() - began, 3), "", shown, log)
+        traceback.print_exc()
+        shown = f"{type(error).__name__}: {error}"
+    return StageResult(request.stage, None, False, 0.0, shown)
 
 
 def _refuse_other_graph(worktree: Path, request: StageRequest) -> None:
-    import hashlib
-
-    found = hashlib.sha256((worktree / "dvc.yaml").read_bytes()).hexdigest()
+    graph = worktree / "dvc.yaml"
+    if not graph.is_file():
+        _refuse_changed_code(worktree)
+        raise RunError(
+            f"start commit {request.start[:12]} holds no dvc.yaml",
+            mend="git add dvc.yaml && git commit && shoploom run",
+        )
+    found = file_sha256(graph)
     if found != request.graph_sha256:
         raise RunError(
             f"dvc.yaml of start commit {request.start[:12]} is not the one that this DAG was rendered from"
@@ -165,18 +158,13 @@ def _load(store: Store, worktree: Path, request: StageRequest) -> Any:
     from dvc.stage.exceptions import StageNotFound
 
     _write_lock(worktree, request.upstream)
-    with translated(f"read stage {request.stage} of dvc.yaml"):
+    with translated(f"read stage {request.stage} of dvc.yaml", CORRECT):
         stages = load_file(store.repo, str(worktree / "dvc.yaml")).stages
         try:
             return stages[request.stage]
         except StageNotFound:
             near = near_names(request.stage, list(stages))
             raise RunError(f"dvc.yaml has no stage {request.stage!r}", mend=near) from None
-
-
-def _bring_all(store: Store, inputs: list[Input]) -> None:
-    for needed in inputs:
-        bring(store, needed)
 
 
 def _restore(store: Store, stage: Any, key: str) -> LockEntry | None:
@@ -189,12 +177,11 @@ def _restore(store: Store, stage: Any, key: str) -> LockEntry | None:
     _clear_outputs(stage)
     for out in entry["outs"]:
         path = store.root / out["path"]
-        store.link(str(out["md5"]), path)
+        if out["md5"].endswith(".dir"):
+            path.mkdir(parents=True, exist_ok=True)
         for file in contents[str(out["path"])]:
-            if file_md5(path / file.path if file.path else path) != file.md5:
-                remove(path)
-                shown = f"{out['path']}/{file.path}".rstrip("/")
-                raise corrupted(store.cache_path(file.md5), f"stage {stage.name}", shown)
+            shown = f"{out['path']}/{file.path}".rstrip("/")
+            store.link_file(file.md5, path / file.path, f"stage {stage.name}", shown)
     return entry
 
 
@@ -208,14 +195,10 @@ def _clear_outputs(stage: Any) -> None:
 
 
 def _save(store: Store, stage: Any, key: str) -> LockEntry:
-    from dvc.stage.serialize import to_single_stage_lockfile
-
     with translated(f"save the outputs of stage {stage.name}"):
         stage.save_outs()
         stage.commit()
-        entry: LockEntry = json.loads(json.dumps(to_single_stage_lockfile(stage)))
-        run_cache.save(store, stage, key)
-    return entry
+        return run_cache.save(store, stage, key)
 
 
 def _objects(store: Store, entry: LockEntry) -> list[str]:
@@ -225,14 +208,13 @@ def _objects(store: Store, entry: LockEntry) -> list[str]:
 
 def _write_lock(worktree: Path, entries: Mapping[str, LockEntry]) -> None:
     """Merge lock entries into the worktree's ``dvc.lock``; the caller holds the worktree's lock."""
-    import yaml
-
-    path = worktree / "dvc.lock"
-    before: dict[str, LockEntry] = {}
-    if path.is_file():
-        before = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    path = worktree / LOCK
+    before = load_lock(path.read_bytes()) if path.is_file() else {}
+    merged = {**before, **entries}
+    if merged == before:
+        return
     with atomic_file(path) as temporary:
-        temporary.write_bytes(dump_lock({**before, **entries}))
+        temporary.write_bytes(dump_lock(merged))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 _CHUNK = 1 << 20
+_AGAIN = "run the same command again"
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 
 
@@ -55,7 +56,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 class Store:
-    """The object store, opened once for a process.
+    """The object store, open until :meth:`close`.
 
     Args:
         settings: where the cache and the remote are.
@@ -171,7 +172,7 @@ class Store:
                 path = self.cache_path(md5)
                 if path.is_file() and file_md5(path) != md5.removesuffix(".dir"):
                     path.unlink()
-                    raise corrupted(remote.oid_to_path(md5))
+                    raise _corrupted_in(remote, remote.oid_to_path(md5))
         lost = self.missing(absent)
         if lost:
             raise ObjectLostError(
@@ -209,26 +210,35 @@ class Store:
                 mend="check free disk space and that the remote answers, then run the same command again",
             )
 
-    def link(self, md5: str, destination: Path) -> None:
-        """Bring an object out of the cache to ``destination``, replacing what is there.
+    def link_file(self, md5: str, destination: Path, producer: str, shown: str) -> None:
+        """Bring one file out of the cache to ``destination``, replacing a file that is there.
 
-        Files are hard links of the cache's read-only ones, or copies where links cannot be made.
+        It becomes a hard link of the cache's read-only one, or a copy where links cannot be made.
+
+        Args:
+            md5: of a file that the cache has.
+            destination: where it goes.
+            producer: who made it, for messages.
+            shown: its name in messages.
 
         Raises:
-            RunError: an object is neither in the cache nor in the remote.
+            RunError: the content is not what its hash says; ``destination`` is then as it was.
         """
-        files = self.files(md5)
-        self.pull(file.md5 for file in files)
-        remove(destination)
-        for file in files:
-            _link(self.cache_path(file.md5), destination / file.path if file.path else destination)
-        if not files:
-            destination.mkdir(parents=True, exist_ok=True)
-
-    def link_file(self, md5: str, destination: Path) -> None:
-        """Bring one file out of the cache to ``destination``."""
+        cached = self.cache_path(md5)
+        temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
         with translated(f"link {destination}"):
-            _link(self.cache_path(md5), destination)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            try:
+                try:
+                    os.link(cached, temporary)
+                except OSError:
+                    shutil.copyfile(cached, temporary)
+                if file_md5(temporary) != md5:
+                    raise corrupted(cached, producer, shown)
+                os.replace(temporary, destination)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -240,6 +250,14 @@ def corrupted(path: Path | str, produced_by: str = "", shown: str = "") -> RunEr
     told = f"{shown}: its cached content {path}" if shown else str(path)
     made = f" (made by {produced_by})" if produced_by else ""
     return RunError(f"{told}{made} is not what its hash says", mend=f"rm -f {path} && shoploom run")
+
+
+def _corrupted_in(remote: Any, path: str) -> RunError:
+    """The error for an object of a remote whose content is not what its name says."""
+    if remote.fs.protocol == "local":
+        return corrupted(path)
+    address = remote.fs.unstrip_protocol(path)
+    return RunError(f"{address} is not what its hash says", mend=f"delete the object {address}, then shoploom run")
 
 
 def file_md5(path: Path) -> str:
@@ -259,23 +277,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _link(source: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn DVC's and the system's errors into :class:`RunError`: ``could not <doing>: <what they said>``."""
+def translated(doing: str, mend: str = _AGAIN) -> Iterator[None]:
+    """Turn DVC's and the system's errors into :class:`RunError`: ``could not <doing>: <what they said>``.
+
+    Args:
+        doing: what was tried.
+        mend: what helps when DVC refuses; what the system refuses is tried again.
+    """
     from dvc.exceptions import DvcException
 
     try:
@@ -284,7 +293,7 @@ def translated(doing: str) -> Iterator[None]:
         raise
     except OSError as error:
         full = error.errno in (28, 122)
-        mend = "free disk space, then run the same command again" if full else "run the same command again"
-        raise RunError(f"could not {doing}: {error}", mend=mend) from error
+        again = f"free disk space, then {_AGAIN}" if full else _AGAIN
+        raise RunError(f"could not {doing}: {error}", mend=again) from error
     except (DvcException, ValueError) as error:
-        raise RunError(f"could not {doing}: {error}", mend="run the same command again") from error
+        raise RunError(f"could not {doing}: {error}", mend=mend) from error
