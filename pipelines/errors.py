@@ -7,6 +7,8 @@
     │   └── ModelError   a model's input or file: NaN, wrong version, missing part
     ├── StageError       a stage ended without its outputs
     ├── RunError         git and DVC: data versions, worktrees, run commits
+    │   ├── RefMovedError    somebody else moved a git ref first (pipelines.runs.git)
+    │   └── ObjectLostError  neither the cache nor the remote has an object (pipelines.runs.store)
     ├── RegistryError    MLflow: books, packaging, gate, promotion
     └── ServiceError     long-lived services: a taken port, a process that did not come up
 

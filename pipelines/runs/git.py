@@ -58,7 +58,8 @@ class Git:
         """Run one git command and give its standard output.
 
         Raises:
-            RunError: git is missing or failed; the message is git's own.
+            RunError: git is missing or failed; the message is git's own. A ``mend`` marks a known fault: git could not
+                work at all, which is no answer to what was asked.
         """
         environment = {k: v for k, v in os.environ.items() if k not in _LOCAL_VARIABLES}
         environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
@@ -90,7 +91,9 @@ class Git:
             )
         try:
             return self.text("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{{kind}}}")
-        except RunError:
+        except RunError as error:
+            if error.mend:
+                raise
             raise RunError(f"git knows no {kind} {revision!r} in {self.root}", mend="git log --all --oneline") from None
 
     def find(self, ref: str) -> str | None:
@@ -176,10 +179,16 @@ class Git:
         return self.text("log", "-1", "--no-show-signature", "--format=%B", commit, "--")
 
     def ignores(self, path: str) -> bool:
-        """Whether ``.gitignore`` keeps an untracked path out."""
+        """Whether ``.gitignore`` keeps an untracked path out.
+
+        Raises:
+            RunError: there is no repository to ask.
+        """
         try:
             self.run("check-ignore", "--quiet", "--", path)
-        except RunError:
+        except RunError as error:
+            if error.mend:
+                raise
             return False
         return True
 
@@ -219,6 +228,8 @@ def temporary_index() -> Iterator[Path]:
 def _mend(said: str, root: Path) -> str:
     if "not a git repository" in said:
         return f"git init {root}"
+    if "cannot change to" in said:
+        return "cd into the repository, or name it by SHOPLOOM_REPOSITORY"
     if "dubious ownership" in said:
         return f"git config --global --add safe.directory {root}"
     lock = re.search(r"Unable to create '([^']+\.lock)': File exists", said)

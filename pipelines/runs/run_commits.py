@@ -8,27 +8,24 @@ Airflow run ids hold ``:``, which git refuses in refs, so the id is a trailer of
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import RunError, near_names
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
+from pipelines.runs.locks import LOCK, LockEntry, dump_lock, load_lock
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.runs.start import Start
 
-    LockEntry = dict[str, Any]
-
 RUNS = "refs/shoploom/runs"
 IDS = "refs/shoploom/ids"
-LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class RunCommit:
         data_commit: second parent.
         dirty: whether the code is a snapshot of a tree with uncommitted changes.
         champion_version: the champion it was measured against, or None.
+        champion_digest: the digest of that champion's package; None without a champion, or where it was not recorded.
         run_id: the Airflow run that made it.
         time: when it finished, in seconds since the epoch.
     """
@@ -54,6 +52,7 @@ class RunCommit:
     data_commit: str
     dirty: bool
     champion_version: str | None
+    champion_digest: str | None
     run_id: str
     time: int
 
@@ -83,15 +82,21 @@ def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, Lock
     entries = [entry for entry in git.entries(start.commit) if entry.path != LOCK]
     tree = git.write_tree([*entries, Entry("100644", git.write_blob(lock), LOCK)])
     now = int(time.time())
+    pinned = champion_trailers(start.champion_version, start.champion_digest)
     message = (
         f"Run {_one_line(run_id)}\n\nShoploom-Start: {start.commit}\nShoploom-Run-Id: {_one_line(run_id)}\n"
-        f"Shoploom-Dirty: {str(start.dirty).lower()}\nShoploom-Champion: {start.champion_version or 'none'}\n"
+        f"Shoploom-Dirty: {str(start.dirty).lower()}\n{pinned}"
     )
     commit = git.commit(tree, [start.code_commit, start.data_commit], message, now)
     ref = f"{RUNS}/{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{commit[:10]}"
     git.update_ref(ref, commit, NOTHING)
     _map(git, run_id, commit)
-    return _read(git, ref, commit)
+    return _parse(ref, commit, [start.code_commit, start.data_commit], now, message)
+
+
+def champion_trailers(version: str | None, digest: str | None) -> str:
+    """The lines of a start's or run's message that name the champion it is measured against."""
+    return f"Shoploom-Champion: {version or 'none'}\n" + (f"Shoploom-Champion-Digest: {digest}\n" if digest else "")
 
 
 def list_runs(settings: Settings) -> list[RunCommit]:
@@ -125,13 +130,10 @@ def find_run(settings: Settings, name: str) -> RunCommit:
 
 def read_lock(settings: Settings, run: RunCommit) -> dict[str, LockEntry]:
     """Stage -> lock entry of a finished run."""
-    import yaml
-
     content = Git(settings.repository).read(run.commit, LOCK)
     if content is None:
         raise RunError(f"{run.ref} holds no {LOCK}: it is not a run commit", mend=f"git for-each-ref {RUNS}")
-    stages: dict[str, LockEntry] = yaml.safe_load(content)["stages"]
-    return stages
+    return load_lock(content)
 
 
 def fetch_output(settings: Settings, run: RunCommit, path: str, destination: Path) -> Path:
@@ -149,17 +151,14 @@ def fetch_output(settings: Settings, run: RunCommit, path: str, destination: Pat
     Raises:
         RunError: the run has no such output, or the object store has lost or changed it.
     """
-    return fetch_from_lock(settings, read_lock(settings, run), path, destination)
-
-
-def fetch_from_lock(settings: Settings, lock: Mapping[str, LockEntry], path: str, destination: Path) -> Path:
-    """:func:`fetch_output` for the lock entries of a run that has not finished yet."""
     import shutil
 
     from pipelines.runs.store import Store, corrupted, file_md5, remove
 
     outs = {
-        str(out["path"]): (stage, str(out["md5"])) for stage, entry in lock.items() for out in entry.get("outs", [])
+        str(out["path"]): (stage, str(out["md5"]))
+        for stage, entry in read_lock(settings, run).items()
+        for out in entry.get("outs", [])
     }
     owners = {out: at for out, at in outs.items() if path == out or _inside(path, out) or _inside(out, path)}
     if not owners:
@@ -197,16 +196,6 @@ def _inside(path: str, folder: str) -> bool:
     return path.startswith(f"{folder}/")
 
 
-def dump_lock(entries: Mapping[str, LockEntry]) -> bytes:
-    """``dvc.lock`` as bytes, the same for the same entries."""
-    import yaml
-
-    plain = json.loads(json.dumps({stage: entries[stage] for stage in sorted(entries)}))
-    return yaml.safe_dump(
-        {"schema": "2.0", "stages": plain}, sort_keys=False, allow_unicode=True, width=10_000
-    ).encode()
-
-
 def _refuse_gaps(git: Git, start: str, entries: Mapping[str, LockEntry]) -> None:
     import yaml
 
@@ -232,10 +221,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _read(git: Git, ref: str, commit: str) -> RunCommit:
-    return _parse(ref, commit, git.parents(commit), git.date(commit), git.message(commit))
-
-
 def _parse(ref: str, commit: str, parents: list[str], stamp: int, message: str) -> RunCommit:
     notes = trailers(message)
     if len(parents) != 2 or "start" not in notes:
@@ -249,6 +234,7 @@ def _parse(ref: str, commit: str, parents: list[str], stamp: int, message: str) 
         data_commit=parents[1],
         dirty=notes.get("dirty") == "true",
         champion_version=None if version == "none" else version,
+        champion_digest=notes.get("champion-digest"),
         run_id=notes.get("run-id", ""),
         time=stamp,
     )

@@ -19,7 +19,7 @@ from typing import Any
 from pipelines.errors import RunError
 from pipelines.runs import data_versions
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index
-from pipelines.runs.run_commits import RunCommit, list_runs
+from pipelines.runs.run_commits import RunCommit, champion_trailers, list_runs
 from pipelines.runs.store import File, Store
 from pipelines.settings import Settings
 
@@ -54,6 +54,7 @@ class Start:
         data_commit: its second parent.
         dirty: whether the code is a snapshot of a tree with uncommitted changes.
         champion_version: the champion pinned in it, or None.
+        champion_digest: the digest of that champion's package, or None.
         reused_run: the ref of a finished run with the same code and data whose start this is, or None.
     """
 
@@ -62,6 +63,7 @@ class Start:
     data_commit: str
     dirty: bool
     champion_version: str | None = None
+    champion_digest: str | None = None
     reused_run: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,21 +96,23 @@ def start_run(settings: Settings, champion: ChampionPin | None, code: str | None
     if data is None:
         raise RunError("there is no data version yet", mend="shoploom ingest")
     commit, dirty = (git.resolve(code), False) if code else snapshot(settings, git)
+    tree = git.tree_of(commit)
     for run in list_runs(settings):
-        if _is_again(git, run, commit, data.commit, champion) and _pin_is_there(settings, git, run.start):
+        if _is_again(git, run, tree, data.commit, champion) and _pin_is_there(settings, git, run.start):
             _keep(git, run.start)
-            return Start(run.start, run.code_commit, run.data_commit, run.dirty, run.champion_version, run.ref)
+            pinned = (run.champion_version, run.champion_digest)
+            return Start(run.start, run.code_commit, run.data_commit, run.dirty, *pinned, reused_run=run.ref)
     entries = _merged(settings, git, commit, data.commit, champion)
     refuse_links(entries)
-    version = champion.version if champion else None
+    pinned = (champion.version, champion.digest) if champion else (None, None)
     message = (
         f"Start from code {commit[:12]} and data {data.commit[:12]}\n\n"
-        f"Shoploom-Dirty: {str(dirty).lower()}\nShoploom-Champion: {version or 'none'}\n"
+        f"Shoploom-Dirty: {str(dirty).lower()}\n{champion_trailers(*pinned)}"
     )
     date = max(git.date(commit), git.date(data.commit))
     start = git.commit(git.write_tree(entries), [commit, data.commit], message, date)
     _keep(git, start)
-    return Start(start, commit, data.commit, dirty, version)
+    return Start(start, commit, data.commit, dirty, *pinned)
 
 
 def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
@@ -122,13 +126,13 @@ def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
     try:
         head = git.text("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except RunError as error:
-        if "git is not" in error.message or "repository" in error.message:
+        if error.mend:
             raise
         raise RunError(f"{git.root} has no commit yet", mend="git add -A && git commit") from None
     with temporary_index() as index:
         own = Path(git.text("rev-parse", "--path-format=absolute", "--git-path", "index"))
         if own.is_file():
-            shutil.copyfile(own, index)
+            shutil.copy2(own, index)  # git trusts what it noted of files older than the index, so its age counts
         else:
             git.run("read-tree", head, index=index)
         outside = ["data", "dvc.lock"]
@@ -177,12 +181,15 @@ def _pin(settings: Settings, champion: ChampionPin | None) -> bytes:
     return data_versions.pointer(Path(CHAMPION).name, listing, len(files))
 
 
-def _is_again(git: Git, run: RunCommit, code: str, data: str, champion: ChampionPin | None) -> bool:
-    if run.data_commit != data or git.tree_of(run.code_commit) != git.tree_of(code):
+def _is_again(git: Git, run: RunCommit, tree: str, data: str, champion: ChampionPin | None) -> bool:
+    if run.data_commit != data or git.tree_of(run.code_commit) != tree:
         return False
     if champion is None:
         return run.champion_version is None
-    return run.champion_version == champion.version or champion.run in (run.ref, run.commit)
+    if champion.run in (run.ref, run.commit):
+        return True
+    # New books count versions from 1 again, so a version alone may be another package; old runs recorded no digest.
+    return run.champion_version == champion.version and run.champion_digest in (None, champion.digest)
 
 
 def _pin_is_there(settings: Settings, git: Git, start: str) -> bool:
