@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ShoploomError
 from pipelines.orchestration.processes import Ended, run_in_group, stop_running
 from pipelines.progress import STAGE_VARIABLE
+from pipelines.runs.worktrees import run_folder as run_folder
 from pipelines.settings import Settings, child_environment
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ class FunctionOperator(BaseOperator):  # type: ignore[misc]
         kwargs.setdefault("doc_md", (function.__doc__ or "").strip() or None)
         super().__init__(**kwargs)
         self.function = function
-        self.progress_note = ""
 
     def execute(self, context: Context) -> Any:
         """Call the function."""
@@ -69,7 +66,7 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
     template_fields: Sequence[str] = ()
 
     def __init__(
-        self, *, stage: str, upstream_stages: Sequence[str], graph_sha256: str, start_task: str = "start", **kwargs: Any
+        self, *, stage: str, upstream_stages: Sequence[str], graph_sha256: str, start_task: str, **kwargs: Any
     ) -> None:
         kwargs.setdefault("task_id", stage)
         super().__init__(**kwargs)
@@ -89,8 +86,8 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
             AirflowException: the stage failed; the message is its own error text.
         """
         settings = Settings()
-        start = context["ti"].xcom_pull(task_ids=self.start_task)
-        upstream = {name: context["ti"].xcom_pull(task_ids=name)["lock_entry"] for name in self.upstream_stages}
+        start = returned(context, self.start_task)
+        upstream = {name: returned(context, name)["lock_entry"] for name in self.upstream_stages}
         request = {
             "stage": self.stage,
             "start": start["start"]["commit"],
@@ -100,9 +97,12 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         }
         try:
             result = self._run(request, run_folder(settings, context["run_id"]), settings)
-            result["mlflow_run"] = self._book(result, start, context["run_id"], settings)
         except ShoploomError as error:
             raise AirflowException(str(error)) from error
+        try:
+            result["mlflow_run"] = self._book(result, start, context["run_id"], settings)
+        except ShoploomError as error:
+            raise AirflowException(result["error"] or str(error)) from error
         if result["error"]:
             raise AirflowException(result["error"])
         self.progress_note = "cached" if result["cached"] else ""
@@ -117,12 +117,8 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         asked, answered = folder / f"{self.stage}.request.json", folder / f"{self.stage}.result.json"
         write_json(request, asked)
         answered.unlink(missing_ok=True)
-        ended = run_in_group(
-            [sys.executable, "-m", "pipelines.runs.stage_runner", str(asked), str(answered)],
-            environment=child_environment(settings, **{STAGE_VARIABLE: self.stage}),
-            folder=settings.repository,
-            log=folder / f"{self.stage}.log",
-        )
+        runner = "pipelines.runs.stage_runner"
+        ended = _end_of(runner, [str(asked), str(answered)], self.stage, folder, settings, capture=False)
         if not answered.exists():
             return {"stage": self.stage, "lock_entry": {}, "cached": False, "seconds": 0.0, "error": _last_words(ended)}
         result: dict[str, Any] = read_json(answered)
@@ -130,34 +126,17 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
 
     def _book(self, result: Mapping[str, Any], start: Mapping[str, Any], run_id: str, settings: Settings) -> str:
         from pipelines.registry.books import book_stage
-        from pipelines.runs.worktrees import prepare_worktree
+        from pipelines.runs.worktrees import locked, prepare_worktree
 
         worktree = prepare_worktree(settings, start["start"]["commit"], run_id)
-        with _one_booking_at_a_time(settings):
+        # Two parallel stages that read the same new data would both insert its dataset row; MLflow fails the second.
+        with locked(settings.home / "runs" / ".booking.lock"):
             return book_stage(settings, start["mlflow_run"], self.stage, result, worktree)
 
 
-@contextmanager
-def _one_booking_at_a_time(settings: Settings) -> Iterator[None]:
-    """Hold this host's lock on the books.
-
-    Two parallel stages that read the same new data would both insert its dataset row, and MLflow fails the second.
-    """
-    path = settings.home / "runs" / ".booking.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
-def run_folder(settings: Settings, run_id: str) -> Path:
-    """Where one DAG run's logs, requests and landing lie.
-
-    Args:
-        settings: places.
-        run_id: Airflow's id of the run; characters that file names should not hold become ``-``.
-    """
-    return settings.home / "runs" / re.sub(r"[^A-Za-z0-9._+-]", "-", run_id)
+def returned(context: Context, task_id: str) -> Any:
+    """What another task of this run returned."""
+    return context["ti"].xcom_pull(task_ids=task_id)
 
 
 def run_module(module: str, arguments: Sequence[str], context: Context) -> str:
@@ -170,17 +149,24 @@ def run_module(module: str, arguments: Sequence[str], context: Context) -> str:
         AirflowException: it failed; the message is its own error text.
     """
     settings = Settings()
-    task_id = str(context["ti"].task_id)
-    ended = run_in_group(
-        [sys.executable, "-m", module, *arguments],
-        environment=child_environment(settings, **{STAGE_VARIABLE: task_id}),
-        folder=settings.repository,
-        log=run_folder(settings, context["run_id"]) / f"{task_id}.log",
-        capture=True,
-    )
+    folder = run_folder(settings, context["run_id"])
+    ended = _end_of(module, arguments, str(context["ti"].task_id), folder, settings, capture=True)
     if ended.returncode:
         raise AirflowException(_last_words(ended))
     return ended.output
+
+
+def _end_of(
+    module: str, arguments: Sequence[str], task_id: str, folder: Path, settings: Settings, *, capture: bool
+) -> Ended:
+    """How ``python -m module arguments...`` ended, its words in ``<task>.log`` of the run's folder."""
+    return run_in_group(
+        [sys.executable, "-m", module, *arguments],
+        environment=child_environment(settings, **{STAGE_VARIABLE: task_id}),
+        folder=settings.repository,
+        log=folder / f"{task_id}.log",
+        capture=capture,
+    )
 
 
 def _last_words(ended: Ended) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Asset, Param
 
 from dags.dvc_graph import read_graph
-from dags.operators import FunctionOperator, run_folder
+from dags.operators import FunctionOperator, returned, run_folder
 from dags.render import describe, render
 from pipelines.orchestration.notify import task_failed
 from pipelines.settings import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.runs.start import ChampionPin
 
 PURPOSE = "Train, compare with the champion, and promote what is better."
-PACKAGE, EVALUATION = "data/package", "data/evaluate"
+EVALUATION = "data/evaluate"
 REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
 
 
@@ -58,8 +58,8 @@ def finish(context: Context) -> dict[str, Any]:
     from pipelines.runs.start import Start
 
     settings = Settings()
-    begun = _from(context, "start")
-    entries = {name: _from(context, name)["lock_entry"] for name in STAGES}
+    begun = returned(context, "start")
+    entries = {name: returned(context, name)["lock_entry"] for name in STAGES}
     run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"])
     tag_run(settings, begun["mlflow_run"], run_commit=run.commit, run_ref=run.ref)
     return {"commit": run.commit, "ref": run.ref}
@@ -67,12 +67,13 @@ def finish(context: Context) -> dict[str, Any]:
 
 def register(context: Context) -> dict[str, Any]:
     """Register the run's package, or find the version that holds these very bytes."""
+    from pipelines.orchestration.champions import PACKAGE
     from pipelines.registry.package import RunInfo
     from pipelines.registry.package import register as register_package
     from pipelines.runs.run_commits import fetch_output, find_run
 
     settings = Settings()
-    begun, run = _from(context, "start"), find_run(settings, _from(context, "finish")["commit"])
+    begun, run = returned(context, "start"), find_run(settings, returned(context, "finish")["commit"])
     folder = run_folder(settings, context["run_id"])
     package = fetch_output(settings, run, PACKAGE, folder / "package")
     evaluation = fetch_output(settings, run, EVALUATION, folder / "evaluate")
@@ -88,7 +89,7 @@ def gate(context: Context) -> dict[str, Any]:
     from pipelines.runs.worktrees import prepare_worktree
 
     settings = Settings()
-    begun = _from(context, "start")
+    begun = returned(context, "start")
     worktree = prepare_worktree(settings, begun["start"]["commit"], context["run_id"])
     evaluation = run_folder(settings, context["run_id"]) / "evaluate"
     params = load_params(GateParams, "gate", worktree / "params.yaml")
@@ -97,7 +98,7 @@ def gate(context: Context) -> dict[str, Any]:
         settings,
         begun["mlflow_run"],
         verdict,
-        version=_from(context, "register")["version"],
+        version=returned(context, "register")["version"],
         report=evaluation / "report.html",
     )
     return verdict.as_dict()
@@ -111,10 +112,9 @@ def promote(context: Context) -> dict[str, Any]:
     from pipelines.registry.summary import summarise
 
     settings = Settings()
-    said = dict(_from(context, "gate"))
-    said["interval"] = tuple(said["interval"])
-    promotion = move_alias(settings, _from(context, "register")["version"], Verdict(**said))
-    books = _from(context, "start")["mlflow_run"]
+    verdict = Verdict.from_dict(returned(context, "gate"))
+    promotion = move_alias(settings, returned(context, "register")["version"], verdict)
+    books = returned(context, "start")["mlflow_run"]
     summarise(settings, books, promoted=promotion.moved)
     close_run(settings, books)
     for copy in ("package", "evaluate"):
@@ -124,16 +124,11 @@ def promote(context: Context) -> dict[str, Any]:
 
 def close_failed(context: Context) -> None:
     """Close the books of a run whose task failed."""
-    begun = _from(context, "start")
+    begun = returned(context, "start")
     if begun:
         from pipelines.registry.books import close_run
 
         close_run(Settings(), begun["mlflow_run"], "FAILED", failed_task=str(context["ti"].task_id))
-
-
-def _from(context: Context, task_id: str) -> Any:
-    """What another task of this run returned."""
-    return context["ti"].xcom_pull(task_ids=task_id)
 
 
 GRAPH = read_graph(Settings().repository / "dvc.yaml")

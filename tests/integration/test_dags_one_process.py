@@ -86,6 +86,13 @@ import sys
 sys.exit("the shelf is empty")
 """
 
+FAILING_WITHOUT_BOOKS = """
+import sys
+from pathlib import Path
+Path(sys.argv[0]).resolve().parents[2].joinpath("mlflow", "mlflow.db").write_text("no books")
+sys.exit("the shelf fell over")
+"""
+
 SLEEPING = """
 import subprocess, sys
 from pathlib import Path
@@ -199,6 +206,19 @@ def test_train_fails_with_the_stage_s_own_words(shop: Shop, first: DagOutcome) -
     told = json.loads((shop.settings.home / "notified").read_text(encoding="utf-8"))
     assert (told["dag"], told["task"]) == ("train", "double")
     assert "the shelf is empty" in told["error"]
+
+
+def test_train_fails_with_the_stage_s_own_words_when_the_books_are_lost_too(shop: Shop, first: DagOutcome) -> None:
+    books = shop.settings.home / "mlflow" / "mlflow.db"
+    before = books.read_bytes()
+    shop.commit("step.py", FAILING_WITHOUT_BOOKS)
+    try:
+        failed = shop.train()
+        assert books.read_bytes() != before
+    finally:
+        books.write_bytes(before)
+    assert (failed.state, failed.failed_task) == ("failed", "double")
+    assert "the shelf fell over" in failed.error
 
 
 def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
