@@ -26,7 +26,8 @@ def make_buckets(names: list[str], patience_seconds: float = 60.0) -> None:
             return
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
-                raise SystemExit(f"the storage does not answer: {error}\n  -> docker compose logs storage") from error
+                look = "docker compose --file infra/compose.yaml logs storage"
+                raise SystemExit(f"the storage does not answer: {error}\n  -> {look}") from error
             time.sleep(1)
 
 

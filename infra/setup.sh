@@ -22,14 +22,12 @@ if [ -z "$uv" ]; then
     uv=.shoploom/uv/bin/uv
     if [ ! -x "$uv" ]; then
         echo "fetching uv into .shoploom/uv"
-        "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-            --target .shoploom/uv --require-hashes --only-binary=:all: -r infra/uv.lock 2>.shoploom-pip.log || {
-            cat .shoploom-pip.log >&2
+        said=$("$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+            --target .shoploom/uv --require-hashes --only-binary=:all: -r infra/uv.lock 2>&1) || {
+            echo "$said" >&2
             echo "could not fetch uv: $python needs pip (Debian: apt-get install python3-pip), or install uv yourself" >&2
-            rm -f .shoploom-pip.log
             exit 1
         }
-        rm -f .shoploom-pip.log
     fi
 fi
 
