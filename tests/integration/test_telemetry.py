@@ -70,10 +70,37 @@ def test_library_makes_no_outbound_connection(library: str, tmp_path: Path) -> N
     assert not (tmp_path / "attempts").exists(), (tmp_path / "attempts").read_text()
 
 
-def test_outbound_connection_is_caught_by_this_very_test(tmp_path: Path) -> None:
-    attempt = "import urllib.request; urllib.request.urlopen('http://192.0.2.1/', timeout=1)"
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "import urllib.request; urllib.request.urlopen('http://192.0.2.1/', timeout=1)",
+        "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
+        "import socket; socket.socket(type=socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('192.0.2.1', 9))",
+        "import socket; socket.getaddrinfo('192.0.2.1', 9)",
+        "import socket; socket.gethostbyname('192.0.2.1')",
+        "import socket; socket.gethostbyname_ex('192.0.2.1')",
+    ],
+)
+def test_outbound_connection_is_caught_by_this_very_test(attempt: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", attempt], env=environment(tmp_path), cwd=tmp_path, capture_output=True
     )
     assert ended.returncode != 0
     assert "192.0.2.1" in (tmp_path / "attempts").read_text()
+
+
+def test_connection_within_this_machine_is_let_through(tmp_path: Path) -> None:
+    program = """
+import socket
+near, far = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+near.bind(("127.0.0.1", 0))
+far.sendmsg([b"x"], [], 0, near.getsockname())
+far.connect(near.getsockname())
+far.sendmsg([b"x"])
+for name in ("localhost", b"localhost", socket.gethostname()):
+    socket.gethostbyname(name)
+socket.getaddrinfo(None, 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert not (tmp_path / "attempts").exists()

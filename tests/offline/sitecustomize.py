@@ -11,11 +11,9 @@ import sys
 _OWN = {"localhost", "", socket.gethostname(), socket.gethostname().split(".")[0]}
 
 
-def _is_local(host: object) -> bool:
-    if host is None or not isinstance(host, (str, bytes)):
-        return host is None
+def _is_local(host: "str | bytes | None") -> bool:
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
-    if name in _OWN:
+    if name is None or name in _OWN:
         return True
     try:
         address = ipaddress.ip_address(name.split("%")[0])
@@ -25,15 +23,14 @@ def _is_local(host: object) -> bool:
 
 
 def _refuse_outbound(event: str, arguments: tuple[object, ...]) -> None:
-    if event in ("socket.connect", "socket.sendto"):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         target = arguments[1]
-        if not isinstance(target, tuple) or _is_local(target[0]):
-            return
-    elif event == "socket.getaddrinfo":
-        target = arguments[0]
-        if _is_local(target):
-            return
+        host = target[0] if isinstance(target, tuple) else None
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        target = host = arguments[0]
     else:
+        return
+    if _is_local(host):
         return
     with open(os.environ["SHOPLOOM_TEST_ATTEMPTS"], "a", encoding="utf-8") as attempts:
         attempts.write(f"{event} {target} by {' '.join(sys.argv)[:300]}\n")
