@@ -76,7 +76,8 @@ def other_python() -> Path:
             "torch",
             "numpy",
         ]
-        (FOLDER / "uv.toml").touch()  # the nearest settings count, and the project's leave torch out
+        # The nearest project's settings count, and this one's leave torch out.
+        (FOLDER / "pyproject.toml").write_text('[project]\nname = "bench"\nversion = "0"\n[tool.uv]\n')
         if subprocess.run([*install, "--torch-backend", "cpu"], cwd=FOLDER).returncode:
             print("torch's CPU builds cannot be reached; installing the package index's build, which is larger")
             subprocess.run(install, cwd=FOLDER, check=True)
