@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +15,15 @@ from numpy.typing import NDArray
 
 from pipelines.stage_environment import cache_folder
 
+WAIT_SECONDS = 60.0
+"""How long another process may hold the file."""
+
 
 class VectorCache:
     """One SQLite file an encoder, one row a text: SHA-256 of the text, float32 bytes of its vector.
 
-    A damaged file is thrown away: everything in it can be computed again.
+    Everything in it can be computed again, so a damaged file is thrown away, a busy one is not read, and vectors for
+    which there is no room are not kept.
 
     Args:
         path: the file; ``None`` is a cache that holds and keeps nothing.
@@ -46,8 +51,10 @@ class VectorCache:
             return {}
         keys = {_key(text): text for text in texts}
         try:
-            with closing(sqlite3.connect(self.path, timeout=60)) as database:
+            with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as database:
                 rows = database.execute("SELECT key, vector FROM vectors").fetchall()
+        except sqlite3.OperationalError:
+            return {}
         except sqlite3.DatabaseError:
             self.path.unlink(missing_ok=True)
             return {}
@@ -56,14 +63,17 @@ class VectorCache:
         return {text: vector for text, vector in known.items() if abs(float(vector @ vector) - 1) < 1e-3}
 
     def write(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Keep the vectors of ``texts``, float32 [num_texts, embedding_size]."""
+        """Keep the vectors of ``texts``, float32 [num_texts, embedding_size], where the file can be written."""
         if self.path is None or not len(texts):
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = [(_key(text), vector.astype("<f4").tobytes()) for text, vector in zip(texts, vectors, strict=True)]
-        with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
-            database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-            database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as database, database:
+                database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+                database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        except (sqlite3.Error, OSError) as error:
+            print(f"{self.path}: the vectors are not kept: {error}", file=sys.stderr)
 
 
 def _key(text: str) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipelines.errors import DataError, ModelError
+from pipelines.models import vector_cache
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import BUCKET_TOKENS, ROWS, TextEncoder, length_batches
+from pipelines.models.vector_cache import VectorCache
 from pipelines.params import EmbedParams
 from tests.tiny_bert import HEADS, LAYERS, WIDTH, WORDS, tiny_bert
 
@@ -168,6 +172,41 @@ def test_batches_have_fixed_shapes_and_hold_every_text_once() -> None:
         assert [int(mask.sum()) for mask in batch.padding_mask[: len(batch.rows)]] == [
             len(tokens[row]) for row in batch.rows
         ]
+
+
+def test_vector_cache_leaves_a_busy_file_alone_and_reads_it_when_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vector_cache, "WAIT_SECONDS", 0.05)
+    cache = VectorCache(tmp_path / "vectors.sqlite", 2)
+    kept, more = np.array([[0.6, 0.8]], np.float32), np.array([[1.0, 0.0]], np.float32)
+    cache.write(["tea"], kept)
+    with closing(sqlite3.connect(tmp_path / "vectors.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert cache.read(["tea"]) == {}
+        cache.write(["rice"], more)
+        assert "not kept: database is locked" in capsys.readouterr().err
+        other.execute("ROLLBACK")
+    known = cache.read(["tea", "rice"])
+    assert known.keys() == {"tea"}
+    assert np.array_equal(known["tea"], kept[0])
+    cache.write(["rice"], more)
+    assert cache.read(["tea", "rice"]).keys() == {"tea", "rice"}
+
+
+def test_vector_cache_gives_up_where_there_is_no_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").write_text("a file where the folder should be")
+    cache = VectorCache(tmp_path / "folder" / "vectors.sqlite", 2)
+    cache.write(["tea"], np.array([[0.6, 0.8]], np.float32))
+    assert "the vectors are not kept" in capsys.readouterr().err
+    assert cache.read(["tea"]) == {}
+
+
+def test_vector_cache_throws_a_damaged_file_away(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.sqlite"
+    path.write_bytes(b"not a database, though of some length" * 50)
+    assert VectorCache(path, 2).read(["tea"]) == {}
+    assert not path.exists()
 
 
 @pytest.mark.weights
