@@ -15,29 +15,45 @@ from pipelines.errors import DataError
 
 USERS_AT_ONCE = 256
 """Users scored at once: bounds memory, changes no result."""
+MADE_AGAIN = "SHOPLOOM_NO_CACHE=1 shoploom run"
+"""Mends a stage's output that is not what the stage wrote."""
 
 
 @dataclass(frozen=True)
-class Histories:
-    """Purchases of many users in compressed sparse row form, oldest first within a user.
+class ByUser:
+    """Events of many users in compressed sparse row form, oldest first within a user.
 
     Args:
         indptr: int64 [num_users + 1]; user ``u`` owns events ``indptr[u]:indptr[u + 1]``.
+    """
+
+    indptr: NDArray[np.int64]
+
+    @property
+    def num_users(self) -> int:
+        return len(self.indptr) - 1
+
+    def users_of_events(self) -> NDArray[np.int32]:
+        """int32 [num_events]: the dense user id of every event."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), np.diff(self.indptr))
+
+
+@dataclass(frozen=True)
+class Histories(ByUser):
+    """Purchases of many users by dense item id.
+
+    Args:
+        indptr: int64 [num_users + 1], see :class:`ByUser`.
         items: int32 [num_events], dense item ids.
         ages: float32 [num_events], days between the event and the moment the histories are read at; >= 0.
         quantities: float32 [num_events], > 0.
         num_items: size of the item space.
     """
 
-    indptr: NDArray[np.int64]
     items: NDArray[np.int32]
     ages: NDArray[np.float32]
     quantities: NDArray[np.float32]
     num_items: int
-
-    @property
-    def num_users(self) -> int:
-        return len(self.indptr) - 1
 
     @classmethod
     def from_events(
@@ -66,10 +82,16 @@ class Histories:
             DataError: an event lies after ``as_of``, or an id is outside its space.
         """
         if len(days) and float(days.max()) > as_of:
-            raise DataError(f"an event lies {float(days.max()) - as_of:.3f} days after the histories' own moment")
+            raise DataError(
+                f"an event of user {int(users[days.argmax()])} lies {float(days.max()) - as_of:.3f} days after the "
+                "moment that the histories are read at",
+                mend=MADE_AGAIN,
+            )
         for name, ids, size in (("user", users, num_users), ("item", items, num_items)):
             if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= size):
-                raise DataError(f"{name} ids must lie in 0..{size - 1}; found {int(ids.min())}..{int(ids.max())}")
+                raise DataError(
+                    f"{name} ids must lie in 0..{size - 1}; found {int(ids.min())}..{int(ids.max())}", mend=MADE_AGAIN
+                )
         order = np.lexsort((items, days, users))
         indptr = np.zeros(num_users + 1, np.int64)
         np.cumsum(np.bincount(users, minlength=num_users), out=indptr[1:])
@@ -109,10 +131,6 @@ class Histories:
         """The first user and the histories of ``USERS_AT_ONCE`` users after another."""
         for start in range(0, self.num_users, USERS_AT_ONCE):
             yield start, self.take(start, min(start + USERS_AT_ONCE, self.num_users))
-
-    def users_of_events(self) -> NDArray[np.int32]:
-        """int32 [num_events]: the dense user id of every event."""
-        return np.repeat(np.arange(self.num_users, dtype=np.int32), np.diff(self.indptr))
 
 
 class Model(ABC):

@@ -12,37 +12,34 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays, read_table, write_arrays, write_table
-from pipelines.errors import DataError, ModelError, near_names
-from pipelines.models.base import Histories
+from pipelines.artifacts import read_table, write_arrays, write_table
+from pipelines.errors import ModelError, near_names
+from pipelines.models.base import MADE_AGAIN, ByUser, Histories
+from pipelines.models.files import model_errors, read_required
 
 ITEM_COLUMNS = ("item_id", "title", "department", "product_type", "brand", "size")
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 PURCHASES_FILE = "histories.safetensors"
+PURCHASE_ARRAYS = ("indptr", "items", "ages", "quantities")
 
 
 @dataclass(frozen=True)
-class NamedHistories:
+class NamedHistories(ByUser):
     """Purchases of many users by item id, as one package hands them to another with an item space of its own.
 
     Args:
-        indptr: int64 [num_users + 1]; user ``u`` owns events ``indptr[u]:indptr[u + 1]``, oldest first.
+        indptr: int64 [num_users + 1], see :class:`ByUser`.
         item_ids: str [num_events], ids as the shop spells them (NumPy unicode or object).
         days: float64 [num_events], days since the epoch, UTC.
         quantities: float32 [num_events], > 0.
         as_of: days since the epoch, UTC, at which the histories are read; no event is later.
     """
 
-    indptr: NDArray[np.int64]
     item_ids: NDArray[np.str_]
     days: NDArray[np.float64]
     quantities: NDArray[np.float32]
     as_of: float
-
-    @property
-    def num_users(self) -> int:
-        return len(self.indptr) - 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Catalogue:
         Raises:
             DataError: an event lies after ``named.as_of``.
         """
-        users = np.repeat(np.arange(named.num_users, dtype=np.int32), np.diff(named.indptr))
+        users = named.users_of_events()
         names, inverse = np.unique(named.item_ids, return_inverse=True)
         items = self.rows_of(names)[inverse] if len(names) else np.zeros(0, np.int32)
         known = items >= 0
@@ -137,7 +134,7 @@ class Catalogue:
         """Write items, users and histories into ``directory``."""
         write_table(self.items.select(list(ITEM_COLUMNS)), directory / ITEMS_FILE)
         write_table(pa.table({"user_id": pa.array(self.user_ids, pa.string())}), directory / USERS_FILE)
-        arrays = {name: getattr(self.histories, name) for name in ("indptr", "items", "ages", "quantities")}
+        arrays = {name: getattr(self.histories, name) for name in PURCHASE_ARRAYS}
         write_arrays(arrays, directory / PURCHASES_FILE)
 
     @classmethod
@@ -148,14 +145,13 @@ class Catalogue:
             ModelError: a file is missing or unreadable, or the parts do not fit together.
         """
         try:
-            items = read_table(directory / ITEMS_FILE, list(ITEM_COLUMNS))
-            users = tuple(read_table(directory / USERS_FILE)["user_id"].to_pylist())
-            arrays = read_arrays(directory / PURCHASES_FILE)
-            histories = Histories(num_items=items.num_rows, **arrays)
-        except DataError as error:
-            raise ModelError(error.message, mend=error.mend) from error
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{directory} lacks a part: {error}", mend="shoploom run makes it again") from error
+            with model_errors():
+                items = read_table(directory / ITEMS_FILE).select(list(ITEM_COLUMNS))
+                users = tuple(read_table(directory / USERS_FILE)["user_id"].to_pylist())
+        except KeyError as error:
+            raise ModelError(f"{directory} lacks a part: {error}", mend=MADE_AGAIN) from error
+        arrays = read_required(directory / PURCHASES_FILE, PURCHASE_ARRAYS)
+        histories = Histories(num_items=items.num_rows, **{name: arrays[name] for name in PURCHASE_ARRAYS})
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
-            raise ModelError(f"{directory}: histories, users and items do not fit together", mend="fetch it again")
+            raise ModelError(f"{directory}: histories, users and items do not fit together", mend=MADE_AGAIN)
         return cls(items, users, histories)

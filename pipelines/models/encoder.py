@@ -120,7 +120,9 @@ class TextEncoder:
         """
         for position, text in enumerate(texts):
             if not isinstance(text, str):
-                raise DataError(f"text {position} is {type(text).__name__}, not a string")
+                raise DataError(
+                    f"text {position} is {type(text).__name__}, not a string", mend="give every text as str"
+                )
         return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def encode(self, texts: Sequence[str], description: str = "") -> NDArray[np.float32]:

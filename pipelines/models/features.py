@@ -67,29 +67,32 @@ def features(signals: Signals, histories: Histories, scored: Scored, rows: Short
     items = scored.candidates[rows.positions]
     dense = scored.dense[:, rows.users, rows.positions]
     best = np.maximum(scored.dense[:3].max(axis=2, initial=0), np.float32(1e-9))
-    pairs = pairs_of(histories)
+    pairs, visits = pairs_of(histories), _visit_ages(histories)
     columns = [
         *dense,
         *(dense[:3] / best[:, rows.users]),
-        *_own(signals, histories, pairs, rows.users, items),
+        *_own(signals, histories, pairs, visits, rows.users, items),
         *_same_text(signals, histories, rows.users, items),
         *_item(signals, items),
-        *(column[rows.users] for column in _user(histories, pairs)),
+        *(column[rows.users] for column in _user(histories, pairs, visits)),
     ]
     return np.stack(columns, axis=1).astype(np.float32, copy=False)
 
 
 def _own(
-    signals: Signals, histories: Histories, pairs: Pairs, users: NDArray[np.int64], items: NDArray[np.int32]
+    signals: Signals,
+    histories: Histories,
+    pairs: Pairs,
+    visits: list[NDArray[np.float32]],
+    users: NDArray[np.int64],
+    items: NDArray[np.int32],
 ) -> list[NDArray[np.float32]]:
     row, known = _find(pairs, histories.num_items, users, items)
-    visits = _visit_ages(histories)
     since = np.zeros(len(pairs.users), np.float32)
     for user in range(histories.num_users):
         low, high = np.searchsorted(pairs.users, [user, user + 1])
         since[low:high] = np.searchsorted(visits[user], pairs.last[low:high], side="left")
     of_user = np.bincount(pairs.users, pairs.days, minlength=histories.num_users)
-    ratio = pairs.last / np.maximum(pairs.gap, np.float32(1))
     by_pair: list[tuple[NDArray[np.float32], np.float32]] = [
         (signals.repeat.chances(pairs), np.float32(0)),
         (pairs.counts, np.float32(0)),
@@ -99,7 +102,7 @@ def _own(
         (pairs.last, NO_PURCHASE_DAYS),
         (pairs.first, NO_PURCHASE_DAYS),
         (pairs.gap, np.float32(0)),
-        (np.where(pairs.days > 1, ratio, np.float32(-1)), np.float32(-2)),
+        (_gap_ratio(pairs), np.float32(-2)),
         (since, NO_PURCHASE_DAYS),
     ]
     return [_look_up(values, row, known, missing) for values, missing in by_pair]
@@ -111,12 +114,11 @@ def _same_text(
     as_texts = signals.text.as_texts(histories)
     pairs = pairs_of(as_texts)
     row, known = _find(pairs, as_texts.num_items, users, signals.text.text_index[items])
-    ratio = np.where(pairs.days > 1, pairs.last / np.maximum(pairs.gap, np.float32(1)), np.float32(-1))
     return [
         _look_up(pairs.counts, row, known, np.float32(0)),
         _look_up(pairs.days, row, known, np.float32(0)),
         _look_up(pairs.last, row, known, NO_PURCHASE_DAYS),
-        _look_up(ratio, row, known, np.float32(-2)),
+        _look_up(_gap_ratio(pairs), row, known, np.float32(-2)),
     ]
 
 
@@ -129,8 +131,7 @@ def _item(signals: Signals, items: NDArray[np.int32]) -> list[NDArray[np.float32
     return [np.log1p(buyers), *np.log1p(recent).T, trend, repeat_rate.astype(np.float32)]
 
 
-def _user(histories: Histories, pairs: Pairs) -> list[NDArray[np.float32]]:
-    visits = _visit_ages(histories)
+def _user(histories: Histories, pairs: Pairs, visits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     events = np.diff(histories.indptr).astype(np.float32)
     items = np.bincount(pairs.users, minlength=histories.num_users).astype(np.float32)
     young = np.bincount(pairs.users[pairs.first < 42], minlength=histories.num_users).astype(np.float32)
@@ -142,6 +143,11 @@ def _user(histories: Histories, pairs: Pairs) -> list[NDArray[np.float32]]:
         np.array([ages[0] if len(ages) else NO_PURCHASE_DAYS for ages in visits], np.float32),
         (young / np.maximum(items, np.float32(1))).astype(np.float32),
     ]
+
+
+def _gap_ratio(pairs: Pairs) -> NDArray[np.float32]:
+    """float32 [num_pairs]: days since the last purchase over the mean gap, at least a day; -1 where there is no gap."""
+    return np.where(pairs.days > 1, pairs.last / np.maximum(pairs.gap, np.float32(1)), np.float32(-1))
 
 
 def _visit_ages(histories: Histories) -> list[NDArray[np.float32]]:

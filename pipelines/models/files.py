@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
 from pipelines.errors import DataError, ModelError
+from pipelines.models.base import MADE_AGAIN
 
 FORMAT_VERSION = 1
 ARRAYS_FILE = "arrays.safetensors"
@@ -25,36 +27,61 @@ def write_model(
     write_json({"format": FORMAT_VERSION, "model": name, "settings": dict(settings or {})}, directory / SETTINGS_FILE)
 
 
-def read_model(directory: Path, name: str, required: Sequence[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+@contextmanager
+def model_errors() -> Iterator[None]:
+    """Raise a file's DataError as the ModelError that loading a model promises."""
+    try:
+        yield
+    except DataError as error:
+        raise ModelError(error.message, mend=error.mend) from error
+
+
+def read_required(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a model.
+
+    Args:
+        path: safetensors.
+        names: arrays that must be present.
+
+    Raises:
+        ModelError: the file is missing or unreadable, lacks an array, or holds a number that is not finite.
+    """
+    with model_errors():
+        arrays = read_arrays(path)
+    for name in names:
+        if name not in arrays:
+            raise ModelError(f"{path} lacks the array {name!r}", mend=MADE_AGAIN)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelError(f"{path}: {name!r} holds a number that is not finite", mend=MADE_AGAIN)
+    return arrays
+
+
+def read_model(
+    directory: Path, name: str, arrays: Sequence[str], settings: Sequence[str] = ()
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read what :func:`write_model` wrote.
 
     Args:
         directory: the model's own.
         name: the model expected there.
-        required: arrays that must be present.
+        arrays: that must be present.
+        settings: that must be present.
 
     Returns:
         The arrays by name, and the settings.
 
     Raises:
-        ModelError: a file is missing or unreadable, belongs to another model or format version, lacks an
-            array, or holds a number that is not finite.
+        ModelError: a file is missing or unreadable, belongs to another model or format version, lacks an array or
+            a setting, or holds a number that is not finite.
     """
-    try:
+    with model_errors():
         header = read_json(directory / SETTINGS_FILE)
-        arrays = read_arrays(directory / ARRAYS_FILE)
-    except DataError as error:
-        raise ModelError(error.message, mend=error.mend) from error
     if not isinstance(header, dict) or (header.get("model"), header.get("format")) != (name, FORMAT_VERSION):
         found = (header.get("model"), header.get("format")) if isinstance(header, dict) else header
-        raise ModelError(
-            f"{directory} holds {found!r}, not model {name!r} of format {FORMAT_VERSION}",
-            mend="shoploom run makes it again",
-        )
-    for key in required:
-        if key not in arrays:
-            raise ModelError(f"{directory / ARRAYS_FILE} lacks the array {key!r}", mend="shoploom run makes it again")
-    for key, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ModelError(f"{directory / ARRAYS_FILE}: {key!r} holds a number that is not finite")
-    return arrays, dict(header.get("settings") or {})
+        raise ModelError(f"{directory} holds {found!r}, not model {name!r} of format {FORMAT_VERSION}", mend=MADE_AGAIN)
+    chosen = dict(header.get("settings") or {})
+    for key in settings:
+        if key not in chosen:
+            raise ModelError(f"{directory / SETTINGS_FILE} lacks the setting {key!r}", mend=MADE_AGAIN)
+    return read_required(directory / ARRAYS_FILE, arrays), chosen

@@ -9,6 +9,7 @@ Source: Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import MADE_AGAIN, Histories, Model
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts
 
@@ -45,12 +46,19 @@ class Linear(Model):
         self.kernel = kernel
         self.regularization = regularization
         self.power = power
-        self._by_item = purchases.T.tocsr()
-        diagonal = np.zeros(purchases.shape[1])
-        for start in range(0, purchases.shape[1], 8192):
+
+    @cached_property
+    def _by_item(self) -> csr_matrix[Any]:
+        return self.purchases.T.tocsr()
+
+    @cached_property
+    def _scaled_diagonal(self) -> NDArray[np.float32]:
+        """float32 [num_items]: ``l diag(P)``."""
+        diagonal = np.zeros(self.purchases.shape[1])
+        for start in range(0, len(diagonal), 8192):
             rows = self._by_item[start : start + 8192]
-            diagonal[start : start + 8192] = np.asarray(rows.multiply(rows @ kernel).sum(axis=1)).ravel()
-        self._scaled_diagonal = np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
+            diagonal[start : start + 8192] = np.asarray(rows.multiply(rows @ self.kernel).sum(axis=1)).ravel()
+        return np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
 
     @classmethod
     def fit(cls, histories: Histories, regularization: float, power: float = 0.0) -> Self:
@@ -62,7 +70,7 @@ class Linear(Model):
         rows = _rows(histories, power)
         rows = rows[np.diff(rows.indptr) > 0]
         if not rows.shape[0]:
-            raise ModelError("EASE needs at least one purchase", mend="land earlier partitions")
+            raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
         gram = (rows @ rows.T).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += regularization
         return cls(rows, np.linalg.inv(gram).astype(np.float32), regularization, power)
@@ -94,15 +102,14 @@ class Linear(Model):
     def load(cls, directory: Path) -> Self:
         from scipy.sparse import csr_matrix
 
-        arrays, settings = read_model(directory, cls.name, ("indptr", "indices", "values", "kernel"))
+        names = ("indptr", "indices", "values", "kernel")
+        arrays, settings = read_model(directory, cls.name, names, ("num_items", "regularization", "power"))
         try:
             shape = (len(arrays["indptr"]) - 1, int(settings["num_items"]))
             rows = csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape=shape)
-            return cls(rows, arrays["kernel"], float(settings["regularization"]), float(settings["power"]))
-        except (KeyError, ValueError) as error:
-            raise ModelError(
-                f"{directory} is not an EASE model: {error}", mend="shoploom run makes it again"
-            ) from error
+        except ValueError as error:
+            raise ModelError(f"{directory} is not an EASE model: {error}", mend=MADE_AGAIN) from error
+        return cls(rows, arrays["kernel"], float(settings["regularization"]), float(settings["power"]))
 
 
 def _rows(histories: Histories, power: float) -> csr_matrix[Any]:

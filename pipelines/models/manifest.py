@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.artifacts import file_sha256, read_json, write_json
 from pipelines.errors import DataError, ModelError
+from pipelines.models.base import MADE_AGAIN
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -61,12 +62,12 @@ def verify(directory: Path) -> Facts:
     files: dict[str, str] = listed["files"]
     found = _files(directory)
     for name in sorted(set(files) - set(found)):
-        raise ModelError(f"{directory} lacks {name}", mend="fetch the package again")
+        raise ModelError(f"{directory} lacks {name}", mend=MADE_AGAIN)
     for name in found:
         if name not in files:
             raise ModelError(f"{directory} holds {name}, which its manifest does not list", mend="remove it")
         if file_sha256(directory / name) != files[name]:
-            raise ModelError(f"{directory / name} is not what its manifest says", mend="fetch the package again")
+            raise ModelError(f"{directory / name} is not what its manifest says", mend=MADE_AGAIN)
     return _facts(directory, listed)
 
 
@@ -81,7 +82,7 @@ def _read(directory: Path) -> dict[str, Any]:
             f"{directory} has package format {found!r}; this version reads {FORMAT}", mend="shoploom run makes it again"
         )
     if not isinstance(listed.get("files"), dict):
-        raise ModelError(f"{directory / MANIFEST_FILE} lists no files", mend="fetch the package again")
+        raise ModelError(f"{directory / MANIFEST_FILE} lists no files", mend=MADE_AGAIN)
     return listed
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.models.base import Histories, Model
 from pipelines.models.files import read_model, write_model
+from pipelines.models.histories import pairs_of
 
 RECENT_DAYS = (7, 28, 91)
 """Windows of recent demand, in days before the moment a model is fitted at."""
@@ -37,16 +38,13 @@ class Popularity(Model):
     @classmethod
     def fit(cls, histories: Histories) -> Self:
         """Count distinct buyers of every item."""
-        users = histories.users_of_events().astype(np.int64)
-        size = histories.num_items
-        keys = users * size + histories.items
-        days = np.floor(histories.ages.astype(np.float64)).astype(np.int64)
-        buyers = _distinct(keys, size)
-        purchases = np.unique(np.stack([keys, days]), axis=1)[0] if len(keys) else keys
-        pairs, bought_days = np.unique(purchases, return_counts=True)
-        repeat = np.bincount(pairs[bought_days >= 2] % size, minlength=size).astype(np.int32)
-        recent = np.stack([_distinct(keys[histories.ages < window], size) for window in RECENT_DAYS], axis=1)
-        return cls(buyers, repeat, recent.astype(np.float32))
+        pairs = pairs_of(histories)
+
+        def buyers(bought: NDArray[np.int32]) -> NDArray[np.int32]:
+            return np.bincount(bought, minlength=histories.num_items).astype(np.int32)
+
+        recent = np.stack([buyers(pairs.items[pairs.last < window]) for window in RECENT_DAYS], axis=1)
+        return cls(buyers(pairs.items), buyers(pairs.items[pairs.days >= 2]), recent.astype(np.float32))
 
     def candidates(self, min_buyers: int) -> NDArray[np.int32]:
         """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending."""
@@ -70,7 +68,3 @@ class Popularity(Model):
 def tie_breaker(buyers: NDArray[np.int32]) -> NDArray[np.float32]:
     """float32 [num_items] in 0..1 (1 excluded): what orders items that a counting model holds equal."""
     return (buyers / (float(buyers.max(initial=0)) + 1.0)).astype(np.float32)
-
-
-def _distinct(keys: NDArray[np.int64], size: int) -> NDArray[np.int32]:
-    return np.bincount(np.unique(keys) % size, minlength=size).astype(np.int32)

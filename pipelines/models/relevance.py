@@ -45,7 +45,10 @@ class RelevanceHead:
         """
         for name, vectors in (("query", query_vectors), ("item", item_vectors)):
             if vectors.ndim != 2 or vectors.shape[1] != len(self.weights):
-                raise ModelError(f"{name} vectors have shape {vectors.shape}; the head reads [n, {len(self.weights)}]")
+                raise ModelError(
+                    f"{name} vectors have shape {vectors.shape}; the head reads [n, {len(self.weights)}]",
+                    mend="SHOPLOOM_NO_CACHE=1 shoploom run makes encoder and head of one size",
+                )
         logits: Floats = np.add((query_vectors * self.weights) @ item_vectors.T, self.bias, dtype=np.float32)
         return sigmoid(logits)
 

@@ -8,7 +8,6 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import Pairs, decayed_counts, dense_columns, pairs_of, purchase_counts
@@ -71,9 +70,7 @@ class DecayedCounts(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, settings = read_model(directory, cls.name, ("buyers",))
-        if "weekly_decay" not in settings:
-            raise ModelError(f"{directory}: settings lack 'weekly_decay'", mend="shoploom run makes it again")
+        arrays, settings = read_model(directory, cls.name, ("buyers",), ("weekly_decay",))
         return cls(arrays["buyers"], float(settings["weekly_decay"]))
 
 

@@ -8,11 +8,10 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays
-from pipelines.errors import DataError, ModelError
-from pipelines.models.base import Histories, Model
-from pipelines.models.files import read_model, write_model
-from pipelines.models.histories import weighted
+from pipelines.errors import ModelError
+from pipelines.models.base import MADE_AGAIN, Histories, Model
+from pipelines.models.files import read_model, read_required, write_model
+from pipelines.models.histories import decayed_counts
 
 
 class TextSimilarity(Model):
@@ -32,8 +31,12 @@ class TextSimilarity(Model):
     def __init__(
         self, embeddings: NDArray[np.float32], text_index: NDArray[np.int32], weekly_decay: float = 0.95
     ) -> None:
-        if len(text_index) and (int(text_index.min()) < 0 or int(text_index.max()) >= len(embeddings)):
-            raise ModelError(f"a text index lies outside 0..{len(embeddings) - 1}", mend="shoploom run makes it again")
+        outside = (text_index < 0) | (text_index >= len(embeddings))
+        if outside.any():
+            item = int(outside.argmax())
+            raise ModelError(
+                f"item {item} has text {int(text_index[item])}; texts are 0..{len(embeddings) - 1}", mend=MADE_AGAIN
+            )
         self.embeddings = embeddings
         self.text_index = text_index
         self.weekly_decay = weekly_decay
@@ -43,21 +46,15 @@ class TextSimilarity(Model):
         """Read the catalogue's vectors (``embeddings``, ``text_index``) as ``embed`` and ``train_bert`` write them.
 
         Raises:
-            ModelError: the file is missing, unreadable or lacks an array.
+            ModelError: the file is missing or unreadable, lacks an array, or holds a number that is not finite.
         """
-        try:
-            arrays = read_arrays(path)
-            embeddings, text_index = arrays["embeddings"], arrays["text_index"]
-        except DataError as error:
-            raise ModelError(error.message, mend=error.mend) from error
-        except KeyError as error:
-            raise ModelError(f"{path} lacks the array {error}", mend="shoploom run makes it again") from error
-        return cls(embeddings.astype(np.float32), text_index.astype(np.int32))
+        arrays = read_required(path, ("embeddings", "text_index"))
+        return cls(arrays["embeddings"].astype(np.float32), arrays["text_index"].astype(np.int32))
 
     def profiles(self, histories: Histories) -> NDArray[np.float32]:
         """float32 [num_users, embedding_size]: L2-normalised profiles; zero for users without events."""
-        weights = np.float32(self.weekly_decay) ** (histories.ages / np.float32(7))
-        profiles = np.asarray(weighted(self.as_texts(histories), weights) @ self.embeddings, np.float32)
+        weights = decayed_counts(self.as_texts(histories), self.weekly_decay)
+        profiles = np.asarray(weights @ self.embeddings, np.float32)
         norms = np.linalg.norm(profiles, axis=1, keepdims=True)
         normalised: NDArray[np.float32] = (profiles / np.where(norms > 0, norms, np.float32(1))).astype(np.float32)
         return normalised
@@ -84,5 +81,5 @@ class TextSimilarity(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, settings = read_model(directory, cls.name, ("embeddings", "text_index"))
-        return cls(arrays["embeddings"], arrays["text_index"], float(settings.get("weekly_decay", 0.95)))
+        arrays, settings = read_model(directory, cls.name, ("embeddings", "text_index"), ("weekly_decay",))
+        return cls(arrays["embeddings"], arrays["text_index"], float(settings["weekly_decay"]))
