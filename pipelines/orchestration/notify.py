@@ -50,16 +50,20 @@ def describe(context: Mapping[str, Any]) -> dict[str, object]:
 def notify(failure: Mapping[str, object], settings: Settings) -> None:
     """Send ``failure`` to the configured command (JSON on standard input) and web address (JSON by POST).
 
+    A command that fails does not keep the web address from being told.
+
     Raises:
         ConfigError: the address is not http or https.
         OSError: the address or program cannot be reached.
         subprocess.SubprocessError: the program failed or took more than 20 seconds.
     """
     body = json.dumps(failure).encode()
-    if settings.notify_command:
-        subprocess.run(shlex.split(settings.notify_command), input=body, timeout=SECONDS_ALLOWED, check=True)
-    if settings.notify_webhook:
-        _post(settings.notify_webhook, body)
+    try:
+        if settings.notify_command:
+            subprocess.run(shlex.split(settings.notify_command), input=body, timeout=SECONDS_ALLOWED, check=True)
+    finally:
+        if settings.notify_webhook:
+            _post(settings.notify_webhook, body)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ def test_notify_gives_the_failure_to_the_command_without_a_shell(tmp_path: Path)
 
 def test_notify_posts_the_failure(listener: Listener) -> None:
     notify(FAILURE, Settings(notify_webhook=f"http://127.0.0.1:{listener.server_port}/hook"))
+    assert [json.loads(body) for body in listener.bodies] == [FAILURE]
+
+
+@pytest.mark.parametrize("command", ["false", "/no/such/program", "unbalanced '"])
+def test_notify_posts_the_failure_also_when_the_command_fails(command: str, listener: Listener) -> None:
+    address = f"http://127.0.0.1:{listener.server_port}/hook"
+    with pytest.raises((OSError, ValueError, subprocess.SubprocessError)):
+        notify(FAILURE, Settings(notify_command=command, notify_webhook=address))
     assert [json.loads(body) for body in listener.bodies] == [FAILURE]
 
 
