@@ -16,7 +16,7 @@ from typing import Any
 from pipelines.errors import ServiceError, StageError
 from pipelines.orchestration.airflow import airflow_home, environment
 from pipelines.orchestration.databases import close_abandoned, migrate
-from pipelines.orchestration.processes import GRACE_SECONDS, last_lines, stop_group
+from pipelines.orchestration.processes import GRACE_SECONDS, last_lines, stop_group, tail
 from pipelines.progress import PROGRESS_VARIABLE
 from pipelines.settings import Settings
 
@@ -63,7 +63,7 @@ def run_dag_in_one_process(
     dag_id: str,
     conf: Mapping[str, object],
     log_file: Path,
-    settings: Settings | None = None,
+    settings: Settings,
     *,
     progress: Path | None = None,
 ) -> DagOutcome:
@@ -73,7 +73,7 @@ def run_dag_in_one_process(
         dag_id: ``"ingest"`` or ``"train"``.
         conf: the run's parameters, checked against the DAG's schema.
         log_file: everything that Airflow and the libraries say is appended to it.
-        settings: places and addresses; from the environment by default.
+        settings: places and addresses.
         progress: file that progress events are appended to (see :mod:`pipelines.progress`).
 
     Raises:
@@ -91,7 +91,7 @@ class OneProcess:
     Args:
         runs: parameters by DAG id, in the order to run.
         log_file: everything that Airflow and the libraries say is appended to it.
-        settings: places and addresses; from the environment by default.
+        settings: places and addresses.
         progress: file that progress events are appended to.
     """
 
@@ -99,13 +99,14 @@ class OneProcess:
         self,
         runs: Mapping[str, Mapping[str, object]],
         log_file: Path,
-        settings: Settings | None = None,
+        settings: Settings,
         *,
         progress: Path | None = None,
     ) -> None:
-        self._settings = settings or Settings()
+        self._settings = settings
         self._runs = [[dag_id, dict(conf)] for dag_id, conf in runs.items()]
         self._log = log_file
+        self._log_start = 0
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         self._result = Path()
@@ -138,6 +139,7 @@ class OneProcess:
             name,
         ]
         with self._log.open("ab") as sink:
+            self._log_start = sink.tell()
             self._process = subprocess.Popen(
                 command,
                 env=environment(self._settings, **extra),
@@ -182,7 +184,7 @@ class OneProcess:
         if not text:
             raise ServiceError(
                 f"Airflow's process ended with status {code} and no result: "
-                f"{last_lines(self._log.read_text(encoding='utf-8', errors='replace'))}",
+                f"{last_lines(tail(self._log, self._log_start))}",
                 mend=f"less {self._log}",
             )
         return [DagOutcome(**outcome, log=self._log) for outcome in json.loads(text)]

@@ -23,7 +23,7 @@ DAG_IDS = ("ingest", "train")
 
 
 class TaskListener:
-    """Airflow's listener (methods are found by name): reports each task's state and keeps the first failure."""
+    """What Airflow's hooks tell (see :func:`register_listener`): reports each task's state, keeps the first failure."""
 
     def __init__(self) -> None:
         self.failed_task: str | None = None
@@ -171,13 +171,10 @@ def main() -> None:
     parser.add_argument(
         "runs", type=json.loads, help='DAG ids and their parameters, as JSON: [["ingest", {}], ["train", {}]]'
     )
-    parser.add_argument("--result", type=Path, help="write the outcomes here, as JSON")
+    parser.add_argument("--result", type=Path, required=True, help="write the outcomes here, as JSON")
     chosen = parser.parse_args()
     outcomes = run_all([(str(dag_id), dict(conf)) for dag_id, conf in chosen.runs])
-    if chosen.result:
-        write_json(outcomes, chosen.result)
-    else:
-        print(json.dumps(outcomes, indent=2))
+    write_json(outcomes, chosen.result)
     sys.exit(0 if outcomes[-1]["state"] == "success" else 1)
 
 

@@ -75,7 +75,7 @@ def run_in_group(
         raise
     finally:
         _running.discard(process)
-    return Ended(process.returncode, (output or b"").decode(errors="replace"), _tail(log, start))
+    return Ended(process.returncode, (output or b"").decode(errors="replace"), tail(log, start))
 
 
 def stop_running() -> None:
@@ -120,7 +120,8 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _tail(log: Path, start: int, limit: int = 4000) -> str:
+def tail(log: Path, start: int, limit: int = 4000) -> str:
+    """The end of what was said in a log since it was ``start`` bytes long; at most ``limit`` bytes of it."""
     with log.open("rb") as source:
         source.seek(max(start, log.stat().st_size - limit))
         return source.read().decode(errors="replace").strip()

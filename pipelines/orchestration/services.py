@@ -15,9 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from pipelines.artifacts import write_json
 from pipelines.errors import ServiceError
 from pipelines.orchestration.airflow import ADMIN, environment, password_file, write_private
 from pipelines.orchestration.dag_runs import hold_alone
-from pipelines.orchestration.databases import close_abandoned, create_databases, migrate
-from pipelines.orchestration.processes import last_lines
-from pipelines.settings import Settings
+from pipelines.orchestration.databases import close_abandoned, migrate
+from pipelines.orchestration.processes import last_lines, tail
+from pipelines.settings import Settings, sqlite_file
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_START = 120.0
@@ -47,6 +46,7 @@ class Record:
         started: when that process started, seconds since the epoch, as the system says.
         address: where it answers; empty for a service without a port.
         log: what it said.
+        log_start: how long the log was when it was started, in bytes.
     """
 
     name: str
@@ -54,15 +54,16 @@ class Record:
     started: float
     address: str
     log: str
+    log_start: int = 0
 
 
 @dataclass(frozen=True)
 class _Service:
     name: str
     command: tuple[str, ...]
+    healthy: Callable[[Settings], bool]
     port: int | None = None
     port_variable: str = ""
-    healthy: Callable[[Settings], bool] | None = None
 
     @property
     def address(self) -> str:
@@ -112,24 +113,19 @@ def _up(settings: Settings) -> Up:
     missing = [service for service in _services(settings) if service.name not in already]
     for service in missing:
         _check_port(service)
-    create_databases(settings)
     migrate(settings)
     if "scheduler" not in already:
         close_abandoned(settings)
     _write_password(settings)
-    started: list[str] = []
     try:
-        for service in missing:
-            started.append(service.name)
-            _start(service, settings)
-        _await_health(missing, settings)
+        _await_health([(service, _start(service, settings)) for service in missing], settings)
     except BaseException:
-        down(settings, only=started)
+        down(settings, only={service.name for service in missing})
         raise
     return Up(running(settings), ADMIN, password_file(settings))
 
 
-def down(settings: Settings, *, only: Iterable[str] | None = None) -> list[str]:
+def down(settings: Settings, *, only: Collection[str] | None = None) -> list[str]:
     """Stop the services that :func:`up` started, each with all that it started, and nothing else.
 
     Args:
@@ -139,16 +135,12 @@ def down(settings: Settings, *, only: Iterable[str] | None = None) -> list[str]:
     Returns:
         Names of the services that were stopped.
     """
-    chosen = running(settings)
-    if only is not None:
-        chosen = {name: record for name, record in chosen.items() if name in set(only)}
-    families = {name: _family(record) for name, record in chosen.items()}
-    for record in chosen.values():
-        _terminate(record)
-    everyone = [process for family in families.values() for process in family]
+    chosen = {name: record for name, record in running(settings).items() if only is None or name in only}
+    everyone = [process for record in chosen.values() for process in _terminate(record)]
     _, alive = psutil.wait_procs(everyone, timeout=SECONDS_TO_STOP)
     for process in alive:
-        _quietly(process.kill)
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     psutil.wait_procs(alive, timeout=5)
     for name in chosen:
         _record_path(settings, name).unlink(missing_ok=True)
@@ -179,20 +171,18 @@ def _services(settings: Settings) -> list[_Service]:
     api = _Service(
         "api_server",
         (*airflow, "api-server", "--host", LOOPBACK, "--port", str(settings.airflow_port), "--workers", "1"),
+        lambda s: _airflow_says_healthy(s, "metadatabase"),
         settings.airflow_port,
         "SHOPLOOM_AIRFLOW_PORT",
-        lambda s: _airflow_says_healthy(s, "metadatabase"),
     )
     services = [
         api,
         _Service(
             "scheduler",
             (*airflow, "scheduler", "--skip-serve-logs"),
-            healthy=lambda s: _airflow_says_healthy(s, "scheduler"),
+            lambda s: _airflow_says_healthy(s, "scheduler"),
         ),
-        _Service(
-            "dag_processor", (*airflow, "dag-processor"), healthy=lambda s: _airflow_says_healthy(s, "dag_processor")
-        ),
+        _Service("dag_processor", (*airflow, "dag-processor"), lambda s: _airflow_says_healthy(s, "dag_processor")),
     ]
     if settings.tracking_url:
         return services
@@ -202,9 +192,9 @@ def _services(settings: Settings) -> list[_Service]:
             *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
             *("--workers", "1", "--default-artifact-root", settings.artifacts, "--no-serve-artifacts"),
         ),
+        lambda s: _get(f"http://{LOOPBACK}:{s.mlflow_port}/health") == "OK",
         settings.mlflow_port,
         "SHOPLOOM_MLFLOW_PORT",
-        lambda s: _get(f"http://{LOOPBACK}:{s.mlflow_port}/health") == "OK",
     )
     return [mlflow, *services]
 
@@ -217,13 +207,15 @@ def _environment(service: _Service, settings: Settings) -> dict[str, str]:
     return environment(settings, SHOPLOOM_TRACKING_URL=tracking)
 
 
-def _start(service: _Service, settings: Settings) -> None:
+def _start(service: _Service, settings: Settings) -> Record:
     folder = settings.home / "services"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{service.name}.log"
-    if service.name == "mlflow" and settings.tracking.startswith("sqlite:///"):
-        Path(settings.tracking.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    books = sqlite_file(settings.tracking) if service.name == "mlflow" else None
+    if books is not None:
+        books.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
+        log_start = sink.tell()
         process = subprocess.Popen(
             service.command,
             env=_environment(service, settings),
@@ -234,26 +226,25 @@ def _start(service: _Service, settings: Settings) -> None:
             start_new_session=True,
         )
     started = psutil.Process(process.pid).create_time()
-    record = Record(service.name, process.pid, started, service.address, str(log))
+    record = Record(service.name, process.pid, started, service.address, str(log), log_start)
     write_json(asdict(record), _record_path(settings, service.name))
+    return record
 
 
-def _await_health(services: Iterable[_Service], settings: Settings) -> None:
+def _await_health(services: Iterable[tuple[_Service, Record]], settings: Settings) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
-    for service in services:
-        while not (service.healthy is None or service.healthy(settings)):
-            record = _read_record(_record_path(settings, service.name))
-            if record is None or _process(record) is None:
-                raise ServiceError(
-                    f"{service.name} ended: {_last_words(settings, service.name)}", mend=_less(settings, service)
-                )
+    for service, record in services:
+        while not service.healthy(settings):
+            if _process(record) is None:
+                raise _failed(record, "ended")
             if time.monotonic() > deadline:
-                raise ServiceError(
-                    f"{service.name} did not answer within {SECONDS_TO_START:.0f} s: "
-                    f"{_last_words(settings, service.name)}",
-                    mend=_less(settings, service),
-                )
+                raise _failed(record, f"did not answer within {SECONDS_TO_START:.0f} s")
             time.sleep(0.25)
+
+
+def _failed(record: Record, how: str) -> ServiceError:
+    said = last_lines(tail(Path(record.log), record.log_start), 8)
+    return ServiceError(f"{record.name} {how}: {said or 'it said nothing'}", mend=f"less {record.log}")
 
 
 def _check_port(service: _Service) -> None:
@@ -329,32 +320,14 @@ def _process(record: Record) -> psutil.Process | None:
         return None
 
 
-def _family(record: Record) -> list[psutil.Process]:
+def _terminate(record: Record) -> list[psutil.Process]:
+    """Ask a service to end; gives all the processes that are to end with it."""
     process = _process(record)
     if process is None:
         return []
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return [process]
-
-
-def _terminate(record: Record) -> None:
-    process = _process(record)
-    if process is not None:
-        _quietly(lambda: os.killpg(record.pid, signal.SIGTERM))
-
-
-def _quietly(act: Callable[[], object]) -> None:
-    with contextlib.suppress(ProcessLookupError, psutil.Error):
-        act()
-
-
-def _less(settings: Settings, service: _Service) -> str:
-    return f"less {settings.home / 'services' / service.name}.log"
-
-
-def _last_words(settings: Settings, name: str) -> str:
-    path = settings.home / "services" / f"{name}.log"
-    said = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return last_lines(said, 8) or "it said nothing"
+    family = [process]
+    with contextlib.suppress(psutil.Error):
+        family += process.children(recursive=True)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(record.pid, signal.SIGTERM)
+    return family

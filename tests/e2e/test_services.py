@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ import pytest
 
 from pipelines.errors import ServiceError
 from pipelines.orchestration import services
+from pipelines.orchestration.airflow import metadata_database
 from pipelines.orchestration.dag_runs import OneProcess, hold_alone
+from pipelines.orchestration.databases import close_abandoned
 from pipelines.runs.data_versions import commit_landing
-from pipelines.settings import Settings
-from tests.processes import free_port
+from pipelines.settings import Settings, sqlite_file
+from tests.processes import free_port, gone
 
 pytestmark = pytest.mark.services
 
@@ -148,6 +152,67 @@ def test_up_is_refused_while_a_run_is_under_way(settings: Settings, tmp_path: Pa
     assert services.running(other) == {}
 
 
+def test_a_service_that_ends_is_quoted_from_this_start_on(settings: Settings, tmp_path: Path) -> None:
+    other = Settings(repository=settings.repository, SHOPLOOM_HOME=tmp_path)
+    log = tmp_path / "services" / "short.log"
+    log.parent.mkdir()
+    log.write_text("words of an earlier start\n", encoding="utf-8")
+    for program, said in (
+        ("import sys; sys.exit('words of this start')", "words of this start"),
+        ("", "it said nothing"),
+    ):
+        short = services._Service("short", (sys.executable, "-c", program), lambda _: False)
+        with pytest.raises(ServiceError, match=f"^short ended: {said}\n  -> less {log}$"):
+            services._await_health([(short, services._start(short, other))], other)
+    assert services.running(other) == {}
+
+
+def test_one_process_that_ends_is_quoted_from_this_start_on(airflow_home: Path, tmp_path: Path) -> None:
+    own = Settings(repository=ROOT, SHOPLOOM_HOME=shutil.copytree(airflow_home, tmp_path / "home"), database_url=None)
+    log = tmp_path / "run.log"
+    log.write_text("words of an earlier start\n", encoding="utf-8")
+    with OneProcess({"tarin": {}}, log, own) as process, pytest.raises(ServiceError) as ended:
+        process.wait()
+    assert "there is no DAG 'tarin'" in ended.value.message
+    assert "earlier" not in ended.value.message
+    assert log.read_text(encoding="utf-8").startswith("words of an earlier start\n")
+
+
+def test_up_closes_what_a_killed_run_left_behind(airflow_home: Path, tmp_path: Path) -> None:
+    own = Settings(repository=ROOT, SHOPLOOM_HOME=shutil.copytree(airflow_home, tmp_path / "home"), database_url=None)
+    database = sqlite_file(metadata_database(own))
+    assert database is not None
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for run, by in (("killed", "TEST"), ("scheduled", "TIMETABLE")):
+            insert(connection, "dag_run", dag_id="train", run_id=run, state="running", triggered_by=by)
+            for task, state in (("start", "success"), ("embed", "running"), ("fuse", None)):
+                insert(connection, "task_instance", dag_id="train", run_id=run, task_id=task, state=state)
+    assert close_abandoned(own) == 1
+    with closing(sqlite3.connect(database)) as connection:
+        runs = connection.execute("SELECT run_id, state FROM dag_run ORDER BY run_id").fetchall()
+        tasks = connection.execute(
+            "SELECT run_id, task_id, state FROM task_instance ORDER BY run_id, task_id"
+        ).fetchall()
+    assert runs == [("killed", "failed"), ("scheduled", "running")]
+    assert tasks == [
+        ("killed", "embed", "failed"),
+        ("killed", "fuse", "failed"),
+        ("killed", "start", "success"),
+        ("scheduled", "embed", "running"),
+        ("scheduled", "fuse", None),
+        ("scheduled", "start", "success"),
+    ]
+
+
+def insert(connection: sqlite3.Connection, table: str, **values: str | None) -> None:
+    """Insert a row; a column that must have a value and is given none gets one of its own."""
+    for _, name, _, needed, default, _ in connection.execute(f"PRAGMA table_info({table})"):
+        if needed and default is None and name not in values:
+            values[name] = str(connection.total_changes + 1)
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(values.values()))
+
+
 def test_scheduler_runs_two_stages_in_parallel(settings: Settings, up: services.Up) -> None:
     api = Api(up)
     deadline = time.monotonic() + 120
@@ -176,7 +241,7 @@ def test_down_stops_what_up_started_and_nothing_else(settings: Settings, up: ser
         assert set(stopped) == set(up.services)
         assert bystander.poll() is None
         for record in up.services.values():
-            assert not psutil.pid_exists(record.pid) or psutil.Process(record.pid).status() == psutil.STATUS_ZOMBIE
+            assert gone(record.pid, seconds=0.1)
         assert services.running(settings) == {}
         assert services.down(settings) == []
     finally:
