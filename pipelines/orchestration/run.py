@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import RegistryError
 from pipelines.orchestration.ask import examples
@@ -82,11 +83,17 @@ def _summary(settings: Settings) -> dict[str, Any]:
 def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, str]:
     return {
         "search": 'shoploom search "frozen pizza"',
-        "report": str(summary["run"]["report"]).removeprefix("file://"),
+        "report": _readable(summary["run"]["report"]),
         "data docs": str(settings.home / "side" / "validate" / "data_docs" / "index.html"),
         "MLflow": f"shoploom up, then http://127.0.0.1:{settings.mlflow_port}",
         "lineage": f"git log --graph {summary['run']['run_commit'] or summary['run']['start_commit']}",
     }
+
+
+def _readable(address: str) -> str:
+    """A file's path as a person types it; any other address as it is."""
+    parts = urlsplit(address)
+    return unquote(parts.path) if parts.scheme == "file" else address
 
 
 def _watch(settings: Settings, runs: Mapping[str, Mapping[str, object]], quiet: bool) -> list[DagOutcome]:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines.cli import _settings, main
+from pipelines.orchestration.run import _where_to_look
 from pipelines.settings import Settings, child_environment
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,18 @@ def test_what_the_command_starts_asks_the_same_mlflow_server(monkeypatch: pytest
     assert "SHOPLOOM_TRACKING_URL" not in child_environment(settings)
     served = settings.model_copy(update={"tracking_url": "http://127.0.0.1:5000"})
     assert child_environment(served)["SHOPLOOM_TRACKING_URL"] == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (Path("/tmp/a shop/é/report.html").as_uri(), "/tmp/a shop/é/report.html"),
+        ("s3://bucket/a%20b/report.html", "s3://bucket/a%20b/report.html"),
+    ],
+)
+def test_a_report_on_this_machine_is_shown_as_its_path(address: str, shown: str, tmp_path: Path) -> None:
+    summary = {"run": {"report": address, "run_commit": "c", "start_commit": "s"}}
+    assert _where_to_look(Settings(SHOPLOOM_HOME=tmp_path), summary)["report"] == shown
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
