@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -10,11 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import ConfigError, near_names
 
+_Settings = TypeVar("_Settings")
+
 
 class Section(BaseModel):
     """A section of ``params.yaml``: unknown keys are refused, values are checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def settings(self, kind: Callable[..., _Settings], **others: object) -> _Settings:
+        """Settings of a model, its fields from the keys of the same names.
+
+        Args:
+            kind: a dataclass.
+            others: fields that are no keys of this section.
+        """
+        named = {name: getattr(self, name) for name in signature(kind).parameters if name in type(self).model_fields}
+        return kind(**named, **others)
 
 
 class WindowParams(Section):

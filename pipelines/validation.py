@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.metrics.ranking import ndcg, rank_users
+from pipelines.artifacts import atomic_directory
+from pipelines.metrics.ranking import mean, ndcg, rank_users
 from pipelines.models.base import Histories, Model
 from pipelines.models.histories import dense_columns, purchase_counts
+from pipelines.models.popularity import Popularity
+from pipelines.params import WindowParams, load_params
+from pipelines.prepared import Space, read_events, read_histories, read_space
+
+_Fitted = TypeVar("_Fitted", bound=Model)
+
+
+def fit_twice(fit: Callable[[Histories], _Fitted], output: Path) -> tuple[dict[str, float], _Fitted]:
+    """Fit a model before the validation window and before the test window, and judge the first.
+
+    Args:
+        fit: from purchases to a model.
+        output: gets the folders ``validation`` and ``final``.
+
+    Returns:
+        What :func:`judge` says, and the model fitted before the test window.
+    """
+    space = read_space()
+    histories = read_histories("validation", space)
+    model = fit(histories)
+    with atomic_directory(output / "validation") as directory:
+        model.save(directory)
+    metrics = judge(model, histories, Popularity.fit(histories), space)
+    final = fit(read_histories("test", space))
+    with atomic_directory(output / "final") as directory:
+        final.save(directory)
+    return metrics, final
+
+
+def judge(model: Model, histories: Histories, popularity: Popularity, space: Space) -> dict[str, float]:
+    """Measure a model on the validation window, and print what came out.
+
+    Args:
+        model: fitted before the window.
+        histories: purchases before the window.
+        popularity: of the histories.
+        space: the dense ids.
+    """
+    candidates = popularity.candidates(load_params(WindowParams, "window").min_buyers)
+    metrics = measure(model, histories, candidates, read_events(["validation"]).keys(space))
+    print(f"validation window: NDCG@10 {metrics['ndcg_at_10']:.4f}, new to the user {metrics['ndcg_at_10_new']:.4f}")
+    return metrics
 
 
 def measure(
@@ -38,6 +85,4 @@ def measure(
 
 
 def _mean(parts: list[NDArray[np.float64]]) -> float:
-    values = np.concatenate(parts) if parts else np.zeros(0)
-    values = values[~np.isnan(values)]
-    return round(float(values.mean()), 6) if len(values) else 0.0
+    return round(mean(np.concatenate([np.zeros(0), *parts])) or 0.0, 6)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model
 from pipelines.models.blend import TreeBlend
@@ -26,7 +27,13 @@ from pipelines.validation import measure
 
 NUM_USERS, NUM_ITEMS, TASTES = 80, 60, 4
 WINDOW_DAYS = 30.0
-FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, iterations=5, threads=1)
+FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, alpha=1.0, iterations=5, seed=7, threads=1)
+FUSION = FusionSettings(
+    components=12, text_components=6, text_weight=0.3, ridge=10.0, prior_buyers=3.0, regularization=1.0
+)
+BLEND = BlendSettings(
+    rounds=20, learning_rate=0.06, leaves=7, min_leaf_rows=10, negative_share=0.3, bins=255, seed=7, threads=1
+)
 
 
 class TinyShop:
@@ -75,13 +82,12 @@ class TinyShop:
 
     def signals(self) -> Signals:
         behaviour = self.factorization()
-        settings = FusionSettings(components=12, text_components=6)
         return Signals(
             popularity=self.popularity,
             repeat=RepeatTiming.fit(self.histories, self.popularity.buyers, WINDOW_DAYS),
             matrix_factorization=behaviour,
             linear=Linear.fit(self.histories, 5.0, 0.5),
-            fused=Fused.fit(behaviour, self.texts, self.popularity.buyers, settings),
+            fused=Fused.fit(behaviour, self.texts, self.popularity.buyers, FUSION),
             text=self.texts,
         )
 
@@ -89,8 +95,7 @@ class TinyShop:
         signals = self.signals()
         parts = list(training_rows(signals, self.histories, self.candidates, self.purchases, 10))
         rows, bought = np.concatenate([p.rows for p in parts]), np.concatenate([p.bought for p in parts])
-        settings = BlendSettings(rounds=20, leaves=7, min_leaf_rows=10, threads=1)
-        return Ranker(signals, TreeBlend.fit(rows, bought, FEATURES, settings), 10, 1)
+        return Ranker(signals, TreeBlend.fit(rows, bought, FEATURES, BLEND), 10, 1)
 
 
 def nobody(num_items: int = NUM_ITEMS) -> Histories:
@@ -170,6 +175,18 @@ class ModelContract:
             with pytest.raises(ModelError):
                 self.model.load(tmp_path)
             path.write_bytes(kept)
+        assert self.model.load(tmp_path).name == self.model.name
+
+    def test_model_refuses_to_load_when_a_setting_is_missing(self, fitted: Model, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        for path in sorted(tmp_path.rglob("model.json")):
+            header = read_json(path)
+            for missing in header["settings"]:
+                settings = {name: value for name, value in header["settings"].items() if name != missing}
+                write_json({**header, "settings": settings}, path)
+                with pytest.raises(ModelError, match=f"lacks the setting '{missing}'"):
+                    self.model.load(tmp_path)
+            write_json(header, path)
         assert self.model.load(tmp_path).name == self.model.name
 
 

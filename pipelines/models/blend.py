@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_json, write_json
-from pipelines.errors import DataError, ModelError
+from pipelines.artifacts import read_json
+from pipelines.errors import ModelError
+from pipelines.models.base import MADE_AGAIN
 from pipelines.models.blend_settings import (
     BLEND_FILE,
     FORMAT_VERSION,
@@ -24,10 +25,15 @@ from pipelines.models.blend_settings import (
     logistic,
     sample_negatives,
     squash,
+    standardisation,
+    write_blend,
 )
+from pipelines.models.files import model_errors
 from pipelines.models.neural_blend import NeuralBlend
 
 TREES_FILE = "trees.txt"
+LINEAR_RIDGE = 1e-4
+"""Ridge of the linear blend, per row."""
 
 
 class TreeBlend:
@@ -41,14 +47,10 @@ class TreeBlend:
 
     kind = "trees"
 
-    def __init__(self, text: str, feature_names: Sequence[str], threads: int = 2) -> None:
+    def __init__(self, text: str, feature_names: Sequence[str], threads: int) -> None:
         from lightgbm import Booster
-        from lightgbm.basic import LightGBMError
 
-        try:
-            self._booster: Any = Booster(model_str=text)
-        except LightGBMError as error:
-            raise ModelError(f"the blend's trees are unreadable: {error}", mend="shoploom run makes them") from error
+        self._booster: Any = Booster(model_str=text)
         self._text = text
         self._threads = threads
         self.feature_names = tuple(feature_names)
@@ -101,9 +103,27 @@ class TreeBlend:
     def save(self, directory: Path) -> None:
         """Write the blend into ``directory``."""
         (directory / TREES_FILE).write_bytes(self._text.encode())
-        header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
         digest = sha256(self._text.encode()).hexdigest()
-        write_json({**header, "threads": self._threads, "trees_sha256": digest}, directory / BLEND_FILE)
+        facts = {"threads": self._threads, "trees_sha256": digest}
+        write_blend(directory, self.kind, self.feature_names, facts)
+
+    @classmethod
+    def load(cls, directory: Path, digest: str, feature_names: Sequence[str], threads: int) -> TreeBlend:
+        """Read what :meth:`save` wrote, checked first: LightGBM ends the process on text that is cut short.
+
+        Raises:
+            ModelError: the trees are not those of ``digest``, or LightGBM cannot read them.
+        """
+        from lightgbm.basic import LightGBMError
+
+        path = directory / TREES_FILE
+        content = path.read_bytes()
+        if sha256(content).hexdigest() != digest:
+            raise ModelError(f"{path} is not what {BLEND_FILE} says", mend=MADE_AGAIN)
+        try:
+            return cls(content.decode("utf-8"), feature_names, threads)
+        except LightGBMError as error:
+            raise ModelError(f"{path} holds no trees: {error}", mend=MADE_AGAIN) from error
 
 
 class LinearBlend:
@@ -145,11 +165,11 @@ class LinearBlend:
         """Newton's method; deterministic."""
         kept, weight = sample_negatives(bought, settings)
         squashed = squash(rows[kept])
-        centre, scale = squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
+        centre, scale = standardisation(squashed)
         design = np.hstack([(squashed - centre) / scale, np.ones((len(squashed), 1))])
         label = bought[kept].astype(np.float64)
         weights = np.zeros(design.shape[1])
-        ridge = settings.linear_regularization * float(weight.sum()) * np.eye(design.shape[1])
+        ridge = LINEAR_RIDGE * float(weight.sum()) * np.eye(design.shape[1])
         for _ in range(steps):
             chance = logistic(design @ weights)
             gradient = design.T @ (weight * (label - chance)) - ridge @ weights
@@ -165,8 +185,7 @@ class LinearBlend:
     def save(self, directory: Path) -> None:
         """Write the blend into ``directory``."""
         numbers = {"weights": self.weights.tolist(), "centre": self.centre.tolist(), "scale": self.scale.tolist()}
-        header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
-        write_json({**header, **numbers, "bias": self.bias}, directory / BLEND_FILE)
+        write_blend(directory, self.kind, self.feature_names, {**numbers, "bias": self.bias})
 
 
 AnyBlend = TreeBlend | LinearBlend | NeuralBlend
@@ -178,31 +197,19 @@ def load_blend(directory: Path, feature_names: Sequence[str]) -> AnyBlend:
     Raises:
         ModelError: a file is missing or unreadable, or the blend was trained on other features.
     """
-    try:
+    with model_errors():
         header = read_json(directory / BLEND_FILE)
+    try:
         if header["format"] != FORMAT_VERSION or tuple(header["features"]) != tuple(feature_names):
             raise ModelError(
                 f"{directory / BLEND_FILE} is of another version: its features or format differ from this code's",
                 mend="load it with the code of its run commit, or train again with shoploom run",
             )
         if header["kind"] == TreeBlend.kind:
-            text = _read_trees(directory / TREES_FILE, str(header["trees_sha256"]))
-            return TreeBlend(text, header["features"], int(header["threads"]))
+            return TreeBlend.load(directory, header["trees_sha256"], header["features"], int(header["threads"]))
         if header["kind"] == NeuralBlend.kind:
             return NeuralBlend.load(directory, int(header["layers"]), header["features"])
         arrays = [np.asarray(header[name], np.float64) for name in ("weights", "centre", "scale")]
         return LinearBlend(arrays[0], float(header["bias"]), arrays[1], arrays[2], header["features"])
-    except ModelError:
-        raise
-    except DataError as error:
-        raise ModelError(error.message, mend=error.mend) from error
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ModelError(f"{directory} holds no readable blend: {error}", mend="shoploom run makes it") from error
-
-
-def _read_trees(path: Path, digest: str) -> str:
-    """The trees' text, checked first: LightGBM ends the process on text that is cut short."""
-    content = path.read_bytes()
-    if sha256(content).hexdigest() != digest:
-        raise ModelError(f"{path} is not what {BLEND_FILE} says", mend="shoploom run makes it again")
-    return content.decode("utf-8")
+        raise ModelError(f"{directory} holds no readable blend: {error}", mend=MADE_AGAIN) from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.artifacts import write_json
 
 FORMAT_VERSION = 1
 BLEND_FILE = "blend.json"
@@ -22,20 +26,24 @@ class BlendSettings:
         min_leaf_rows: rows that a leaf must hold, before negatives are sampled.
         negative_share: share of the pairs not bought that is trained on; each then counts for the others too.
         bins: histogram bins of a feature.
-        linear_regularization: ridge of the linear blend, per row.
         seed: of the trees' sampling.
         threads: fixed, so equal input gives equal bytes.
     """
 
-    rounds: int = 150
-    learning_rate: float = 0.06
-    leaves: int = 63
-    min_leaf_rows: int = 200
-    negative_share: float = 0.3
-    bins: int = 255
-    linear_regularization: float = 1e-4
-    seed: int = 7
-    threads: int = 2
+    rounds: int
+    learning_rate: float
+    leaves: int
+    min_leaf_rows: int
+    negative_share: float
+    bins: int
+    seed: int
+    threads: int
+
+
+def write_blend(directory: Path, kind: str, feature_names: Sequence[str], facts: Mapping[str, object]) -> None:
+    """Write ``blend.json``: format, kind, features, and what else is said of this kind."""
+    header = {"format": FORMAT_VERSION, "kind": kind, "features": list(feature_names)}
+    write_json({**header, **facts}, directory / BLEND_FILE)
 
 
 def sample_negatives(
@@ -56,6 +64,11 @@ def squash(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Signed logarithm: float64, of the same shape."""
     values = rows.astype(np.float64)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+def standardisation(squashed: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of every column, float64 [num_features] each; a deviation is at least 1e-6."""
+    return squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
 
 
 def logistic(logit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -33,12 +33,12 @@ class FusionSettings:
         regularization: of the users' least-squares step.
     """
 
-    components: int = 64
-    text_components: int = 48
-    text_weight: float = 0.3
-    ridge: float = 10.0
-    prior_buyers: float = 3.0
-    regularization: float = 1.0
+    components: int
+    text_components: int
+    text_weight: float
+    ridge: float
+    prior_buyers: float
+    regularization: float
 
 
 class Fused(Model):
@@ -103,9 +103,9 @@ class Fused(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, settings = read_model(directory, cls.name, ("vectors", "explained"))
-        regularization = float(settings.get("regularization", 1.0))
-        return cls(arrays["vectors"], arrays["explained"], regularization, float(settings.get("alpha", 1.0)))
+        arrays, settings = read_model(directory, cls.name, ("vectors", "explained"), ("regularization", "alpha"))
+        numbers = float(settings["regularization"]), float(settings["alpha"])
+        return cls(arrays["vectors"], arrays["explained"], *numbers)
 
 
 def principal_components(

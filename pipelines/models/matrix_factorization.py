@@ -36,12 +36,12 @@ class FactorizationSettings:
         threads: of the solver; fixed, so equal input gives equal bytes.
     """
 
-    factors: int = 64
-    regularization: float = 0.01
-    alpha: float = 1.0
-    iterations: int = 15
-    seed: int = 7
-    threads: int = 2
+    factors: int
+    regularization: float
+    alpha: float
+    iterations: int
+    seed: int
+    threads: int
 
 
 class MatrixFactorization(Model):
@@ -72,7 +72,8 @@ class MatrixFactorization(Model):
         self.num_items = num_items
         self.regularization = regularization
         self.alpha = alpha
-        self._gram = (vectors.T.astype(np.float64) @ vectors.astype(np.float64)).astype(np.float64)
+        self.gram: NDArray[np.float64] = vectors.T.astype(np.float64) @ vectors.astype(np.float64)
+        """float64 [factors, factors]: ``Y^T Y``."""
 
     @classmethod
     def fit(cls, histories: Histories, settings: FactorizationSettings) -> Self:
@@ -85,7 +86,7 @@ class MatrixFactorization(Model):
         from threadpoolctl import threadpool_limits
 
         if not len(histories.items):
-            raise ModelError("matrix factorization needs at least one purchase", mend="land earlier partitions")
+            raise ModelError("matrix factorization needs at least one purchase", mend="shoploom ingest --from DAY")
         item_ids = np.unique(histories.items).astype(np.int32)
         ratings = confidences(histories, settings.alpha)[:, item_ids].tocsr()
         with threadpool_limits(limits=1, user_api="blas"):
@@ -122,7 +123,7 @@ class MatrixFactorization(Model):
     def _step(self, bought: NDArray[np.int32], confidence: NDArray[np.float32]) -> NDArray[np.float64]:
         """One user's vector, in double precision; small matrices, so one thread is faster than several."""
         vectors, weights = self.vectors[bought].astype(np.float64), confidence.astype(np.float64)
-        left = self._gram + vectors.T @ (vectors * (weights - 1.0)[:, None])
+        left = self.gram + vectors.T @ (vectors * (weights - 1.0)[:, None])
         left[np.diag_indices_from(left)] += self.regularization
         return np.asarray(np.linalg.solve(left, vectors.T @ weights))
 
@@ -144,11 +145,9 @@ class MatrixFactorization(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, settings = read_model(directory, cls.name, ("item_ids", "vectors"))
-        try:
-            numbers = int(settings["num_items"]), float(settings["regularization"]), float(settings["alpha"])
-        except KeyError as error:
-            raise ModelError(f"{directory}: settings lack {error}", mend="shoploom run makes it again") from error
+        names = ("num_items", "regularization", "alpha")
+        arrays, settings = read_model(directory, cls.name, ("item_ids", "vectors"), names)
+        numbers = int(settings["num_items"]), float(settings["regularization"]), float(settings["alpha"])
         return cls(arrays["item_ids"], arrays["vectors"], *numbers)
 
 

@@ -9,16 +9,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays, write_arrays, write_json
-from pipelines.errors import ModelError
+from pipelines.artifacts import write_arrays
 from pipelines.models.blend_settings import (
-    BLEND_FILE,
-    FORMAT_VERSION,
     BlendSettings,
     logistic,
     sample_negatives,
     squash,
+    standardisation,
+    write_blend,
 )
+from pipelines.models.files import read_required
 
 LAYERS_FILE = "layers.safetensors"
 HIDDEN = (64, 32)
@@ -68,7 +68,7 @@ class NeuralBlend:
         keras = import_keras(settings.seed)
         kept, weight = sample_negatives(bought, settings)
         squashed = squash(rows[kept])
-        centre, scale = squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
+        centre, scale = standardisation(squashed)
         inputs = ((squashed - centre) / scale).astype(np.float32)
         layers = [keras.layers.Dense(width, activation="relu") for width in HIDDEN]
         network = keras.Sequential(
@@ -101,20 +101,16 @@ class NeuralBlend:
         for number, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
         write_arrays(arrays, directory / LAYERS_FILE)
-        header = {"format": FORMAT_VERSION, "kind": self.kind, "features": list(self.feature_names)}
-        write_json({**header, "layers": len(self.kernels)}, directory / BLEND_FILE)
+        write_blend(directory, self.kind, self.feature_names, {"layers": len(self.kernels)})
 
     @classmethod
     def load(cls, directory: Path, layers: int, feature_names: Sequence[str]) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ModelError: an array is missing.
+            ModelError: the file is missing or unreadable, or lacks an array.
         """
-        arrays = read_arrays(directory / LAYERS_FILE)
-        try:
-            kernels = [arrays[f"kernel_{number}"] for number in range(layers)]
-            biases = [arrays[f"bias_{number}"] for number in range(layers)]
-            return cls(kernels, biases, arrays["centre"], arrays["scale"], feature_names)
-        except KeyError as error:
-            raise ModelError(f"{directory / LAYERS_FILE} lacks {error}", mend="shoploom run makes it again") from error
+        kernels, biases = ([f"{part}_{number}" for number in range(layers)] for part in ("kernel", "bias"))
+        arrays = read_required(directory / LAYERS_FILE, (*kernels, *biases, "centre", "scale"))
+        layers_of = ([arrays[name] for name in kernels], [arrays[name] for name in biases])
+        return cls(*layers_of, arrays["centre"], arrays["scale"], feature_names)

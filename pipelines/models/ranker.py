@@ -10,18 +10,13 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model
 from pipelines.models.blend import AnyBlend, load_blend
 from pipelines.models.features import FEATURES, features
 from pipelines.models.files import read_model, write_model
-from pipelines.models.fused import Fused
-from pipelines.models.linear import Linear
-from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity, tie_breaker
 from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
-from pipelines.models.text import TextSimilarity
 
 
 class Ranker(Model):
@@ -34,7 +29,7 @@ class Ranker(Model):
         signals: the component models.
         blend: from features to a chance.
         per_signal: new items that each signal puts on the shortlist.
-        min_buyers: distinct buyers that make an item a candidate of :meth:`recommend`.
+        min_buyers: distinct buyers that make an item a candidate.
     """
 
     name: ClassVar[str] = "rank"
@@ -50,7 +45,7 @@ class Ranker(Model):
         """Put a ranker together from the outputs of the stages.
 
         Args:
-            rank: the ranker's own part: blend, popularity and repeat timing.
+            rank: what :class:`RankerPart` wrote.
             matrix_factorization: a folder of that model.
             linear: a folder of that model.
             fused: a folder of that model.
@@ -59,13 +54,13 @@ class Ranker(Model):
         Raises:
             ModelError: a part is missing or unreadable.
         """
-        signals = Signals(
-            popularity=Popularity.load(rank / "popularity"),
-            repeat=RepeatTiming.load(rank / "repeat"),
-            matrix_factorization=MatrixFactorization.load(matrix_factorization),
-            linear=Linear.load(linear),
-            fused=Fused.load(fused),
-            text=TextSimilarity.from_file(texts),
+        signals = Signals.of_stages(
+            Popularity.load(rank / "popularity"),
+            RepeatTiming.load(rank / "repeat"),
+            matrix_factorization=matrix_factorization,
+            linear=linear,
+            fused=fused,
+            texts=texts,
         )
         return cls._with(signals, rank)
 
@@ -80,57 +75,16 @@ class Ranker(Model):
             scores[start + rows.users, rows.positions] = chances
         return scores
 
-    def recommend(
-        self,
-        histories: Histories,
-        k: int,
-        candidates: NDArray[np.int32] | None = None,
-        *,
-        new_only: bool = False,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The best items of every user.
-
-        Args:
-            histories: whom to recommend to.
-            k: items a user.
-            candidates: int32, ascending dense item ids; by default items with ``min_buyers`` buyers.
-            new_only: leave out what the user bought.
-
-        Returns:
-            int32 [num_users, k] dense item ids, best first, ties by id, -1 where there are not enough; and float32
-            [num_users, k], their scores, 0 where there are not enough.
-        """
-        if candidates is None:
-            candidates = self.signals.popularity.candidates(self.min_buyers)
-        items = np.full((histories.num_users, k), -1, np.int32)
-        scores = np.zeros((histories.num_users, k), np.float32)
-        for start, chunk in histories.chunks():
-            chunk_scores = self.score(chunk, candidates)
-            for user, row in enumerate(chunk_scores):
-                allowed = np.arange(len(candidates))
-                if new_only:
-                    own = chunk.items[chunk.indptr[user] : chunk.indptr[user + 1]]
-                    allowed = allowed[~np.isin(candidates, own)]
-                best = allowed[np.argsort(-row[allowed], kind="stable")[:k]]
-                items[start + user, : len(best)] = candidates[best]
-                scores[start + user, : len(best)] = row[best]
-        return items, scores
-
-    def save_own(self, directory: Path) -> None:
-        """Write the ranker's own part, without the models that other stages wrote: what :meth:`assemble` reads."""
-        for name, part in (("popularity", self.signals.popularity), ("repeat", self.signals.repeat)):
-            part.save(directory / name)
-        self._save_blend(directory)
+    @property
+    def part(self) -> RankerPart:
+        """What is the ranker's own."""
+        signals = self.signals
+        return RankerPart(signals.popularity, signals.repeat, self.blend, self.per_signal, self.min_buyers)
 
     def save(self, directory: Path) -> None:
-        self.signals.save(directory)
-        self._save_blend(directory)
-
-    def _save_blend(self, directory: Path) -> None:
-        (directory / "blend").mkdir()
-        self.blend.save(directory / "blend")
-        settings = {"per_signal": self.per_signal, "min_buyers": self.min_buyers}
-        write_model(directory, self.name, {"candidates": self.signals.popularity.candidates(self.min_buyers)}, settings)
+        self.part.save(directory)
+        for name in ("matrix_factorization", "linear", "fused", "text"):
+            getattr(self.signals, name).save(directory / name)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -138,12 +92,37 @@ class Ranker(Model):
 
     @classmethod
     def _with(cls, signals: Signals, directory: Path) -> Self:
-        _, settings = read_model(directory, cls.name, ())
-        try:
-            per_signal, min_buyers = int(settings["per_signal"]), int(settings["min_buyers"])
-        except KeyError as error:
-            raise ModelError(f"{directory}: settings lack {error}", mend="shoploom run makes it again") from error
-        return cls(signals, load_blend(directory / "blend", FEATURES), per_signal, min_buyers)
+        _, settings = read_model(directory, cls.name, (), ("per_signal", "min_buyers"))
+        blend = load_blend(directory / "blend", FEATURES)
+        return cls(signals, blend, int(settings["per_signal"]), int(settings["min_buyers"]))
+
+
+@dataclass(frozen=True)
+class RankerPart:
+    """What is the ranker's own: all but the models that other stages fit.
+
+    Args:
+        popularity: distinct buyers, in all and of late.
+        repeat: chance of buying again.
+        blend: from features to a chance.
+        per_signal: new items that each signal puts on the shortlist.
+        min_buyers: distinct buyers that make an item a candidate.
+    """
+
+    popularity: Popularity
+    repeat: RepeatTiming
+    blend: AnyBlend
+    per_signal: int
+    min_buyers: int
+
+    def save(self, directory: Path) -> None:
+        """Write what :meth:`Ranker.assemble` reads into ``directory``."""
+        self.popularity.save(directory / "popularity")
+        self.repeat.save(directory / "repeat")
+        (directory / "blend").mkdir()
+        self.blend.save(directory / "blend")
+        settings = {"per_signal": self.per_signal, "min_buyers": self.min_buyers}
+        write_model(directory, Ranker.name, {"candidates": self.popularity.candidates(self.min_buyers)}, settings)
 
 
 @dataclass(frozen=True)

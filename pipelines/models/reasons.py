@@ -30,8 +30,8 @@ def explain(
 
     Source: Hu, Koren and Volinsky 2008, section 5 (a score as a sum over the user's purchases).
     """
-    because = _contributions(signals.matrix_factorization, history, items)
     own, counts = np.unique(history.items, return_counts=True)
+    because = _contributions(signals.matrix_factorization, history, own, items)
     reasons: list[tuple[str, ...]] = []
     for row, item in enumerate(items):
         place = int(np.searchsorted(own, item))
@@ -45,16 +45,14 @@ def explain(
 
 
 def _contributions(
-    factorization: MatrixFactorization, history: Histories, items: NDArray[np.int32]
+    factorization: MatrixFactorization, history: Histories, own: NDArray[np.int32], items: NDArray[np.int32]
 ) -> list[NDArray[np.intp]]:
-    """For each item, the positions among the user's distinct items of those that add most, best first."""
-    own = np.unique(history.items)
+    """For each item, the positions among ``own``, the user's distinct items, of those that add most, best first."""
     if not len(own):
         return [np.zeros(0, np.intp) for _ in items]
     confidence = confidences(history, factorization.alpha)[0, own].toarray().ravel().astype(np.float64)
     vectors = factorization.item_vectors(own).astype(np.float64)
-    everything = factorization.vectors.astype(np.float64)
-    left = everything.T @ everything + factorization.regularization * np.eye(vectors.shape[1])
+    left = factorization.gram + factorization.regularization * np.eye(vectors.shape[1])
     left += vectors.T @ (vectors * (confidence - 1.0)[:, None])
     offered = factorization.item_vectors(items).astype(np.float64)
     parts = (offered @ np.linalg.solve(left, vectors.T)) * confidence

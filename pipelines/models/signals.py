@@ -56,15 +56,42 @@ class Signals:
         )
         return {model.name: model for model in models}
 
-    def save(self, directory: Path) -> None:
-        """Write every component into a folder of its name."""
-        for name in self.__dataclass_fields__:
-            (directory / name).mkdir(parents=True)
-            getattr(self, name).save(directory / name)
+    @classmethod
+    def of_stages(
+        cls,
+        popularity: Popularity,
+        repeat: RepeatTiming,
+        *,
+        matrix_factorization: Path,
+        linear: Path,
+        fused: Path,
+        texts: Path,
+    ) -> Self:
+        """Put counts of the histories beside what other stages fitted on them.
+
+        Args:
+            popularity: of the histories.
+            repeat: of the histories.
+            matrix_factorization: a folder of that model.
+            linear: a folder of that model.
+            fused: a folder of that model.
+            texts: ``texts.safetensors``.
+
+        Raises:
+            ModelError: a model is missing, unreadable or of another format version.
+        """
+        return cls(
+            popularity=popularity,
+            repeat=repeat,
+            matrix_factorization=MatrixFactorization.load(matrix_factorization),
+            linear=Linear.load(linear),
+            fused=Fused.load(fused),
+            text=TextSimilarity.from_file(texts),
+        )
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read every component from a folder of its name.
 
         Raises:
             ModelError: a component is missing, unreadable or of another format version.

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_table, write_arrays
-from pipelines.errors import DataError
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
-from pipelines.models.keras_runtime import import_keras
+from pipelines.models.texts import distinct_texts
 from pipelines.models.vector_cache import VectorCache
 from pipelines.params import EmbedParams, load_params
 from pipelines.stages import run_main
@@ -36,28 +34,6 @@ class TextVectors:
     embeddings: NDArray[np.float32]
     text_index: NDArray[np.int32]
     encoded: int
-
-
-def distinct_texts(items: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
-    """The distinct texts in sorted order, and the one that each item has.
-
-    Args:
-        items: the prepared items; columns ``item`` (dense, = row number) and ``text``.
-
-    Returns:
-        Texts, and int32 [num_items].
-
-    Raises:
-        DataError: an item has no text, or ``item`` is not the row number.
-    """
-    if not np.array_equal(items.column("item").to_numpy(), np.arange(items.num_rows)):
-        raise DataError(f"{ITEMS}: column 'item' is not the row number", mend="run the stage prepare again")
-    texts = items.column("text").to_pylist()
-    if None in texts:
-        raise DataError(f"{ITEMS}: item {texts.index(None)} has no text", mend="run the stage prepare again")
-    distinct = sorted(set(texts))
-    position = {text: place for place, text in enumerate(distinct)}
-    return distinct, np.array([position[text] for text in texts], np.int32)
 
 
 def embed(texts: Sequence[str], text_index: NDArray[np.int32], encoder: TextEncoder, cache: VectorCache) -> TextVectors:
@@ -83,7 +59,6 @@ def main() -> None:
     params = load_params(EmbedParams, "embed")
     texts, text_index = distinct_texts(read_table(ITEMS, ["item", "text"]))
     source = find_weights(params.weights, params.weights_sha256)
-    import_keras()
     with atomic_directory(OUTPUT) as output:
         (output / "encoder").mkdir()
         export_encoder(

@@ -13,10 +13,10 @@ from pipelines.models.fused import Fused, FusionSettings, principal_components, 
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.text import TextSimilarity
-from pipelines.params import FuseParams, SeedParams, WindowParams, load_params
-from pipelines.prepared import PREPARED, read_events, read_histories, read_space
+from pipelines.params import FuseParams, SeedParams, load_params
+from pipelines.prepared import PREPARED, read_histories, read_space
 from pipelines.stages import run_main
-from pipelines.validation import measure
+from pipelines.validation import judge
 
 OUTPUT = Path("data/fuse")
 TEXTS = Path("data/train_bert/texts.safetensors")
@@ -26,15 +26,7 @@ DEPARTMENTS_COLOURED = 10
 
 def fuse(behaviour: MatrixFactorization, texts: TextSimilarity, buyers: NDArray[np.int32], params: FuseParams) -> Fused:
     """Join the two spaces."""
-    settings = FusionSettings(
-        components=params.components,
-        text_components=params.text_components,
-        text_weight=params.text_weight,
-        ridge=params.ridge,
-        prior_buyers=params.prior_buyers,
-        regularization=params.regularization,
-    )
-    return Fused.fit(behaviour, texts, buyers, settings)
+    return Fused.fit(behaviour, texts, buyers, params.settings(FusionSettings))
 
 
 def projection_cosine(
@@ -101,7 +93,7 @@ def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> Non
 def main() -> None:
     """Fuse before the validation window and before the test window; measure the first; draw the second."""
     params, seed = load_params(FuseParams, "fuse"), load_params(SeedParams, "seed").value
-    window, space = load_params(WindowParams, "window"), read_space()
+    space = read_space()
     texts = TextSimilarity.from_file(TEXTS)
     histories = read_histories("validation", space)
     popularity = Popularity.fit(histories)
@@ -109,9 +101,7 @@ def main() -> None:
     fused = fuse(behaviour, texts, popularity.buyers, params)
     with atomic_directory(OUTPUT / "validation") as directory:
         fused.save(directory)
-    purchases = read_events(["validation"]).keys(space)
-    metrics = measure(fused, histories, popularity.candidates(window.min_buyers), purchases)
-    print(f"validation window: NDCG@10 {metrics['ndcg_at_10']:.4f}, new to the user {metrics['ndcg_at_10_new']:.4f}")
+    metrics = judge(fused, histories, popularity, space)
     cosine = projection_cosine(behaviour, texts, popularity.buyers, params)
     buyers = Popularity.fit(read_histories("test", space)).buyers
     final = fuse(MatrixFactorization.load(FACTORS / "final"), texts, buyers, params)

@@ -1,4 +1,7 @@
-"""``rank``: every signal -> the learned blend, trained on the validation window, applied to the final models."""
+"""``rank``: every signal -> the learned blend, trained on the validation window with the models fitted before it.
+
+``package`` joins it with the models fitted before the test window.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,16 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, write_json
 from pipelines.errors import DataError
+from pipelines.metrics.ranking import RankedUsers, mean, ndcg
 from pipelines.models.base import USERS_AT_ONCE, Histories
 from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import FEATURES
-from pipelines.models.fused import Fused
-from pipelines.models.linear import Linear
-from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.neural_blend import NeuralBlend
 from pipelines.models.popularity import Popularity
-from pipelines.models.ranker import Ranker, TrainingRows, training_rows
+from pipelines.models.ranker import RankerPart, TrainingRows, training_rows
 from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Signals
-from pipelines.models.text import TextSimilarity
 from pipelines.params import RankParams, SeedParams, WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.progress import track
@@ -30,8 +30,9 @@ from pipelines.stages import run_main
 
 OUTPUT = Path("data/rank")
 TEXTS = Path("data/train_bert/texts.safetensors")
-PARTS = {"matrix_factorization": Path("data/train_mf"), "linear": Path("data/train_linear"), "fused": Path("data/fuse")}
-"""Folders that hold a model for each window."""
+MATRIX_FACTORIZATION = Path("data/train_mf/validation")
+LINEAR = Path("data/train_linear/validation")
+FUSED = Path("data/fuse/validation")
 
 Kind = type[TreeBlend] | type[LinearBlend] | type[NeuralBlend]
 KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend)
@@ -69,16 +70,21 @@ class Choice:
     bought: int
 
 
-def load_signals(window: str, popularity: Popularity, repeat: RepeatTiming) -> Signals:
-    """The component models that were fitted before ``window``: ``validation`` or ``final``."""
-    return Signals(
-        popularity=popularity,
-        repeat=repeat,
-        matrix_factorization=MatrixFactorization.load(PARTS["matrix_factorization"] / window),
-        linear=Linear.load(PARTS["linear"] / window),
-        fused=Fused.load(PARTS["fused"] / window),
-        text=TextSimilarity.from_file(TEXTS),
-    )
+@dataclass(frozen=True)
+class Judged:
+    """Shortlisted pairs of held-out users, and what these users bought.
+
+    Args:
+        rows: the pairs.
+        own: bool [num_rows], whether the user had bought the item before the window.
+        wanted: int64, a user's id once for each candidate bought in the window.
+        wanted_new: int64, of these, once for each candidate that was new to the user.
+    """
+
+    rows: TrainingRows
+    own: NDArray[np.bool_]
+    wanted: NDArray[np.int64]
+    wanted_new: NDArray[np.int64]
 
 
 def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Choice:
@@ -89,25 +95,13 @@ def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Cho
     """
     rows = _all_rows(signals, window, params.per_signal)
     if not rows.bought.any():
-        raise DataError("no shortlisted item was bought in the validation window", mend="land more partitions")
-    settings = BlendSettings(
-        rounds=params.rounds,
-        learning_rate=params.learning_rate,
-        leaves=params.leaves,
-        min_leaf_rows=params.min_leaf_rows,
-        negative_share=params.negative_share,
-        bins=params.bins,
-        seed=seed,
-        threads=params.threads,
-    )
+        raise DataError(
+            "no shortlisted item was bought in the validation window", mend="shoploom ingest --from DAY lands more"
+        )
+    settings = params.settings(BlendSettings, seed=seed)
     order = np.random.default_rng(seed).permutation(window.histories.num_users)
     held_out = np.isin(rows.users, order[: max(1, round(params.held_out_share * len(order)))])
-    train = ~held_out if rows.bought[~held_out].any() else np.ones(len(held_out), bool)
-    scores = {}
-    for kind in KINDS:
-        blend = kind.fit(rows.rows[train], rows.bought[train], FEATURES, settings)
-        scores[kind.kind] = _judge(blend, rows, held_out, window)
-        print(f"{kind.kind}: NDCG@10 on held-out users {scores[kind.kind]}")
+    scores = _compare(rows, held_out, window, settings)
     best = max(KINDS, key=lambda kind: scores[kind.kind]["ndcg_at_10"])
     blend = best.fit(rows.rows, rows.bought, FEATURES, settings)
     return Choice(blend, scores, len(rows.rows), int(rows.bought.sum()))
@@ -124,18 +118,35 @@ def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows
     )
 
 
-def _judge(blend: AnyBlend, rows: TrainingRows, chosen: NDArray[np.bool_], window: Window) -> dict[str, float]:
-    """NDCG@10 of the shortlists of some users; what the shortlist misses counts as relevant all the same."""
-    size = window.histories.num_items
-    users, bought = rows.users[chosen], rows.bought[chosen]
-    own = rows.rows[chosen, FEATURES.index("own_counts")] > 0
-    chances = blend.predict(rows.rows[chosen])
+def _compare(
+    rows: TrainingRows, held_out: NDArray[np.bool_], window: Window, settings: BlendSettings
+) -> dict[str, dict[str, float]]:
+    """NDCG@10 of every kind of blend, trained on some users' pairs and judged on those held out."""
+    train = ~held_out if rows.bought[~held_out].any() else np.ones(len(held_out), bool)
+    described, bought, judged = rows.rows[train], rows.bought[train], _judged(rows, held_out, window)
+    scores = {}
+    for kind in KINDS:
+        scores[kind.kind] = _judge(kind.fit(described, bought, FEATURES, settings), judged)
+        print(f"{kind.kind}: NDCG@10 on held-out users {scores[kind.kind]}")
+    return scores
+
+
+def _judged(rows: TrainingRows, chosen: NDArray[np.bool_], window: Window) -> Judged:
+    histories, size = window.histories, window.histories.num_items
     wanted = window.purchases[np.isin(window.purchases % size, window.candidates)]
-    histories = window.histories
     known = np.unique(histories.users_of_events().astype(np.int64) * size + histories.items)
+    kept = TrainingRows(rows.rows[chosen], rows.bought[chosen], rows.users[chosen])
+    own = kept.rows[:, FEATURES.index("own_counts")] > 0
+    return Judged(kept, own, wanted // size, wanted[~np.isin(wanted, known)] // size)
+
+
+def _judge(blend: AnyBlend, judged: Judged) -> dict[str, float]:
+    """NDCG@10 of the shortlists; what a shortlist misses counts as relevant all the same."""
+    rows, new = judged.rows, ~judged.own
+    chances = blend.predict(rows.rows)
     return {
-        "ndcg_at_10": _ndcg(users, bought, chances, wanted // size),
-        "ndcg_at_10_new": _ndcg(users[~own], bought[~own], chances[~own], wanted[~np.isin(wanted, known)] // size),
+        "ndcg_at_10": _ndcg(rows.users, rows.bought, chances, judged.wanted),
+        "ndcg_at_10_new": _ndcg(rows.users[new], rows.bought[new], chances[new], judged.wanted_new),
     }
 
 
@@ -143,19 +154,16 @@ def _ndcg(
     users: NDArray[np.int64], bought: NDArray[np.bool_], chances: NDArray[np.float32], wanted: NDArray[np.int64]
 ) -> float:
     """Mean NDCG@10; ``wanted`` holds a user's id once for each relevant item."""
-    order = np.lexsort((-chances, users))
-    users, bought = users[order], bought[order]
-    starts = np.flatnonzero(np.append(True, users[1:] != users[:-1])) if len(users) else np.zeros(0, np.int64)
-    place = np.arange(len(users)) - np.repeat(starts, np.diff(np.append(starts, len(users))))
-    discounts = 1.0 / np.log2(np.arange(2, 12))
-    top = (place < 10) & bought
-    gain = np.bincount(users[top], discounts[place[top]], minlength=int(wanted.max(initial=0)) + 1)
-    relevant = np.bincount(wanted, minlength=len(gain))
-    ideal = np.append(0.0, np.cumsum(discounts))[np.minimum(relevant, 10)]
-    judged = np.unique(users)
-    judged = judged[judged < len(ideal)]
-    judged = judged[ideal[judged] > 0]
-    return round(float((gain[judged] / ideal[judged]).mean()), 6) if len(judged) else 0.0
+    judged, rows = np.unique(users, return_inverse=True)
+    order = np.lexsort((-chances, rows))
+    rows, bought = rows[order], bought[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    first = place < 10
+    hits = np.zeros((len(judged), 10), bool)
+    hits[rows[first], place[first]] = bought[first]
+    relevant = np.bincount(wanted, minlength=int(judged.max(initial=-1)) + 1)[judged]
+    unnamed = np.full(hits.shape, -1, np.int32)
+    return round(mean(ndcg(RankedUsers(unnamed, hits, relevant))) or 0.0, 6)
 
 
 def main() -> None:
@@ -164,16 +172,22 @@ def main() -> None:
     settings, space = load_params(WindowParams, "window"), read_space()
     histories = read_histories("validation", space)
     popularity = Popularity.fit(histories)
-    signals = load_signals("validation", popularity, RepeatTiming.fit(histories, popularity.buyers))
+    signals = Signals.of_stages(
+        popularity,
+        RepeatTiming.fit(histories, popularity.buyers),
+        matrix_factorization=MATRIX_FACTORIZATION,
+        linear=LINEAR,
+        fused=FUSED,
+        texts=TEXTS,
+    )
     purchases = read_events(["validation"]).keys(space)
     window = Window(histories, popularity.candidates(settings.min_buyers), purchases)
     choice = rank(signals, window, params, seed)
     everything = read_histories("test", space)
     final = Popularity.fit(everything)
-    final_signals = load_signals("final", final, RepeatTiming.fit(everything, final.buyers))
-    ranker = Ranker(final_signals, choice.blend, params.per_signal, settings.min_buyers)
+    repeat = RepeatTiming.fit(everything, final.buyers)
     with atomic_directory(OUTPUT / "ranker") as directory:
-        ranker.save_own(directory)
+        RankerPart(final, repeat, choice.blend, params.per_signal, settings.min_buyers).save(directory)
     importance = choice.blend.importance() if isinstance(choice.blend, TreeBlend) else {}
     facts = {
         "choice": choice.blend.kind,

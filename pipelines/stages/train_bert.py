@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_arrays, read_table, write_arrays, write_json
 from pipelines.errors import DataError
+from pipelines.metrics.ranking import ndcg, rank_users
 from pipelines.metrics.significance import compare
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
@@ -31,10 +32,10 @@ from pipelines.models.text_pairs import (
     split_by_type,
 )
 from pipelines.models.text_pictures import draw_calibration, draw_loss
+from pipelines.models.texts import distinct_texts
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune
 from pipelines.params import EmbedParams, SeedParams, TrainBertParams, load_params
 from pipelines.stages import run_main
-from pipelines.stages.embed import distinct_texts
 
 ITEMS = Path("data/prepared/items.parquet")
 HISTORY = Path("data/prepared/history.parquet")
@@ -67,10 +68,11 @@ def training_batches(
     tokenizer: Any,
     seed: int,
 ) -> list[PairBatch]:
-    """Draw the batches: attribute queries in groups of one department, then pairs bought together.
+    """Draw the batches: attribute queries, then pairs bought together.
 
-    A group shares its department, and half of it comes from few product types, so that the batch's other products
-    are near misses: another size, another brand, a neighbouring type.
+    A third of the products asked for come from anywhere, a third from one department and a third from one of its
+    product types (:func:`draw_near_misses`), so that many of a batch's other products are near misses: another size,
+    another brand, a neighbouring type.
 
     Args:
         table: the catalogue's texts.
@@ -160,13 +162,11 @@ def ndcg_at_10(
     Returns:
         float64 [num_queries].
     """
-    discount = 1.0 / np.log2(np.arange(10) + 2.0)
-    values = np.zeros(len(queries))
-    for row, query in enumerate(queries):
-        answering = query.answers(table)
-        best = np.argsort(-(text_vectors @ query_vectors[row]), kind="stable")[:10]
-        values[row] = discount[: len(best)] @ answering[best] / discount[: min(10, int(answering.sum()))].sum()
-    return values
+    ranked = (
+        rank_users((text_vectors @ vector)[None], query.answers(table)[None], 10)
+        for query, vector in zip(queries, query_vectors, strict=True)
+    )
+    return np.array([ndcg(one)[0] for one in ranked])
 
 
 def fit_head(
@@ -215,12 +215,11 @@ def measure(
     generator = np.random.default_rng(seed)
     queries = queries_by_type(table, held_out, params.queries_per_type, generator)
     words = [query.words for query in queries]
-    before, after = (
-        ndcg_at_10(table, queries, encoder.encode(words), vectors) for encoder, vectors in (zero_shot, tuned)
-    )
-    pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
-    encoder, vectors = tuned
+    (zero_shot_encoder, zero_shot_vectors), (encoder, vectors) = zero_shot, tuned
     asked = encoder.encode(words)
+    before = ndcg_at_10(table, queries, zero_shot_encoder.encode(words), zero_shot_vectors)
+    after = ndcg_at_10(table, queries, asked, vectors)
+    pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
     scores = np.array(
         [
             head.score(asked[q : q + 1], vectors[t : t + 1])[0, 0]
@@ -256,7 +255,7 @@ def main() -> None:
     source = find_weights(pretrained.weights, pretrained.weights_sha256)
     import_keras(seed)
     model = build_encoder(source)
-    losses = fine_tune(model, batches, two_tower_params(params))
+    losses = fine_tune(model, batches, params.settings(TwoTowerParams))
     print(f"{len(losses)} steps of {params.batch_size} pairs: loss {losses[:5].mean():.3f} -> {losses[-5:].mean():.3f}")
     with atomic_directory(OUTPUT) as output:
         (output / "encoder").mkdir()
@@ -297,7 +296,7 @@ def read_zero_shot(text_index: NDArray[np.int32]) -> Floats:
     path = ZERO_SHOT / "texts.safetensors"
     arrays = read_arrays(path)
     if not np.array_equal(arrays["text_index"], text_index):
-        raise DataError(f"{path} and {ITEMS} are of different catalogues", mend="run the stage embed again")
+        raise DataError(f"{path} and {ITEMS} are of different catalogues", mend="SHOPLOOM_NO_CACHE=1 shoploom run")
     return arrays["embeddings"]
 
 
@@ -309,11 +308,6 @@ def training_pairs(
     kept = np.isin(bought, training)
     sessions = history.column("session").to_numpy()[kept]
     return bought_together(sessions, bought[kept], table, min_count=params.bought_min_count, limit=params.bought_pairs)
-
-
-def two_tower_params(params: TrainBertParams) -> TwoTowerParams:
-    """The part of the section that the two towers read."""
-    return TwoTowerParams(**{name: getattr(params, name) for name in TwoTowerParams.__dataclass_fields__})
 
 
 if __name__ == "__main__":

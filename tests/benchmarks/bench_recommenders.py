@@ -35,7 +35,7 @@ def time_factorization(histories: Histories, params: TrainMfParams, repeats: int
     """Print the seconds of a fit through the model and through the library, taken in turns."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    settings = FactorizationSettings(params.factors, params.regularization, params.alpha, params.iterations)
+    settings = params.settings(FactorizationSettings, seed=7)
     ours, direct = [], []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,13 @@ from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.models.base import Histories
 from pipelines.models.blend import LinearBlend
-from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.catalogue import NamedHistories
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import FEATURES
-from pipelines.models.fused import Fused, FusionSettings
+from pipelines.models.fused import Fused
 from pipelines.models.linear import Linear
 from pipelines.models.manifest import verify, write_manifest
-from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
+from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker, training_rows
 from pipelines.models.recommender import Recommender
@@ -33,6 +33,7 @@ from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.stages import evaluate, package
+from tests.tiny_models import BLEND, FACTORIZATION, FUSION
 
 NUM_USERS, NUM_ITEMS, SIZE = 40, 60, 16
 WORDS = ("milk", "bread", "cheese", "apple", "soap", "tea", "rice", "cold", "small", "large")
@@ -105,13 +106,13 @@ def _encoder(directory: Path) -> None:
 
 def _signals(histories: Histories, texts: TextSimilarity) -> Signals:
     popularity = Popularity.fit(histories)
-    behaviour = MatrixFactorization.fit(histories, FactorizationSettings(factors=4, iterations=3, threads=1))
+    behaviour = MatrixFactorization.fit(histories, replace(FACTORIZATION, factors=4, iterations=3))
     return Signals(
         popularity=popularity,
         repeat=RepeatTiming.fit(histories, popularity.buyers, horizon_days=20),
         matrix_factorization=behaviour,
         linear=Linear.fit(histories, 10.0),
-        fused=Fused.fit(behaviour, texts, popularity.buyers, FusionSettings(components=4, text_components=4)),
+        fused=Fused.fit(behaviour, texts, popularity.buyers, replace(FUSION, components=4, text_components=4)),
         text=texts,
     )
 
@@ -135,14 +136,14 @@ def _train(root: Path) -> None:
     purchases = read_events(["validation"], data / "prepared").keys(space)
     candidates = signals.popularity.candidates(2)
     rows = next(iter(training_rows(signals, before, candidates, purchases, 5)))
-    blend = LinearBlend.fit(rows.rows, rows.bought, FEATURES, BlendSettings())
+    blend = LinearBlend.fit(rows.rows, rows.bought, FEATURES, BLEND)
     final = _signals(read_histories("test", space, data / "prepared"), texts)
     parts = {"train_mf": final.matrix_factorization, "train_linear": final.linear, "fuse": final.fused}
     for stage, model in parts.items():
         (data / stage / "final").mkdir(parents=True)
         model.save(data / stage / "final")
     (data / "rank/ranker").mkdir(parents=True)
-    Ranker(final, blend, per_signal=5, min_buyers=2).save_own(data / "rank/ranker")
+    Ranker(final, blend, per_signal=5, min_buyers=2).part.save(data / "rank/ranker")
 
 
 @pytest.fixture(scope="module")

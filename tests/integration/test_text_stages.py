@@ -19,6 +19,7 @@ from pipelines.models.encoder import TextEncoder
 from pipelines.models.relevance import RelevanceHead
 from pipelines.stages import embed, train_bert
 from tests.tiny_bert import WIDTH, WORDS, tiny_bert
+from tests.tiny_models import files_of
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SIZES = ["2 oz", "9 oz", "16 oz"]
@@ -65,10 +66,6 @@ def worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def output_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
     worktree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +75,7 @@ def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
     assert arrays["embeddings"].shape == (90, WIDTH)
     assert arrays["text_index"].dtype == np.int32
     assert arrays["text_index"].shape == (180,)
-    embedded = output_bytes(worktree / "data/embed")
+    embedded = files_of(worktree / "data/embed")
 
     train_bert.main()
     said = capsys.readouterr().out
@@ -95,14 +92,14 @@ def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
     query = encoder.encode(["red 7"])
     assert RelevanceHead.load(output / "relevance").score(query, retrained["embeddings"]).shape == (1, 90)
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
-    fine_tuned = output_bytes(output)
+    fine_tuned = files_of(output)
 
     monkeypatch.setenv("SHOPLOOM_NO_CACHE", "1")
     embed.main()
     assert "90 encoded" in capsys.readouterr().out
-    assert output_bytes(worktree / "data/embed") == embedded
+    assert files_of(worktree / "data/embed") == embedded
     train_bert.main()
-    assert output_bytes(output) == fine_tuned
+    assert files_of(output) == fine_tuned
 
 
 def test_embed_encodes_only_new_texts(worktree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,11 +108,11 @@ def test_embed_encodes_only_new_texts(worktree: Path, capsys: pytest.CaptureFixt
     write_catalogue(worktree, types=32)
     embed.main()
     assert "96 distinct texts: 6 encoded" in capsys.readouterr().out
-    known = output_bytes(worktree / "data/embed")
+    known = files_of(worktree / "data/embed")
     next((worktree / "home/embedding_cache").iterdir()).write_bytes(b"not a database, though of some length" * 50)
     embed.main()
     assert "96 encoded" in capsys.readouterr().out
-    assert output_bytes(worktree / "data/embed") == known
+    assert files_of(worktree / "data/embed") == known
 
 
 def test_embed_refuses_weights_of_another_hash_and_writes_nothing(worktree: Path) -> None:

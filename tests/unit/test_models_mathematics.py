@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from pipelines.artifacts import read_json, write_arrays, write_json
 from pipelines.errors import ModelError
+from pipelines.metrics.ranking import top_k
 from pipelines.models.base import Histories
+from pipelines.models.blend import TREES_FILE, load_blend
+from pipelines.models.blend_settings import BLEND_FILE
 from pipelines.models.features import FEATURES, features
-from pipelines.models.fused import Fused, FusionSettings, principal_components
-from pipelines.models.histories import pairs_of, purchase_counts
+from pipelines.models.fused import Fused, principal_components
+from pipelines.models.histories import dense_columns, pairs_of, purchase_counts
 from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
 from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import OwnCounts
 from pipelines.models.signals import score_densely, shortlist
-from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
+from tests.tiny_models import FACTORIZATION, FUSION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,8 @@ def test_popularity_counts_by_hand() -> None:
     assert popularity.repeat_buyers.tolist() == [1, 0, 0]
     assert popularity.recent.tolist() == [[1, 1, 2], [0, 0, 1], [0, 0, 0]]
     assert popularity.candidates(2).tolist() == [0]
+    assert popularity.buyers.dtype == popularity.repeat_buyers.dtype == np.int32
+    assert popularity.recent.dtype == np.float32
 
 
 def test_pairs_measure_the_gap_between_purchases_by_hand() -> None:
@@ -131,9 +138,7 @@ def test_principal_components_keep_dot_products_when_none_is_dropped() -> None:
 
 
 def test_fused_places_a_product_that_nobody_bought_near_its_text_s_kin(shop: TinyShop) -> None:
-    fused = Fused.fit(
-        shop.factorization(), shop.texts, shop.popularity.buyers, FusionSettings(components=12, text_components=6)
-    )
+    fused = Fused.fit(shop.factorization(), shop.texts, shop.popularity.buyers, FUSION)
     cold = NUM_ITEMS - 1
     assert shop.popularity.buyers[cold] == 0
     assert not shop.factorization().item_vectors(np.array([cold], np.int32)).any()
@@ -171,19 +176,29 @@ def test_features_are_finite_and_the_same_alone_and_in_company(shop: TinyShop) -
 
 
 def test_ranker_recommends_new_products_only_when_asked(shop: TinyShop) -> None:
-    ranker = shop.ranker()
-    items, scores = ranker.recommend(shop.histories, 5)
-    assert (np.diff(scores, axis=1) <= 0).all()
+    scores = shop.ranker().score(shop.histories, shop.candidates)
+    items = top_k(scores, 5)
+    assert (np.diff(np.take_along_axis(scores, items, axis=1), axis=1) <= 0).all()
     assert (items >= 0).all()
-    new, _ = ranker.recommend(shop.histories, 5, new_only=True)
+    new = top_k(scores, 5, dense_columns(purchase_counts(shop.histories), shop.candidates) > 0)
     for user in range(NUM_USERS):
         own = shop.histories.items[shop.histories.indptr[user] : shop.histories.indptr[user + 1]]
         assert not np.isin(new[user], own).any()
         assert len(set(new[user].tolist())) == 5
 
 
+def test_trees_that_are_no_trees_are_refused_by_the_name_of_their_file(shop: TinyShop, tmp_path: Path) -> None:
+    shop.ranker().blend.save(tmp_path)
+    header, content = read_json(tmp_path / BLEND_FILE), b"no trees at all"
+    (tmp_path / TREES_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{TREES_FILE} is not what {BLEND_FILE} says"):
+        load_blend(tmp_path, FEATURES)
+    write_json({**header, "trees_sha256": sha256(content).hexdigest()}, tmp_path / BLEND_FILE)
+    with pytest.raises(ModelError, match=f"{TREES_FILE} holds no trees"):
+        load_blend(tmp_path, FEATURES)
+
+
 def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path) -> None:
-    from pipelines.artifacts import write_arrays
     from pipelines.models.ranker import Ranker
 
     ranker = shop.ranker()
@@ -191,7 +206,7 @@ def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path
     parts = {"matrix_factorization": signals.matrix_factorization, "linear": signals.linear, "fused": signals.fused}
     for name, model in parts.items():
         model.save(tmp_path / name)
-    ranker.save_own(tmp_path / "rank")
+    ranker.part.save(tmp_path / "rank")
     texts = tmp_path / "texts.safetensors"
     write_arrays({"embeddings": signals.text.embeddings, "text_index": signals.text.text_index}, texts)
     again = Ranker.assemble(rank=tmp_path / "rank", texts=texts, **{name: tmp_path / name for name in parts})
@@ -200,7 +215,8 @@ def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path
 
 
 def test_ranker_pads_when_fewer_products_exist_than_asked(shop: TinyShop) -> None:
-    items, scores = shop.ranker().recommend(shop.histories.take(0, 2), 4, np.array([1, 2], np.int32))
-    assert (items[:, 2:] == -1).all()
-    assert (scores[:, 2:] == 0).all()
-    assert sorted(items[0, :2].tolist()) == [1, 2]
+    scores = shop.ranker().score(shop.histories.take(0, 2), np.array([1, 2], np.int32))
+    places = top_k(scores, 4)
+    assert scores.shape == (2, 2)
+    assert (places[:, 2:] == -1).all()
+    assert sorted(places[0, :2].tolist()) == [0, 1]

@@ -5,8 +5,8 @@ import pytest
 
 from pipelines.errors import ModelError
 from pipelines.models.blend import load_blend
-from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.neural_blend import LAYERS_FILE, NeuralBlend
+from tests.tiny_models import BLEND
 
 NAMES = ("count", "age", "noise")
 
@@ -21,7 +21,7 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def blend(rows: tuple[np.ndarray, np.ndarray]) -> NeuralBlend:
-    return NeuralBlend.fit(*rows, NAMES, BlendSettings(seed=7))
+    return NeuralBlend.fit(*rows, NAMES, BLEND)
 
 
 def test_neural_blend_learns_what_decides(blend: NeuralBlend) -> None:
@@ -31,7 +31,7 @@ def test_neural_blend_learns_what_decides(blend: NeuralBlend) -> None:
 
 
 def test_neural_blend_is_the_same_for_the_same_seed(rows: tuple[np.ndarray, np.ndarray], blend: NeuralBlend) -> None:
-    again = NeuralBlend.fit(*rows, NAMES, BlendSettings(seed=7))
+    again = NeuralBlend.fit(*rows, NAMES, BLEND)
     assert all(np.array_equal(one, other) for one, other in zip(blend.kernels, again.kernels, strict=True))
 
 

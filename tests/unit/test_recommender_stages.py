@@ -14,7 +14,10 @@ import yaml
 
 from pipelines.artifacts import write_arrays, write_json, write_table
 from pipelines.errors import DataError
+from pipelines.metrics.ranking import top_k
+from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.ranker import Ranker
+from pipelines.params import RankParams
 from pipelines.prepared import read_histories, read_space
 from pipelines.stages import fuse, rank, train_linear, train_mf
 from pipelines.stages.rank import _ndcg
@@ -78,9 +81,10 @@ def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monke
         fused=Path("data/fuse/final"),
         texts=Path("data/train_bert/texts.safetensors"),
     )
-    space = read_space()
-    items, _ = ranker.recommend(read_histories("test", space), 3)
+    candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
+    items = top_k(ranker.score(read_histories("test", read_space()), candidates), 3)
     assert items.shape == (NUM_USERS, 3)
+    assert (items >= 0).all()
     metrics = json.loads(Path("data/rank/metrics.json").read_text())
     assert set(metrics["held_out"]) == {"trees", "linear", "neural"}
     best = max(metrics["held_out"], key=lambda kind: metrics["held_out"][kind]["ndcg_at_10"])
@@ -115,6 +119,26 @@ def test_rank_refuses_a_window_in_which_nothing_known_was_bought(
     write_table(empty.cast(pa.schema(fields)), tmp_path / "data/prepared/validation.parquet")
     with pytest.raises(DataError, match="validation window"):
         rank.main()
+
+
+def test_rank_reads_no_model_that_was_fitted_after_the_validation_window(
+    worktree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(worktree, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for stage in ("train_mf", "train_linear", "fuse"):
+        shutil.rmtree(tmp_path / "data" / stage / "final")
+    rank.main()
+    assert files_of(tmp_path / "data/rank") == files_of(worktree / "data/rank")
+
+
+def test_settings_hold_the_parameters_of_the_same_names_and_what_is_given_beside_them() -> None:
+    params = RankParams(rounds=3, leaves=5, threads=1)
+    settings = params.settings(BlendSettings, seed=11)
+    assert (settings.rounds, settings.leaves, settings.threads, settings.seed) == (3, 5, 1, 11)
+    assert settings.negative_share == params.negative_share
+    with pytest.raises(TypeError, match="seed"):
+        params.settings(BlendSettings)
 
 
 def test_rank_judges_by_hand() -> None:
