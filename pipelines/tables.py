@@ -1,7 +1,8 @@
 """The tables' names, columns and types: the only place that spells them.
 
-Every source produces these tables, every contract in ``expectations/`` guards one of them, and every stage
-reads them. Ids are strings here and dense int32 after ``prepare``. Timestamps are UTC with microseconds.
+A source gives ``events``, ``items`` and ``offers``; a contract in ``expectations/`` guards each of them, and the stages
+read them. ``users`` and ``judgements`` are reserved: a data version may hold them, and nothing gives, guards or reads
+them yet. Ids are strings here and dense int32 after ``prepare``. Timestamps are UTC with microseconds.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ class Table:
     Args:
         name: plural noun, also its folder under ``data/raw``.
         schema: columns in order; a field that is not nullable must hold a value in every row.
-        key: columns that identify a row.
         partitioned: by event time (days or ISO weeks in the shop's time zone), or versioned whole.
         required: whether a shop must have it.
     """
 
     name: str
     schema: pa.Schema
-    key: tuple[str, ...]
     partitioned: bool = False
     required: bool = True
 
@@ -51,7 +50,6 @@ EVENTS = Table(
             pa.field("query", pa.string()),
         ]
     ),
-    key=("event_id",),
     partitioned=True,
 )
 
@@ -69,7 +67,6 @@ ITEMS = Table(
             pa.field("image", pa.string()),
         ]
     ),
-    key=("item_id",),
 )
 
 USERS = Table(
@@ -80,7 +77,6 @@ USERS = Table(
             pa.field("attributes", pa.map_(pa.string(), pa.string())),
         ]
     ),
-    key=("user_id",),
     required=False,
 )
 
@@ -96,7 +92,6 @@ OFFERS = Table(
             pa.field("budget", pa.float64()),
         ]
     ),
-    key=("offer_id",),
     required=False,
 )
 
@@ -109,7 +104,6 @@ JUDGEMENTS = Table(
             pa.field("grade", pa.int8(), nullable=False),
         ]
     ),
-    key=("query", "item_id"),
     required=False,
 )
 

@@ -68,7 +68,10 @@ def load_source(name: str) -> Source:
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"the source {name!r} cannot be imported: {error}", mend=near_names(name, known)) from error
+        raise ConfigError(
+            f"the source {name!r} cannot be imported: {error}",
+            mend=near_names(name, known) or f"put it on PYTHONPATH, or name one of {', '.join(known)}",
+        ) from error
     factory = getattr(module, "source", None)
     if not callable(factory):
         raise ConfigError(f"{path} has no function source()", mend="define source() -> Source there")

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError
 from pipelines.sources import Source
-from pipelines.sources.calendars import PartitionKind
+from pipelines.sources.calendars import PartitionKind, midnight
 from pipelines.tables import EVENTS, ITEMS, OFFERS, TIMESTAMP
 
 if TYPE_CHECKING:
@@ -122,17 +122,14 @@ class CompleteJourney(Source):
             {
                 "offer_id": f"{campaign}-{coupon}",
                 "item_ids": [str(product) for product in sorted(products[campaign, coupon])],
-                "starts": self._midnight(campaigns[campaign]["start_date"]),
-                "ends": self._midnight(campaigns[campaign]["end_date"]),
+                "starts": midnight(campaigns[campaign]["start_date"], self.time_zone),
+                "ends": midnight(campaigns[campaign]["end_date"], self.time_zone),
                 "kind": campaigns[campaign]["campaign_type"],
                 "budget": None,
             }
             for campaign, coupon in sorted(products)
         ]
         return pa.Table.from_pylist(offers, schema=OFFERS.schema)
-
-    def _midnight(self, day: datetime) -> datetime:
-        return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.time_zone)).astimezone(UTC)
 
 
 def source() -> CompleteJourney:

@@ -16,7 +16,7 @@ from pipelines.artifacts import write_table
 from pipelines.errors import ConfigError
 from pipelines.progress import track
 from pipelines.sources import Source, load_source, partitions
-from pipelines.sources.calendars import TIME_ZONE_KEY
+from pipelines.sources.calendars import zone_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,13 +30,11 @@ class Landing:
         source: the source's name.
         partitions: names of the event partitions, oldest first.
         rows: rows of each table.
-        files: paths below the landing directory, sorted.
     """
 
     source: str
     partitions: tuple[str, ...]
     rows: dict[str, int]
-    files: tuple[str, ...]
 
 
 def land(source: Source, start: date | None, end: date | None, directory: Path) -> Landing:
@@ -53,13 +51,10 @@ def land(source: Source, start: date | None, end: date | None, directory: Path) 
         ConfigError: no partition lies in that span.
     """
     chosen = partitions(source, start, end)
-    files: list[str] = []
     rows = {"events": 0}
 
     def put(table: pa.Table, path: str) -> int:
-        metadata = {TIME_ZONE_KEY: source.time_zone.encode()}
-        write_table(table.replace_schema_metadata(metadata), directory / path)
-        files.append(path)
+        write_table(table.replace_schema_metadata(zone_metadata(source.time_zone)), directory / path)
         return int(table.num_rows)
 
     for partition in track(chosen, "land events"):
@@ -67,17 +62,15 @@ def land(source: Source, start: date | None, end: date | None, directory: Path) 
         rows["events"] += put(events, f"events/{partition.name}.parquet")
     rows["items"] = put(source.items(), "items/items.parquet")
     rows["offers"] = put(source.offers(), "offers/offers.parquet")
-    return Landing(source.name, tuple(partition.name for partition in chosen), rows, tuple(sorted(files)))
+    return Landing(source.name, tuple(partition.name for partition in chosen), rows)
 
 
-def parse_day(text: str | None) -> date | None:
+def parse_day(text: str) -> date:
     """Read a day.
 
     Raises:
         ConfigError: the text is no day of the calendar.
     """
-    if text is None:
-        return None
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -91,12 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.sources.landing", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--source", help="default: the setting SHOPLOOM_SOURCE")
-    parser.add_argument("--from", dest="start", help="first shop-local day")
-    parser.add_argument("--to", dest="end", help="last shop-local day, inclusive")
+    parser.add_argument("--from", dest="start", type=parse_day, help="first shop-local day")
+    parser.add_argument("--to", dest="end", type=parse_day, help="last shop-local day, inclusive")
     chosen = parser.parse_args()
     source = load_source(chosen.source or Settings().source)
-    landed = land(source, parse_day(chosen.start), parse_day(chosen.end), chosen.directory)
-    print(json.dumps(asdict(landed)))
+    print(json.dumps(asdict(land(source, chosen.start, chosen.end, chosen.directory))))
 
 
 if __name__ == "__main__":

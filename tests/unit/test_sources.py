@@ -12,9 +12,17 @@ import pytest
 from pipelines.artifacts import read_table
 from pipelines.errors import ConfigError, DataError
 from pipelines.sources import load_source, partitions
-from pipelines.sources.calendars import TIME_ZONE_KEY, Partition, parse_partition, partition_of, zone
+from pipelines.sources.calendars import (
+    TIME_ZONE_KEY,
+    Partition,
+    parse_partition,
+    partition_of,
+    time_zone_of,
+    zone,
+    zone_metadata,
+)
 from pipelines.sources.complete_journey import readable, title
-from pipelines.sources.landing import land, parse_day
+from pipelines.sources.landing import land, main, parse_day
 from pipelines.tables import EVENTS, ITEMS, OFFERS
 from tests.tiny_shop import WEEKS, TinyShop
 
@@ -42,7 +50,13 @@ def test_partition_turns_at_the_shops_midnight_when_clocks_change() -> None:
     assert week.ends("America/New_York") - week.starts("America/New_York") == timedelta(hours=7 * 24 - 1)
 
 
-@pytest.mark.parametrize("name", ["2017-W60", "2017-W4", "2017-13-01", "latest", "", "2017-W00"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("2017-W60", "2017-W4", "2017-13-01", "latest", "", "2017-W00"),
+        *("20171203", "2017-W49-1", "2017W491", "2017-W4\uff18", "\uff12\uff10\uff11\uff17-W48"),
+    ],
+)
 def test_partition_of_a_wrong_name_is_refused(name: str) -> None:
     with pytest.raises(DataError, match=r"is no partition.*\n.*2017-W48"):
         parse_partition(name)
@@ -51,12 +65,19 @@ def test_partition_of_a_wrong_name_is_refused(name: str) -> None:
 def test_time_zone_of_a_wrong_name_suggests_the_near_one() -> None:
     with pytest.raises(DataError, match="America/New_York"):
         zone("America/NewYork")
+    with pytest.raises(DataError, match=r"no time zone 'zzzzzzzz'\n  -> name it as IANA does"):
+        zone("zzzzzzzz")
+
+
+def test_time_zone_of_a_schema_is_what_was_written_or_utc() -> None:
+    assert time_zone_of(EVENTS.schema) == "UTC"
+    assert time_zone_of(EVENTS.schema.with_metadata(zone_metadata("Asia/Kathmandu"))) == "Asia/Kathmandu"
 
 
 def test_load_source_suggests_the_near_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'complete_journey'"):
         load_source("complete_jurney")
-    with pytest.raises(ConfigError, match="cannot be imported"):
+    with pytest.raises(ConfigError, match=r"cannot be imported: .*\n  -> .*complete_journey"):
         load_source("no_such_package.shop")
     with pytest.raises(ConfigError, match=r"has no function source\(\)"):
         load_source("pipelines.errors")
@@ -79,18 +100,23 @@ def test_landing_gives_the_same_bytes_again_and_splits_nothing(tmp_path: Path) -
     again = land(TinyShop(), None, date(2024, 2, 4), tmp_path / "b")
     assert first == again
     assert first.partitions == ("2024-W01", "2024-W02", "2024-W03", "2024-W04", "2024-W05")
-    for path in first.files:
+    files = sorted(str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*.parquet"))
+    assert len(files) == 5 + 2
+    for path in files:
         one, two = ((tmp_path / side / path).read_bytes() for side in "ab")
         assert hashlib.sha256(one).digest() == hashlib.sha256(two).digest(), path
-    rows = sum(read_table(tmp_path / "a" / path).num_rows for path in first.files if path.startswith("events/"))
+    rows = sum(read_table(tmp_path / "a" / path).num_rows for path in files if path.startswith("events/"))
     assert rows == first.rows["events"] > 0
-    assert read_table(tmp_path / "a" / first.files[0]).schema.metadata[TIME_ZONE_KEY] == b"Europe/Berlin"
+    assert read_table(tmp_path / "a" / files[0]).schema.metadata[TIME_ZONE_KEY] == b"Europe/Berlin"
 
 
-def test_landing_refuses_what_is_no_date() -> None:
+def test_landing_refuses_what_is_no_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_day("2017-12-03") == date(2017, 12, 3)
     with pytest.raises(ConfigError, match="'2017-12-33' is no date"):
         parse_day("2017-12-33")
+    monkeypatch.setattr("sys.argv", ["landing", "--directory", str(tmp_path), "--to", "2017-12-33"])
+    with pytest.raises(ConfigError, match="'2017-12-33' is no date"):
+        main()
 
 
 def test_complete_journey_gives_the_years_purchases_in_53_weeks() -> None:
