@@ -10,6 +10,11 @@ from typing import Literal
 
 Severity = Literal["reject", "stop", "warn"]
 
+TEXT_IS_UTF8 = "text_is_utf8"
+NUMBERS_ARE_FINITE = "numbers_are_finite"
+FIRST_OF_ID = "first_of_id"
+"""Columns derived for every table, by ``expectations.frames``."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -63,12 +68,12 @@ class Contract:
             [check.name, check.severity, check.column, check.expectation, dict(check.arguments), check.subject]
             for check in self.checks
         ]
-        text = json.dumps([self.name, self.table, declared], sort_keys=True, default=list)
+        text = json.dumps([self.name, self.table, declared], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def present(column: str) -> Check:
-    """Every row has a value in ``column``, and a text is not empty."""
+    """Every row has a value in ``column``; an empty text is one."""
     return Check(f"{column}_is_present", "reject", column, "ExpectColumnValuesToNotBeNull", f"{column} has a value")
 
 
@@ -82,6 +87,21 @@ def short(column: str, longest: int = 256) -> Check:
         f"{column} has 1 to {longest} characters",
         {"min_value": 1, "max_value": longest},
     )
+
+
+def unique(column: str) -> Check:
+    """Only the first row of an id is kept."""
+    return holds(f"{column}_is_unique", column, FIRST_OF_ID, f"no earlier row has this {column}")
+
+
+def finite(column: str, meaning: str) -> Check:
+    """Numbers are neither infinite nor NaN; ``column`` is the one to look at first."""
+    return holds("numbers_are_finite", column, NUMBERS_ARE_FINITE, meaning)
+
+
+def utf8(column: str) -> Check:
+    """Every text of a row is UTF-8; ``column`` is the one to look at first."""
+    return holds("text_is_utf8", column, TEXT_IS_UTF8, "every text is UTF-8")
 
 
 def holds(

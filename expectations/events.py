@@ -6,22 +6,19 @@ over everything each time), and partitions beside each other.
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, few_rejected, holds, present, short
+from expectations.contract import Check, Contract, between, few_rejected, finite, holds, present, short, unique, utf8
 from pipelines.params import ValidateParams
 from pipelines.tables import EVENT_TYPES
 
-TEXT_IS_UTF8 = "text_is_utf8"
-NUMBERS_ARE_FINITE = "numbers_are_finite"
 IN_PARTITION = "timestamp_in_partition"
 ITEM_WHERE_NEEDED = "item_where_needed"
 QUERY_WHERE_NEEDED = "query_where_needed"
 PAID_PRICE = "paid_price"
-FIRST_OF_ID = "first_of_id"
 ITEM_KNOWN = "item_known"
 
 
 def rows(params: ValidateParams) -> Contract:
-    """What holds for a row by itself. Derived columns: the constants of this module."""
+    """What holds for a row by itself. Derived columns: the constants of this module and of ``contract``."""
     return Contract(
         "events",
         "events",
@@ -58,8 +55,8 @@ def rows(params: ValidateParams) -> Contract:
                 strict_min=True,
             ),
             between("price_is_plausible", "price", "price is at most a million", max_value=1_000_000),
-            holds("numbers_are_finite", "price", NUMBERS_ARE_FINITE, "quantity and price are finite numbers"),
-            holds("text_is_utf8", "event_id", TEXT_IS_UTF8, "every text is UTF-8"),
+            finite("price", "quantity and price are finite numbers"),
+            utf8("event_id"),
         ),
     )
 
@@ -70,7 +67,7 @@ def across() -> Contract:
         "events_across_tables",
         "events",
         (
-            holds("event_id_is_unique", "event_id", FIRST_OF_ID, "no earlier row has this event_id"),
+            unique("event_id"),
             holds("item_is_known", "item_id", ITEM_KNOWN, "item_id is in the catalogue"),
         ),
     )

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations import events, items, offers
-from expectations.contract import Contract, columns
+from expectations.contract import FIRST_OF_ID, NUMBERS_ARE_FINITE, TEXT_IS_UTF8, Contract, columns
 from expectations.shape import Raw
 from pipelines.sources.calendars import parse_partition
 from pipelines.tables import TIMESTAMP
@@ -40,8 +40,7 @@ def event_columns(raw: Raw, partition: str) -> dict[str, NDArray[np.bool_] | pa.
         events.ITEM_WHERE_NEEDED: is_search | _true(pc.is_valid(rows["item_id"])),
         events.QUERY_WHERE_NEEDED: ~is_search | _true(pc.is_valid(rows["query"])),
         events.PAID_PRICE: pc.if_else(is_purchase, rows["price"], absent),
-        events.NUMBERS_ARE_FINITE: _finite(rows["quantity"]) & _finite(rows["price"]),
-        events.TEXT_IS_UTF8: raw.is_utf8,
+        **_common(raw, "quantity", "price"),
     }
 
 
@@ -50,9 +49,8 @@ def item_columns(raw: Raw) -> dict[str, NDArray[np.bool_] | pa.Array]:
     category = raw.rows["category"].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(category), 0)
     return {
-        items.TEXT_IS_UTF8: raw.is_utf8,
-        items.NUMBERS_ARE_FINITE: _finite(raw.rows["price"]),
-        items.FIRST_OF_ID: first_of_id(raw.rows["item_id"], ~raw.is_utf8),
+        **_common(raw, "price"),
+        FIRST_OF_ID: first_of_id(raw.rows["item_id"], ~raw.is_utf8),
         items.CATEGORY: pc.if_else(pc.greater(lengths, 0), "given", pa.scalar(None, pa.string())),
     }
 
@@ -64,11 +62,18 @@ def offer_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray[np.
     parents = pc.list_parent_indices(named).to_numpy()
     hits = np.bincount(parents[known], minlength=len(named))
     return {
-        offers.TEXT_IS_UTF8: raw.is_utf8,
-        offers.NUMBERS_ARE_FINITE: _finite(raw.rows["budget"]),
-        offers.FIRST_OF_ID: first_of_id(raw.rows["offer_id"], ~raw.is_utf8),
+        **_common(raw, "budget"),
+        FIRST_OF_ID: first_of_id(raw.rows["offer_id"], ~raw.is_utf8),
         offers.ANY_ITEM_KNOWN: hits > 0,
         offers.ALL_ITEMS_KNOWN: hits == np.bincount(parents, minlength=len(named)),
+    }
+
+
+def _common(raw: Raw, *numbers: str) -> dict[str, NDArray[np.bool_] | pa.Array]:
+    """Derived columns that say whether a row's texts are UTF-8 and its ``numbers`` finite."""
+    return {
+        TEXT_IS_UTF8: raw.is_utf8,
+        NUMBERS_ARE_FINITE: np.logical_and.reduce([_finite(raw.rows[column]) for column in numbers]),
     }
 
 

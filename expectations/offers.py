@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, few_rejected, holds, present, short
+from expectations.contract import Check, Contract, between, few_rejected, finite, holds, present, short, unique, utf8
 from pipelines.params import ValidateParams
 
-TEXT_IS_UTF8 = "text_is_utf8"
-NUMBERS_ARE_FINITE = "numbers_are_finite"
-FIRST_OF_ID = "first_of_id"
 ANY_ITEM_KNOWN = "any_item_known"
 ALL_ITEMS_KNOWN = "all_items_known"
 
 
 def rows(params: ValidateParams) -> Contract:
-    """What holds for an offer. Derived columns: the constants of this module."""
+    """What holds for an offer. Derived columns: the constants of this module and of ``contract``."""
     return Contract(
         "offers",
         "offers",
         (
             *(present(column) for column in ("offer_id", "item_ids", "starts", "ends", "kind")),
             short("offer_id"),
-            holds("offer_id_is_unique", "offer_id", FIRST_OF_ID, "no earlier row has this offer_id"),
+            unique("offer_id"),
             Check(
                 "ends_after_it_starts",
                 "reject",
@@ -39,8 +36,8 @@ def rows(params: ValidateParams) -> Contract:
                 params.min_known_offers_share,
             ),
             between("budget_is_not_negative", "budget", "budget is 0 or more", min_value=0),
-            holds("numbers_are_finite", "budget", NUMBERS_ARE_FINITE, "budget is a finite number"),
-            holds("text_is_utf8", "offer_id", TEXT_IS_UTF8, "every text is UTF-8"),
+            finite("budget", "budget is a finite number"),
+            utf8("offer_id"),
         ),
     )
 

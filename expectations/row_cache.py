@@ -1,19 +1,25 @@
-"""The memory of row checks: a partition that came before under the same suite is not checked again."""
+"""The memory of row checks: a partition that came before under the same suite and code is not checked again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from expectations.sorting import Reasons
-from pipelines.artifacts import write_json
+from pipelines import tables
+from pipelines.artifacts import file_sha256, write_json
+from pipelines.sources import calendars
+
+LIBRARIES = ("great-expectations", "numpy", "pandas", "pyarrow")
 
 
 class RowCache:
-    """What the row checks of a partition found, by the file's and the suite's digests.
+    """What the row checks of a partition found, by the digests of the file, the suite and the code that checks.
 
     Args:
         folder: where it lies; None = nothing is remembered.
@@ -48,5 +54,12 @@ class RowCache:
     def _path(self, partition: str, digest: str, suite: str) -> Path | None:
         if self._folder is None:
             return None
-        key = hashlib.sha256(f"{partition}\n{digest}\n{suite}".encode()).hexdigest()
+        key = hashlib.sha256(f"{partition}\n{digest}\n{suite}\n{_code()}".encode()).hexdigest()
         return self._folder / key[:2] / f"{key}.json"
+
+
+@cache
+def _code() -> str:
+    """What decides, beside file and suite, which rows fail: this package, calendars, tables and the libraries."""
+    modules = (*sorted(Path(__file__).parent.glob("*.py")), Path(calendars.__file__), Path(tables.__file__))
+    return "\n".join((*map(file_sha256, modules), *map(version, LIBRARIES)))

@@ -7,34 +7,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from expectations.contract import Check, Contract
+from expectations.sorting import Reasons
 from pipelines.errors import StageError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 _SEVERITIES = {"stop": "critical", "reject": "warning", "warn": "info"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a suite found.
-
-    Args:
-        rows: for each failed check the positions of the failing rows, int64, ascending; empty where the check is about
-            the frame as a whole.
-        counts: failing rows of each failed check.
-    """
-
-    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Validation:
@@ -55,20 +40,22 @@ class Validation:
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self._assets = self._context.data_sources.add_pandas("shoploom")
 
-    def run(self, contract: Contract, frame: pd.DataFrame, label: str = "") -> Outcome:
+    def run(self, contract: Contract, frame: pd.DataFrame) -> Reasons:
         """Check a frame.
 
         Args:
             contract: the suite.
             frame: holds every column that the checks look at; its index is 0..n-1.
-            label: tells several batches of one suite apart.
+
+        Returns:
+            For each failed check the positions of all rows that fail it, ascending.
 
         Raises:
             StageError: Great Expectations could not compute a check; the message names it.
         """
         import great_expectations as gx
 
-        name = f"{contract.name} {label}".strip()
+        name = contract.name
         batch = self._assets.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
         suite = gx.ExpectationSuite(name, expectations=[_expectation(check) for check in contract.checks])
         definition = self._context.validation_definitions.add(
@@ -81,18 +68,17 @@ class Validation:
             ).results
         )
         failed = [check for check in contract.checks if not summary[check.name].success]
-        counts = {check.name: int(summary[check.name].result.get("unexpected_count") or 0) for check in failed}
         if not failed:
-            return Outcome()
+            return {}
         details = batch.get_batch(batch_parameters={"dataframe": frame}).validate(
             gx.ExpectationSuite(f"{name} rows", expectations=[_expectation(check) for check in failed]),
             result_format={"result_format": "COMPLETE"},
         )
-        rows = {
-            name: np.sort(np.asarray(result.result.get("unexpected_index_list") or [], np.int64))
-            for name, result in _by_check(details.results).items()
+        found = _by_check(details.results)
+        return {
+            check.name: np.sort(np.asarray(found[check.name].result.get("unexpected_index_list") or [], np.int64))
+            for check in failed
         }
-        return Outcome(rows, counts)
 
     def build_docs(self, folder: Path) -> Path:
         """Write Data Docs of everything validated so far, in place of what ``folder`` held.

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError, near_names
-from pipelines.sources.calendars import TIME_ZONE_KEY
+from pipelines.sources.calendars import time_zone_of
 from pipelines.tables import TIMESTAMP, Table
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
         columns.append(clean)
         is_utf8 &= good
     nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
-    zone = (found.schema.metadata or {}).get(TIME_ZONE_KEY, b"UTC").decode()
-    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, zone)
+    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, time_zone_of(found.schema))
 
 
 def _missing(place: str, name: str, found: list[str], extra: tuple[str, ...]) -> str:

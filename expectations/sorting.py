@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from expectations.contract import Check
 from expectations.shape import Raw
-from pipelines.sources.calendars import TIME_ZONE_KEY
+from pipelines.sources.calendars import zone_metadata
 from pipelines.tables import TABLES, Table
 
 if TYPE_CHECKING:
@@ -35,13 +35,22 @@ class Sorted:
     quarantined: pa.Table
     reasons: dict[str, int]
 
+    @property
+    def num_rows(self) -> int:
+        """Accepted and quarantined."""
+        return int(self.accepted.num_rows + self.quarantined.num_rows)
+
+    @property
+    def rejected_share(self) -> float:
+        """Quarantined rows over all rows; 0 where there are none."""
+        return float(self.quarantined.num_rows / max(self.num_rows, 1))
+
     def summary(self) -> dict[str, Any]:
         """Counts, for the report."""
-        accepted, quarantined = self.accepted.num_rows, self.quarantined.num_rows
         return {
-            "rows": accepted + quarantined,
-            "accepted": accepted,
-            "quarantined": quarantined,
+            "rows": self.num_rows,
+            "accepted": self.accepted.num_rows,
+            "quarantined": self.quarantined.num_rows,
             "reasons": self.reasons,
         }
 
@@ -55,17 +64,23 @@ class Findings:
 
     def note(self, check: Check, table: str, found: str, column: str = "", partition: str = "") -> None:
         """Record a failed check of severity ``warn`` or ``stop``; ``column`` is the one to look at, if any."""
-        partly = f" partition {partition}" if partition else ""
         column = column or (check.column if check.column in TABLES[table].schema.names else "")
-        place = f"{table}:{partly}{',' if partly and column else ''}{f' column {column}' if column else ''}"
-        place = place if place.endswith(":") else f"{place}:"
-        message = f"{place} {check.name}: {check.meaning}; found {found}"
+        said = f"{check.name}: {check.meaning}; found {found}"
         if check.severity == "stop":
-            self.stops.append(message)
+            self.stops.append(f"{_place(table, partition, column)} {said}")
         else:
-            self.warnings.append(
-                {"table": table, "partition": partition or None, "check": check.name, "message": message}
-            )
+            self.warn(check.name, table, said, column, partition)
+
+    def warn(self, check: str, table: str, said: str, column: str = "", partition: str = "") -> None:
+        """Record a warning; ``said`` follows the place in its message."""
+        message = f"{_place(table, partition, column)} {said}"
+        self.warnings.append({"table": table, "partition": partition or None, "check": check, "message": message})
+
+
+def _place(table: str, partition: str, column: str) -> str:
+    """``events: partition 2017-W48, column price:``, without the parts that are empty."""
+    parts = [f"{kind} {name}" for kind, name in (("partition", partition), ("column", column)) if name]
+    return f"{table}: {', '.join(parts)}:" if parts else f"{table}:"
 
 
 def sort_rows(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
@@ -81,10 +96,24 @@ def sort_rows(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
         "reasons", pa.array([list(names[row]) for row in failed], pa.list_(pa.string()))
     )
     quarantined = quarantined.append_column("suite", pa.array([suite] * len(positions), pa.string()))
-    metadata = {TIME_ZONE_KEY: raw.time_zone.encode()}
+    metadata = zone_metadata(raw.time_zone)
     accepted = raw.rows.filter(pa.array(~refused)).cast(table.schema)
     counts = {check: len(rows) for check, rows in reasons.items()}
     return Sorted(accepted.replace_schema_metadata(metadata), quarantined.replace_schema_metadata(metadata), counts)
+
+
+def cut(reasons: Reasons, sizes: dict[str, int]) -> dict[str, Reasons]:
+    """Give every partition its part of positions in the batch of all; ``sizes`` has their rows, in that order."""
+    parts: dict[str, Reasons] = {}
+    start = 0
+    for name, size in sizes.items():
+        parts[name] = {}
+        for check, rows in reasons.items():
+            low, high = np.searchsorted(rows, (start, start + size))
+            if high > low:
+                parts[name][check] = rows[low:high] - start
+        start += size
+    return parts
 
 
 def mask_of(positions: Iterable[NDArray[np.int64]], size: int) -> NDArray[np.bool_]:

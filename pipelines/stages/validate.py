@@ -3,15 +3,16 @@
 What one row says by itself is checked once for each partition and suite, and remembered; what holds between rows,
 tables and partitions is checked over everything each time. A failure of a table or partition stops the load.
 
-``python -m pipelines.stages.validate --landing DIR --report FILE`` checks a landing the same way and writes only
-the report.
+``python -m pipelines.stages.validate --landing DIR --before FILE --report FILE`` checks a landing the same way, its
+partitions beside those that the data version holds already, and writes only the report.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from expectations import events, frames, items, offers
-from expectations.contract import Check, Contract
+from expectations.contract import FIRST_OF_ID, Check, Contract
 from expectations.row_cache import RowCache
-from expectations.run import Outcome, Validation
+from expectations.run import Validation
 from expectations.shape import Raw, read_raw
-from expectations.sorting import Findings, Reasons, Sorted, mask_of, sort_rows
-from pipelines.artifacts import atomic_directory, file_sha256, write_json, write_table
+from expectations.sorting import Findings, Reasons, Sorted, cut, mask_of, sort_rows
+from pipelines.artifacts import atomic_directory, file_sha256, read_json, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.params import ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
@@ -49,12 +51,15 @@ class Shop:
         digests: SHA-256 of each partition's file.
         items: the catalogue.
         offers: None where the shop has none.
+        before: partitions that came in earlier loads and are no part of this one, with their rows, or None where
+            nobody knows: what came is judged beside them.
     """
 
     events: dict[str, Raw]
     digests: dict[str, str]
     items: Raw
     offers: Raw | None
+    before: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,30 +88,27 @@ class Validated:
         }
 
 
-def read_shop(directory: Path) -> Shop:
-    """Read the raw tables below ``directory``.
+def read_shop(directory: Path, before: Mapping[str, int | None] | None = None) -> Shop:
+    """Read the raw tables below ``directory``; ``before`` may name partitions that lie there too.
 
     Raises:
         DataError: a file is missing, unreadable, empty or of the wrong shape; the message names the table, the
             partition and the column.
     """
-    paths = sorted((directory / EVENTS.name).glob("*"))
+    paths = list((directory / EVENTS.name).glob("*"))
     if not paths:
         raise DataError(f"events: {directory / EVENTS.name} holds no partition", mend="shoploom ingest")
-    partitions: dict[str, Raw] = {}
-    digests: dict[str, str] = {}
-    for path in paths:
+    for path in sorted(paths):
         if path.suffix != ".parquet":
             raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
-        parse_partition(path.stem)
-        partitions[path.stem] = read_raw(path, EVENTS, path.stem)
-        digests[path.stem] = file_sha256(path)
+    paths.sort(key=lambda path: parse_partition(path.stem).first_day)
     offers_path = directory / OFFERS.name / "offers.parquet"
     return Shop(
-        partitions,
-        digests,
+        {path.stem: read_raw(path, EVENTS, path.stem) for path in paths},
+        {path.stem: file_sha256(path) for path in paths},
         read_raw(directory / ITEMS.name / "items.parquet", ITEMS),
         read_raw(offers_path, OFFERS) if offers_path.exists() else None,
+        {name: rows for name, rows in (before or {}).items() if name not in {path.stem for path in paths}},
     )
 
 
@@ -133,28 +135,30 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
     offer_columns = frames.offer_columns(coupons, ids)
     discounts = _sort_table(coupons, OFFERS, offers.rows(params), offer_columns, validation, findings)
     partitions = _sort_events(shop, params, ids, validation, cache)
-    _check_table(catalogue, items.whole(params), items.rows(params), validation, findings)
-    if discounts.summary()["rows"]:
-        _check_table(discounts, offers.whole(params), offers.rows(params), validation, findings)
-    _check_partitions(shop, partitions, params, validation, findings, now)
+    _check_whole({"": catalogue}, items.whole(params), (items.rows(params),), validation, findings)
+    if coupons.rows.num_rows:
+        _check_whole({"": discounts}, offers.whole(params), (offers.rows(params),), validation, findings)
+    by_row, columns = (events.rows(params), events.across()), _partition_columns(shop, partitions, now)
+    _check_whole(partitions, events.partitions(params), by_row, validation, findings, columns)
     contracts = (
-        events.rows(params),
-        events.across(),
+        *by_row,
         events.partitions(params),
         items.rows(params),
+        items.whole(params),
         offers.rows(params),
+        offers.whole(params),
     )
     return Validated(partitions, catalogue, discounts, findings, {each.name: each.digest() for each in contracts})
 
 
 def _note_extra_columns(shop: Shop, findings: Findings) -> None:
-    for name, raw in (("items", shop.items), *((f"events {p}", raw) for p, raw in shop.events.items())):
+    parts = [(ITEMS, "", shop.items), *((EVENTS, partition, raw) for partition, raw in shop.events.items())]
+    if shop.offers:
+        parts.append((OFFERS, "", shop.offers))
+    for table, partition, raw in parts:
         if raw.extra_columns:
-            table, _, partition = name.partition(" ")
-            message = f"{name}: columns that the contract does not have are left out: {', '.join(raw.extra_columns)}"
-            findings.warnings.append(
-                {"table": table, "partition": partition or None, "check": "columns_are_known", "message": message}
-            )
+            said = f"columns that the contract does not have are left out: {', '.join(raw.extra_columns)}"
+            findings.warn("columns_are_known", table.name, said, partition=partition)
 
 
 def _sort_table(
@@ -168,13 +172,12 @@ def _sort_table(
     """Check a table that is versioned whole."""
     if not raw.rows.num_rows:
         return sort_rows(raw, table, {}, contract.digest())
-    outcome = validation.run(contract, frames.frame_of(raw.rows, derived, contract))
-    for name in outcome.counts:
+    failed = validation.run(contract, frames.frame_of(raw.rows, derived, contract))
+    for name, rows in failed.items():
         check = contract.check(name)
         if check.severity != "reject":
-            share = 1 - outcome.counts[name] / raw.rows.num_rows
-            findings.note(check, table.name, f"{share:.1%}")
-    return sort_rows(raw, table, _rejects(contract, outcome), contract.digest())
+            findings.note(check, table.name, f"{1 - len(rows) / raw.rows.num_rows:.1%}")
+    return sort_rows(raw, table, _rejects(contract, failed), contract.digest())
 
 
 def _sort_events(
@@ -186,11 +189,10 @@ def _sort_events(
     refused = np.concatenate([mask_of(by_row[name].values(), sizes[name]) for name in shop.events])
     ids = pa.concat_tables([raw.rows.select(["event_id", "item_id"]) for raw in shop.events.values()])
     derived = {
-        events.FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused),
+        FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused),
         events.ITEM_KNOWN: frames.is_known(ids["item_id"], catalogue),
     }
-    outcome = _rejects(across, validation.run(across, frames.frame_of(ids, derived, across)))
-    between_rows = _cut(outcome, sizes)
+    between_rows = cut(_rejects(across, validation.run(across, frames.frame_of(ids, derived, across))), sizes)
     order = [check.name for check in (*contract.checks, *across.checks)]
     suite = f"{contract.digest()}-{across.digest()}"
     result = {}
@@ -213,15 +215,13 @@ def _row_reasons(shop: Shop, contract: Contract, validation: Validation, cache: 
     newest = list(known)[-1:]
     fresh = [name for name, rows in known.items() if rows is None or name in newest]
     parts = [
-        frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract).assign(
-            partition=name
-        )
+        frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract)
         for name in fresh
     ]
     frame = pd.concat(parts, ignore_index=True)
     print(f"checking {len(frame):,} events of {len(fresh)} partitions of {len(sizes)}")
-    outcome = _rejects(contract, validation.run(contract, frame))
-    for name, rows in _cut(outcome, {name: sizes[name] for name in fresh}).items():
+    failed = _rejects(contract, validation.run(contract, frame))
+    for name, rows in cut(failed, {name: sizes[name] for name in fresh}).items():
         known[name] = rows
         cache.put(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name], rows)
     return {name: rows or {} for name, rows in known.items()}
@@ -231,84 +231,64 @@ def _suite_key(suite: str, raw: Raw) -> str:
     return f"{suite}-{raw.time_zone}"
 
 
-def _rejects(contract: Contract, outcome: Outcome) -> Reasons:
-    return {
-        name: rows for name, rows in outcome.rows.items() if contract.check(name).severity == "reject" and len(rows)
-    }
+def _rejects(contract: Contract, failed: Reasons) -> Reasons:
+    return {name: rows for name, rows in failed.items() if contract.check(name).severity == "reject" and len(rows)}
 
 
-def _cut(reasons: Reasons, sizes: dict[str, int]) -> dict[str, Reasons]:
-    """Give every partition its part of positions in the batch of all."""
-    cut: dict[str, Reasons] = {}
-    start = 0
-    for name, size in sizes.items():
-        cut[name] = {}
-        for check, rows in reasons.items():
-            low, high = np.searchsorted(rows, (start, start + size))
-            if high > low:
-                cut[name][check] = rows[low:high] - start
-        start += size
-    return cut
-
-
-def _check_table(
-    rows: Sorted, contract: Contract, by_row: Contract, validation: Validation, findings: Findings
-) -> None:
-    counts = rows.summary()
-    share = counts["quarantined"] / max(counts["rows"], 1)
-    frame = pd.DataFrame({"rows": [counts["rows"]], "rejected_share": [share]})
-    for name, failing in validation.run(contract, frame).rows.items():
-        check = contract.check(name)
-        for row in failing:
-            findings.note(check, contract.table, *_found(check, frame, int(row), rows, (by_row,)))
-
-
-def _check_partitions(
-    shop: Shop,
-    partitions: dict[str, Sorted],
-    params: ValidateParams,
+def _check_whole(
+    parts: dict[str, Sorted],
+    contract: Contract,
+    by_row: tuple[Contract, ...],
     validation: Validation,
     findings: Findings,
-    now: datetime,
+    columns: Mapping[str, object] | None = None,
 ) -> None:
-    contract, by_row = events.partitions(params), (events.rows(params), events.across())
-    names = list(partitions)
-    frame = _partition_frame(shop, partitions, now)
-    for name, failing in validation.run(contract, frame).rows.items():
+    """Check whole partitions of a table, or the table itself, a part of no name.
+
+    Args:
+        parts: rows of each, told apart by the suites ``by_row``.
+        contract: looks at a frame of one row for each part: ``rows``, ``rejected_share`` and ``columns``.
+        by_row: name the column that most rejected rows fail in.
+        validation: runs the suite.
+        findings: what failed is noted here.
+        columns: more columns of that frame, in the order of ``parts``.
+    """
+    names = list(parts)
+    frame = pd.DataFrame(
+        {
+            "rows": [part.num_rows for part in parts.values()],
+            "rejected_share": [part.rejected_share for part in parts.values()],
+            **(columns or {}),
+        }
+    )
+    for name, failing in validation.run(contract, frame).items():
+        check = contract.check(name)
         for row in failing:
             partition = names[int(row)]
-            found, column = _found(contract.check(name), frame, int(row), partitions[partition], by_row)
-            findings.note(contract.check(name), "events", found, column, partition)
+            found, column = _found(check, frame, int(row), parts[partition], by_row)
+            findings.note(check, contract.table, found, column, partition)
 
 
-def _partition_frame(shop: Shop, partitions: dict[str, Sorted], now: datetime) -> pd.DataFrame:
-    """One row for each partition, with the columns that :func:`expectations.events.partitions` looks at."""
+def _partition_columns(shop: Shop, partitions: dict[str, Sorted], now: datetime) -> dict[str, object]:
+    """What :func:`expectations.events.partitions` looks at of each partition, itself or beside those before."""
     spans = [parse_partition(name) for name in partitions]
     zones = [raw.time_zone for raw in shop.events.values()]
-    counts = [part.summary() for part in partitions.values()]
-    rows = np.array([count["rows"] for count in counts])
     ends = [span.ends(zone) for span, zone in zip(spans, zones, strict=True)]
     newest = [_newest(part.accepted, end) for part, end in zip(partitions.values(), ends, strict=True)]
     silent = [(end - last).total_seconds() / 86_400 for end, last in zip(ends, newest, strict=True)]
-    return pd.DataFrame(
-        {
-            "partition": list(partitions),
-            "rows": rows,
-            "volume_ratio": np.round(rows / np.median(rows), 6),
-            "rejected_share": [count["quarantined"] / max(count["rows"], 1) for count in counts],
-            "silent_days": np.round(silent, 6),
-            "started": [span.starts(zone) <= now for span, zone in zip(spans, zones, strict=True)],
-            "follows": [
-                True,
-                *((later.first_day - earlier.last_day).days == 1 for earlier, later in pairwise(spans)),
-            ],
-        }
-    )
+    rows = [part.num_rows for part in partitions.values()]
+    median = np.median([*rows, *(known for known in shop.before.values() if known is not None)])
+    every = sorted((parse_partition(name) for name in (*partitions, *shop.before)), key=lambda span: span.first_day)
+    follows = {later for earlier, later in pairwise(every) if (later.first_day - earlier.last_day).days == 1}
+    return {
+        "volume_ratio": np.round(np.array(rows) / median, 6),
+        "silent_days": np.round(silent, 6),
+        "started": [span.starts(zone) <= now for span, zone in zip(spans, zones, strict=True)],
+        "follows": [span == every[0] or span in follows for span in spans],
+    }
 
 
 def _newest(accepted: pa.Table, otherwise: datetime) -> datetime:
-    import pyarrow.compute as pc
-
     newest = pc.max(accepted["timestamp"]).as_py()
     return newest if isinstance(newest, datetime) else otherwise
 
@@ -323,16 +303,15 @@ def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted, by_row: tu
     return (f"{value:g}" if isinstance(value, int | float | np.number) else str(value)), ""
 
 
-def check(directory: Path, params: ValidateParams) -> Validated:
-    """Validate the raw tables below ``directory`` and build Data Docs in the side folder.
+def check(directory: Path, params: ValidateParams, before: Mapping[str, int | None] | None = None) -> Validated:
+    """Validate the raw tables below ``directory``, beside partitions ``before``; build Data Docs in the side folder.
 
     Raises:
         DataError: the load is refused; its quarantined rows lie in the side folder.
     """
     validation = Validation()
-    validated = validate(
-        read_shop(directory), params, validation, RowCache(cache_folder("validate_cache")), datetime.now(UTC)
-    )
+    cache = RowCache(cache_folder("validate_cache"))
+    validated = validate(read_shop(directory, before), params, validation, cache, datetime.now(UTC))
     page = validation.build_docs(side_folder("validate") / "data_docs")
     stops = validated.findings.stops
     if stops:
@@ -363,10 +342,13 @@ def main() -> None:
     """Read ``data/raw``, write ``data/accepted``, ``data/quarantine`` and the report; or only check a landing."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.stages.validate", description=__doc__)
     parser.add_argument("--landing", type=Path, help="check this landing directory and write nothing but the report")
+    parser.add_argument(
+        "--before", type=Path, help="JSON: partitions that came earlier, with their rows, null where they are not known"
+    )
     parser.add_argument("--report", type=Path, help="where the landing's report goes")
     chosen = parser.parse_args()
     params = load_params(ValidateParams, "validate")
-    validated = check(chosen.landing or RAW, params)
+    validated = check(chosen.landing or RAW, params, read_json(chosen.before) if chosen.before else None)
     report = validated.report()
     if not chosen.landing:
         _write_accepted(validated, ACCEPTED)

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +29,7 @@ from pipelines.stages.validate import Validated, read_shop, validate
 from pipelines.tables import EVENTS
 from tests.tiny_shop import land_tiny_shop
 
+ROOT = Path(__file__).parents[2]
 PARTITION = "2024-W02"
 EVENTS_FILE = f"events/{PARTITION}.parquet"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -319,6 +322,29 @@ def test_validate_stops_a_load_from_the_future(raw: Path) -> None:
     assert [stop for stop in validated.findings.stops if "partition 2024-W04" in stop and "partition_is_past" in stop]
 
 
+def small_week(raw: Path, before: dict[str, int | None]) -> Validated:
+    """A load of week 4 alone, of five rows, beside what came before."""
+    for name in ("2024-W01", PARTITION, "2024-W03"):
+        (raw / f"events/{name}.parquet").unlink()
+    rewrite(raw, "events/2024-W04.parquet", lambda rows: rows.__delitem__(slice(5, None)))
+    return validate(read_shop(raw, before), ValidateParams(), Validation(), RowCache(None), NOW)
+
+
+def test_validate_judges_a_load_of_one_partition_beside_those_before(raw: Path) -> None:
+    validated = small_week(raw, {"2024-W01": 1000, PARTITION: None, "2024-W03": 1200, "2024-W04": 9})
+    assert list(validated.report()["partitions"]) == ["2024-W04"]
+    assert [re.sub(r".*found ", "", stop) for stop in validated.findings.stops] == ["0.005"]
+    assert "partition 2024-W04: volume_is_possible" in validated.findings.stops[0]
+    assert "no_partition_is_missing" not in {warning["check"] for warning in validated.findings.warnings}
+
+
+def test_validate_warns_of_a_gap_after_the_partitions_before(raw: Path) -> None:
+    validated = small_week(raw, {"2024-W01": None, PARTITION: None})
+    assert not validated.findings.stops
+    warned = {(warning["partition"], warning["check"]) for warning in validated.findings.warnings}
+    assert warned - {("2024-W04", "newest_event_is_fresh")} == {("2024-W04", "no_partition_is_missing")}
+
+
 def test_validate_warns_of_gaps_and_odd_volumes_and_unknown_columns(raw: Path) -> None:
     (raw / "events/2024-W03.parquet").unlink()
     rewrite(raw, EVENTS_FILE, lambda rows: rows.__delitem__(slice(20, None)))
@@ -330,6 +356,47 @@ def test_validate_warns_of_gaps_and_odd_volumes_and_unknown_columns(raw: Path) -
         ("events", PARTITION, "volume_is_usual"),
         ("items", None, "columns_are_known"),
     }
+
+
+def test_validate_warns_of_unknown_columns_in_every_table(raw: Path) -> None:
+    for path in (EVENTS_FILE, "items/items.parquet", "offers/offers.parquet"):
+        table = pq.read_table(raw / path)
+        pq.write_table(table.append_column("colour", pa.nulls(len(table), pa.string())), raw / path)
+    warnings = run(raw).findings.warnings
+    said = "columns that the contract does not have are left out: colour"
+    assert {(w["table"], w["partition"], w["message"]) for w in warnings if w["check"] == "columns_are_known"} == {
+        ("items", None, f"items: {said}"),
+        ("offers", None, f"offers: {said}"),
+        ("events", PARTITION, f"events: partition {PARTITION}: {said}"),
+    }
+
+
+def test_validate_warns_of_products_without_title_and_keeps_them(raw: Path) -> None:
+    rewrite(raw, "items/items.parquet", lambda rows: [row.update(title=None) for row in rows[:3]])  # type: ignore[arg-type]
+    validated = run(raw)
+    assert validated.items.accepted.num_rows == 30
+    assert [w["message"] for w in validated.findings.warnings if w["table"] == "items"] == [
+        "items: column title: title_is_mostly_present: at least 99% of rows have a title; found 90.0%"
+    ]
+
+
+def test_validate_warns_of_offers_that_name_unknown_items_and_keeps_them(raw: Path) -> None:
+    rewrite(raw, "offers/offers.parquet", lambda rows: rows[0].update(item_ids=["item-00", "item-99"]))
+    validated = run(raw)
+    assert validated.offers.accepted.num_rows == 1
+    assert [(w["check"], w["message"][-10:]) for w in validated.findings.warnings if w["table"] == "offers"] == [
+        ("items_are_mostly_known", "found 0.0%")
+    ]
+
+
+def test_read_shop_gives_weeks_and_days_oldest_first(raw: Path) -> None:
+    shutil.copy(raw / "events/2024-W04.parquet", raw / "events/2024-01-29.parquet")
+    assert list(read_shop(raw).events) == ["2024-W01", "2024-W02", "2024-W03", "2024-W04", "2024-01-29"]
+
+
+def test_validate_names_the_digest_of_every_suite(mixed: tuple[Validated, int]) -> None:
+    tables = {"items", "items_table", "offers", "offers_table"}
+    assert mixed[0].suites.keys() == tables | {"events", "events_across_tables", "events_partitions"}
 
 
 def test_validate_remembers_row_checks_and_gives_the_same_answer(raw: Path, tmp_path: Path) -> None:
@@ -355,7 +422,7 @@ def test_validate_remembers_nothing_across_suites(raw: Path, tmp_path: Path) -> 
 def worktree(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     raw.rename(tmp_path / "data/raw")
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SHOPLOOM_SIDE", str(tmp_path / "side"))
@@ -381,6 +448,31 @@ def test_validate_writes_the_same_bytes_with_and_without_its_cache(
     pages = [page.read_text() for page in (worktree / "side/data_docs/validations/events").rglob("*.html")]
     assert pages
     assert all("quantity" in page for page in pages)
+
+
+def test_validate_remembers_nothing_of_other_code(worktree: Path) -> None:
+    rewrite(worktree / "data/raw", EVENTS_FILE, setting("price", 0.0))
+    stage.main()
+    report = worktree / "data/validate/report.json"
+    assert json.loads(report.read_text())["partitions"][PARTITION]["reasons"] == {"paid_price_is_positive": 1}
+    for package in ("expectations", "pipelines"):
+        shutil.copytree(ROOT / package, worktree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = worktree / "expectations/frames.py"
+    text = changed.read_text()
+    assert 'pc.equal(kinds, "purchase")' in text
+    changed.write_text(text.replace('pc.equal(kinds, "purchase")', 'pc.equal(kinds, "gift")'))
+    subprocess.run([sys.executable, "-m", "pipelines.stages.validate"], cwd=worktree, check=True, capture_output=True)
+    assert json.loads(report.read_text())["partitions"][PARTITION]["reasons"] == {}
+
+
+def test_validate_leaves_a_refused_landing_in_the_state_folder(worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHOPLOOM_SIDE")
+    rewrite(worktree / "data/raw", EVENTS_FILE, lambda rows: [row.update(price=-1.0) for row in rows[:60]])  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.argv", ["validate", "--landing", "data/raw"])
+    with pytest.raises(DataError, match=re.escape(str(worktree / "home/side/validate/quarantine"))):
+        stage.main()
+    assert read_table(worktree / f"home/side/validate/quarantine/events/{PARTITION}.parquet").num_rows == 60
+    assert not (worktree / ".shoploom").exists()
 
 
 def test_validate_stops_and_writes_no_output_but_shows_the_rows(worktree: Path) -> None:
