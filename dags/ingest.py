@@ -15,6 +15,7 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.operators import FunctionOperator, run_folder, run_module
+from pipelines.artifacts import write_json
 from pipelines.errors import ConfigError
 from pipelines.orchestration.notify import task_failed
 from pipelines.settings import Settings
@@ -66,7 +67,10 @@ def days_to_land(context: Context, source: Source) -> tuple[date | None, date | 
 
 
 def validate(context: Context) -> dict[str, Any]:
-    """Refuse what the tables' contract stops, before any of it is versioned; what was versioned before passed it."""
+    """Refuse what the tables' contract stops, before any of it is versioned.
+
+    Rows are judged by themselves, the partitions that came beside those that the data version holds already.
+    """
     from pathlib import Path
 
     from pipelines.runs.data_versions import changes_of
@@ -76,10 +80,45 @@ def validate(context: Context) -> dict[str, Any]:
     if not changes_of(settings, Path(directory)):
         shutil.rmtree(directory)
         raise AirflowSkipException("nothing new: these very partitions are in the data version already")
-    report = run_folder(settings, context["run_id"]) / "landing-report.json"
-    run_module("pipelines.stages.validate", ["--landing", directory, "--report", str(report)], context)
+    folder = run_folder(settings, context["run_id"])
+    before, report = folder / "partitions-before.json", folder / "landing-report.json"
+    write_json(partitions_before(settings), before)
+    arguments = ["--landing", directory, "--before", str(before), "--report", str(report)]
+    run_module("pipelines.stages.validate", arguments, context)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
+
+
+def partitions_before(settings: Settings) -> dict[str, int | None]:
+    """The event partitions that the newest data version holds, with their rows.
+
+    Nothing is fetched for it: rows are None where this machine's cache lacks the partition. Without a data version, or
+    where the object store lost its list, there are no partitions.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipelines.runs.data_versions import latest_data_version
+    from pipelines.runs.store import ObjectLostError, Store
+    from pipelines.tables import EVENTS
+
+    tip = latest_data_version(settings)
+    rows: dict[str, int | None] = {}
+    if tip is None or EVENTS.name not in tip.listings:
+        return rows
+    store = Store(settings)
+    try:
+        for file in store.files(tip.listings[EVENTS.name]):
+            partition = file.path.removesuffix(".parquet")
+            try:
+                rows[partition] = pq.ParquetFile(store.cache_path(file.md5)).metadata.num_rows
+            except (OSError, pa.ArrowException):
+                rows[partition] = None
+    except ObjectLostError:
+        return {}
+    finally:
+        store.close()
+    return rows
 
 
 def version(context: Context) -> dict[str, Any]:
