@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ibis import _
 
 from pipelines.artifacts import read_table, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.params import PrepareParams, WindowParams, load_params
-from pipelines.sources.calendars import TIME_ZONE_KEY, parse_partition
+from pipelines.sources.calendars import parse_partition, time_zone_of
 from pipelines.tables import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -139,10 +138,10 @@ def prepare(events: dict[str, pa.Table], items: pa.Table, windows: Windows, para
     try:
         catalogue = _items(items, params)
         known = ibis.memtable(catalogue.select(["item", "item_id"]))
-        rows = _clean(ibis.memtable(_numbered(events, windows)), params)
-        users = _dense(rows.join(known, "item_id"), "user_id", "user")
-        sessions = _dense(rows, "session_key", "session")
-        joined = rows.join(known, "item_id").join(users, "user_id").join(sessions, "session_key")
+        clean = _clean(ibis.memtable(_numbered(events, windows)), params)
+        rows = connection.create_table("kept", clean.join(known, "item_id"), temp=True)
+        users, sessions = _dense(rows, "user_id", "user"), _dense(rows, "session_key", "session")
+        joined = rows.join(users, "user_id").join(sessions, "session_key")
         table = connection.to_pyarrow(joined.order_by(["timestamp", "user", "item", "session", "event_id"]))
         users_table = connection.to_pyarrow(users.order_by("user").select("user", "user_id")).cast(PREPARED_USERS)
     finally:
@@ -257,7 +256,7 @@ def _split(rows: pa.Table, catalogue: pa.Table, users: pa.Table, windows: Window
             raise DataError(
                 f"events: no accepted event of a known item lies in {name}, {windows.names[low]} to "
                 f"{windows.names[high - 1]}",
-                mend="look at data/quarantine/events",
+                mend=f"look at {Path('data/quarantine/events').resolve()}",
             )
     split = {
         "partitions": len(windows.names),
@@ -303,6 +302,21 @@ def _days(moment: datetime) -> float:
     return moment.timestamp() / 86_400
 
 
+def _time_zone(events: dict[str, pa.Table]) -> str:
+    """The one time zone of all partitions.
+
+    Raises:
+        DataError: there are several; the message names the first partition of each.
+    """
+    first: dict[str, str] = {}
+    for partition in sorted(events, key=lambda name: parse_partition(name).first_day):
+        first.setdefault(time_zone_of(events[partition].schema), partition)
+    if len(first) > 1:
+        found = ", ".join(f"{zone} (first in {partition})" for zone, partition in first.items())
+        raise DataError(f"events: partitions of several time zones: {found}", mend="shoploom ingest")
+    return next(iter(first))
+
+
 def main() -> None:
     """Read ``data/accepted``, write ``data/prepared``."""
     window = load_params(WindowParams, "window")
@@ -310,11 +324,8 @@ def main() -> None:
     paths = sorted((ACCEPTED / "events").glob("*.parquet"))
     if not paths:
         raise DataError(f"{ACCEPTED / 'events'} holds no partition", mend="shoploom run makes it")
-    zones = {(pq.read_schema(path).metadata or {}).get(TIME_ZONE_KEY, b"UTC").decode() for path in paths}
-    if len(zones) > 1:
-        raise DataError(f"events: partitions of several time zones: {', '.join(sorted(zones))}", mend="land them again")
-    windows = split_windows([path.stem for path in paths], window, zones.pop())
     events = {path.stem: read_table(path) for path in paths}
+    windows = split_windows(list(events), window, _time_zone(events))
     prepared = prepare(events, read_table(ACCEPTED / "items.parquet"), windows, params)
     for name in ("items", "users", "history", "validation", "test"):
         write_table(getattr(prepared, name), PREPARED / f"{name}.parquet")

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.artifacts import read_json, read_table
+from pipelines.artifacts import read_json, read_table, write_table
 from pipelines.errors import DataError
 from pipelines.params import PrepareParams, WindowParams
 from pipelines.sources import partitions
+from pipelines.sources.calendars import zone_metadata
 from pipelines.stages import prepare as stage
 from pipelines.stages.prepare import (
     PREPARED_EVENTS,
@@ -141,8 +142,11 @@ def test_prepare_refuses_a_window_without_history(events: dict[str, pa.Table]) -
     with pytest.raises(DataError, match="5 partitions leave no history before 5 of validation and test"):
         split_windows(list(events)[:5], WINDOW, "UTC")
     empty = {name: part.slice(0, 0) if name >= "2024-W24" else part for name, part in events.items()}
-    with pytest.raises(DataError, match="no accepted event of a known item lies in test, 2024-W24 to 2024-W26"):
+    with pytest.raises(
+        DataError, match="no accepted event of a known item lies in test, 2024-W24 to 2024-W26"
+    ) as refused:
         run(empty)
+    assert Path(refused.value.mend.removeprefix("look at ")).is_absolute()
 
 
 @pytest.mark.parametrize(
@@ -169,15 +173,36 @@ def test_item_text_says_nothing_twice_and_ends_at_a_word() -> None:
     assert len(item_text("x" * 50, [], 20)) == 20
 
 
-def test_prepare_writes_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     land_tiny_shop(tmp_path / "data/accepted")
     shutil.move(tmp_path / "data/accepted/items/items.parquet", tmp_path / "data/accepted/items.parquet")
     shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_prepare_refuses_partitions_of_several_time_zones_and_names_the_first_of_each(worktree: Path) -> None:
+    for name, zone in (("2024-W03", "UTC"), ("2024-W07", "UTC"), ("2024-W05", "Asia/Tokyo")):
+        path = worktree / f"data/accepted/events/{name}.parquet"
+        write_table(read_table(path).replace_schema_metadata(zone_metadata(zone)), path)
+    first = r"Europe/Berlin \(first in 2024-W01\), UTC \(first in 2024-W03\), Asia/Tokyo \(first in 2024-W05\)"
+    with pytest.raises(DataError, match=rf"several time zones: {first}\n  -> shoploom ingest"):
+        stage.main()
+
+
+def test_prepare_names_a_damaged_partition(worktree: Path) -> None:
+    path = worktree / "data/accepted/events/2024-W03.parquet"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"2024-W03.parquet is not a readable Parquet file"):
+        stage.main()
+
+
+def test_prepare_writes_the_same_bytes_twice(worktree: Path) -> None:
     seen = []
     for _ in range(2):
         stage.main()
-        seen.append({path.name: path.read_bytes() for path in (tmp_path / "data/prepared").iterdir()})
+        seen.append({path.name: path.read_bytes() for path in (worktree / "data/prepared").iterdir()})
     assert seen[0] == seen[1]
     assert sorted(seen[0]) == [
         "history.parquet",
@@ -187,6 +212,6 @@ def test_prepare_writes_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest
         "users.parquet",
         "validation.parquet",
     ]
-    split = read_json(tmp_path / "data/prepared/split.json")
+    split = read_json(worktree / "data/prepared/split.json")
     assert split["time_zone"] == "Europe/Berlin"
-    assert read_table(tmp_path / "data/prepared/test.parquet")["week"].to_numpy().min() == split["first_test_week"]
+    assert read_table(worktree / "data/prepared/test.parquet")["week"].to_numpy().min() == split["first_test_week"]
