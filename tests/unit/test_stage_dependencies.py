@@ -61,11 +61,9 @@ def import_closure(module: str) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_deps_are_its_import_closure(stage: str) -> None:
     declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
-    closure = {path for path in import_closure(f"pipelines.stages.{stage}") if not path.endswith("/__init__.py")}
-    packages = {path for path in import_closure(f"pipelines.stages.{stage}") if path.endswith("/__init__.py")}
-
-    assert declared >= closure, f"add to {stage}'s deps: {sorted(closure - declared)}"
-    assert declared <= closure | packages, f"{stage} imports none of: {sorted(declared - closure - packages)}"
+    closure = import_closure(f"pipelines.stages.{stage}")
+    absent, idle = sorted(closure - declared), sorted(declared - closure)
+    assert declared == closure, f"{stage}'s deps: add {absent}; it imports none of {idle}"
 
 
 def test_only_evaluate_reads_the_test_window() -> None:
