@@ -87,9 +87,13 @@ def test_second_run_with_nothing_new_runs_no_stage_and_promotes_nothing(shop: Sh
     assert after["data_version"] == first["data_version"]
 
 
-def test_readme_commands_work(shop: Shop) -> None:
+def readme_commands() -> list[str]:
+    """What README types, each command once, in order."""
     text = (ROOT / "README.md").read_text()
-    commands = dict.fromkeys(re.findall(r"^\$ (.+)$", text, re.MULTILINE))
+    return list(dict.fromkeys(re.findall(r"^\$ (.+)$", text, re.MULTILINE)))
+
+
+def test_readme_commands_work(shop: Shop) -> None:
     long = (
         "make",
         "source",
@@ -99,14 +103,15 @@ def test_readme_commands_work(shop: Shop) -> None:
         "shoploom train",
         "shoploom ingest",
     )
-    ran = [command for command in commands if not command.startswith(long)]
+    ran = [command for command in readme_commands() if not command.startswith(long)]
     assert len(ran) >= 4
     for command in ran:
         shop.run("bash", "-c", command)
 
 
 def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
-    tracking = f"sqlite:///{shop.folder / '.shoploom' / 'mlflow' / 'mlflow.db'}"
+    export = next(command for command in readme_commands() if command.startswith("export MLFLOW_TRACKING_URI="))
+    tracking = shop.run("bash", "-c", f'{export} && printf %s "$MLFLOW_TRACKING_URI"').stdout
     environment = shop.environment | {"MLFLOW_TRACKING_URI": tracking}
     with champion_served(shop.folder / ".venv" / "bin" / "mlflow", environment, shop.folder.parent) as address:
         for question in (
