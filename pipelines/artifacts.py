@@ -78,11 +78,15 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path).read(columns=columns)
+        table = pq.ParquetFile(path).read(columns=columns)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}", mend="write the file again") from error
+    for name in columns or ():
+        if name not in table.column_names:
+            raise DataError(f"{path} lacks the column {name!r}", mend="write the file again")
+    return table
 
 
 def write_arrays(arrays: Arrays, path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     Each field is read from the environment variable ``SHOPLOOM_<FIELD>``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SHOPLOOM_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SHOPLOOM_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     repository: Path = Field(default_factory=_repository_root)
     """The git repository whose ``dvc.yaml`` is run."""

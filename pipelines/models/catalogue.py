@@ -144,12 +144,9 @@ class Catalogue:
         Raises:
             ModelError: a file is missing or unreadable, or the parts do not fit together.
         """
-        try:
-            with model_errors():
-                items = read_table(directory / ITEMS_FILE).select(list(ITEM_COLUMNS))
-                users = tuple(read_table(directory / USERS_FILE)["user_id"].to_pylist())
-        except KeyError as error:
-            raise ModelError(f"{directory} lacks a part: {error}", mend=MADE_AGAIN) from error
+        with model_errors():
+            items = read_table(directory / ITEMS_FILE, list(ITEM_COLUMNS))
+            users = tuple(read_table(directory / USERS_FILE, ["user_id"])["user_id"].to_pylist())
         arrays = read_required(directory / PURCHASES_FILE, PURCHASE_ARRAYS)
         histories = Histories(num_items=items.num_rows, **{name: arrays[name] for name in PURCHASE_ARRAYS})
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:

@@ -19,7 +19,7 @@ def collect(settings: Settings, *, keep: int, dry_run: bool) -> dict[str, Any]:
         dry_run: list, and remove nothing.
 
     Returns:
-        ``removed``, ``lines`` (one for each run, worktree, and the objects together) and ``bytes``.
+        ``removed``, ``lines`` (one for each run, worktree and folder, and one for the objects together) and ``bytes``.
     """
     from pipelines.registry.promotion import champion, previous_champion
     from pipelines.runs import gc

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
 import signal
 import subprocess
@@ -18,7 +17,6 @@ from typing import IO, Any
 from pipelines.errors import StageError
 from pipelines.progress import STAGE_VARIABLE
 from pipelines.settings import Settings, child_environment
-from pipelines.stage_environment import SIDE_VARIABLE
 
 _TAIL_LINES = 60
 _PR_SET_PDEATHSIG = 1
@@ -30,7 +28,7 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
     """Run what ``cmd`` says, in the worktree.
 
     Args:
-        settings: for the environment: this Python first on the path, ``SHOPLOOM_SIDE`` in the state folder.
+        settings: for the environment: this Python first on the path, the state folder as here.
         stage: DVC's stage: its name, commands and outputs.
         worktree: the current folder of the commands.
 
@@ -41,9 +39,7 @@ def run_commands(settings: Settings, stage: Any, worktree: Path) -> float:
         StageError: a command failed, with its own text; or it ended well without one of its outputs.
     """
     began = time.monotonic()
-    side = os.environ.get(SIDE_VARIABLE) or str(settings.home / "side" / stage.name)
-    own = {SIDE_VARIABLE: side, STAGE_VARIABLE: stage.name, "PYTHONHASHSEED": "0"}
-    environment = child_environment(settings, **own)
+    environment = child_environment(settings, **{STAGE_VARIABLE: stage.name, "PYTHONHASHSEED": "0"})
     for command in stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines():
         status, log = _run(command, worktree, environment)
         if status:

@@ -61,6 +61,12 @@ def test_tables_keep_microseconds(tmp_path: Path) -> None:
     assert read_table(tmp_path / "t.parquet").equals(table)
 
 
+def test_reading_a_table_names_the_column_that_it_lacks(tmp_path: Path) -> None:
+    write_table(pa.table({"user_id": ["1"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet lacks the column 'title'"):
+        read_table(tmp_path / "t.parquet", ["user_id", "title"])
+
+
 @pytest.mark.parametrize("read", [read_table, read_arrays, read_json])
 def test_reading_names_the_file_when_it_is_missing_or_broken(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     broken = tmp_path / "broken"
