@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.operators import FunctionOperator, run_folder, run_module
+from dags.operators import FunctionOperator, returned, run_module
 from pipelines.artifacts import write_json
 from pipelines.errors import ConfigError
 from pipelines.orchestration.notify import task_failed
+from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings
 from pipelines.sources import Source, load_source
 
@@ -76,7 +77,7 @@ def validate(context: Context) -> dict[str, Any]:
     from pipelines.runs.data_versions import changes_of
 
     settings = Settings()
-    directory = context["ti"].xcom_pull(task_ids="land")["directory"]
+    directory = returned(context, "land")["directory"]
     if not changes_of(settings, Path(directory)):
         shutil.rmtree(directory)
         raise AirflowSkipException("nothing new: these very partitions are in the data version already")
@@ -123,7 +124,7 @@ def partitions_before(settings: Settings) -> dict[str, int | None]:
 
 def version(context: Context) -> dict[str, Any]:
     """Commit the landing to the data branch; the same content gives the version that is there already."""
-    landed = context["ti"].xcom_pull(task_ids="land")
+    landed = returned(context, "land")
     partitions = landed["partitions"]
     message = f"Land {landed['source']} {partitions[0]} to {partitions[-1]}"
     arguments = ["--landing", landed["directory"], "--message", message]
@@ -134,7 +135,7 @@ def version(context: Context) -> dict[str, Any]:
 
 def emit(context: Context) -> str:
     """Tell the train DAG."""
-    made = context["ti"].xcom_pull(task_ids="version")
+    made = returned(context, "version")
     if not made["changed"]:
         raise AirflowSkipException("nothing new: another load brought the same meanwhile")
     context["outlet_events"][DATA].extra = {"commit": made["commit"]}

@@ -14,7 +14,7 @@ from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ShoploomError
 from pipelines.orchestration.processes import Ended, run_in_group, stop_running
 from pipelines.progress import STAGE_VARIABLE
-from pipelines.runs.worktrees import run_folder as run_folder
+from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings, child_environment
 
 if TYPE_CHECKING:

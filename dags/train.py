@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Asset, Param
 
 from dags.dvc_graph import read_graph
-from dags.operators import FunctionOperator, returned, run_folder
+from dags.operators import FunctionOperator, returned
 from dags.render import describe, render
 from pipelines.orchestration.notify import task_failed
+from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:

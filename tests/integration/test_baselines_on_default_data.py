@@ -13,13 +13,13 @@ import pytest
 
 from pipelines.metrics.trial import Trial, measure
 from pipelines.models.base import Histories, Model
+from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import DecayedCounts, OwnCounts
 from pipelines.params import TrainMfParams, ValidateParams, load_params
 from pipelines.prepared import Events
 from pipelines.sources import load_source
 from pipelines.stages.evaluate import Window
-from pipelines.stages.train_mf import train_mf
 
 ROOT = Path(__file__).parents[2]
 CUTOFF = datetime(2017, 11, 20, 5, tzinfo=UTC)
@@ -79,7 +79,7 @@ def _decayed_counts(histories: Histories) -> Model:
 
 def _als(histories: Histories) -> Model:
     chosen = load_params(TrainMfParams, "train_mf", ROOT / "params.yaml")
-    return train_mf(histories, chosen, seed=7)
+    return MatrixFactorization.fit(histories, chosen.settings(FactorizationSettings, seed=7))
 
 
 @pytest.mark.parametrize(
