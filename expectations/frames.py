@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations import events, items, offers
+from expectations import events, items, judgements, offers
 from expectations.contract import FIRST_OF_ID, NUMBERS_ARE_FINITE, TEXT_IS_UTF8, Contract, columns
 from expectations.shape import Raw
 from pipelines.sources.calendars import parse_partition
@@ -66,6 +66,21 @@ def offer_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray[np.
         FIRST_OF_ID: first_of_id(raw.rows["offer_id"], ~raw.is_utf8),
         offers.ANY_ITEM_KNOWN: hits > 0,
         offers.ALL_ITEMS_KNOWN: hits == np.bincount(parents, minlength=len(named)),
+    }
+
+
+def user_columns(raw: Raw) -> dict[str, NDArray[np.bool_] | pa.Array]:
+    """Derived columns for :func:`expectations.users.rows`."""
+    return {TEXT_IS_UTF8: raw.is_utf8, FIRST_OF_ID: first_of_id(raw.rows["user_id"], ~raw.is_utf8)}
+
+
+def judgement_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray[np.bool_] | pa.Array]:
+    """Derived columns for :func:`expectations.judgements.rows`, given the ids of the accepted items."""
+    pairs = pc.binary_join_element_wise(raw.rows["query"], raw.rows["item_id"], "\x1f")
+    return {
+        TEXT_IS_UTF8: raw.is_utf8,
+        judgements.FIRST_OF_PAIR: first_of_id(pairs, ~raw.is_utf8),
+        judgements.ITEM_KNOWN: is_known(raw.rows["item_id"], catalogue),
     }
 
 

@@ -1,8 +1,8 @@
 """The tables' names, columns and types: the only place that spells them.
 
-A source gives ``events``, ``items`` and ``offers``; a contract in ``expectations/`` guards each of them, and the stages
-read them. ``users`` and ``judgements`` are reserved: a data version may hold them, and nothing gives, guards or reads
-them yet. Ids are strings here and dense int32 after ``prepare``. Timestamps are UTC with microseconds.
+A source gives them all, the optional ones empty where the shop has none; a contract in ``expectations/`` guards each,
+and the stages read what it accepts. Ids are strings here and dense int32 after ``prepare``. Timestamps are UTC with
+microseconds.
 """
 
 from __future__ import annotations

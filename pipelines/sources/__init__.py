@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.errors import ConfigError, near_names
 from pipelines.sources.calendars import Partition, PartitionKind, partition_of
+from pipelines.tables import JUDGEMENTS, OFFERS, USERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,9 +41,17 @@ class Source(ABC):
     def items(self) -> pa.Table:
         """The whole catalogue, in the items schema."""
 
-    @abstractmethod
     def offers(self) -> pa.Table:
         """All coupons and campaigns, in the offers schema; empty where the shop has none."""
+        return OFFERS.schema.empty_table()
+
+    def users(self) -> pa.Table:
+        """What is known of the users, in the users schema; empty where nothing is."""
+        return USERS.schema.empty_table()
+
+    def judgements(self) -> pa.Table:
+        """Graded pairs of query and item, in the judgements schema; empty where nobody judged."""
+        return JUDGEMENTS.schema.empty_table()
 
 
 def source_names() -> list[str]:

@@ -24,7 +24,7 @@ from pipelines.artifacts import read_table
 from pipelines.errors import DataError
 from pipelines.sources import Source
 from pipelines.sources.calendars import PartitionKind, midnight
-from pipelines.tables import EVENTS, ITEMS, OFFERS, TIMESTAMP
+from pipelines.tables import EVENTS, ITEMS, OFFERS, TIMESTAMP, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,6 +131,11 @@ class CompleteJourney(Source):
         ]
         return pa.Table.from_pylist(offers, schema=OFFERS.schema)
 
+    def users(self) -> pa.Table:
+        """The demographics that 801 of the households gave, ordered by id; what a household did not say is left out."""
+        rows = read_table(self.folder / "demographics.parquet").sort_by("household_id").to_pylist()
+        return pa.Table.from_pylist([_household(row) for row in rows], schema=USERS.schema)
+
 
 def source() -> CompleteJourney:
     """The installed wheel's data, found without importing the package.
@@ -177,6 +182,11 @@ def _purchases(rows: pa.Table) -> pa.Table:
     }
     absent = pa.nulls(rows.num_rows, pa.string())
     return pa.table([columns.get(name, absent) for name in EVENTS.schema.names], schema=EVENTS.schema)
+
+
+def _household(row: dict[str, object]) -> dict[str, object]:
+    said = [(name, str(value)) for name, value in row.items() if name != "household_id" and value is not None]
+    return {"user_id": str(row["household_id"]), "attributes": said}
 
 
 def _item(row: dict[str, object]) -> dict[str, object]:

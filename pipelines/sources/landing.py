@@ -38,8 +38,8 @@ class Landing:
 
 
 def land(source: Source, start: date | None, end: date | None, directory: Path) -> Landing:
-    """Write a source's tables below ``directory``: ``events/<partition>.parquet``, ``items/items.parquet`` and
-    ``offers/offers.parquet`` (empty where the shop has none). The same rows give the same bytes.
+    """Write a source's tables below ``directory``: ``events/<partition>.parquet``, and ``<table>/<table>.parquet`` for
+    the others (empty where the shop has none). The same rows give the same bytes.
 
     Args:
         source: what to land.
@@ -60,8 +60,9 @@ def land(source: Source, start: date | None, end: date | None, directory: Path) 
     for partition in track(chosen, "land events"):
         events = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
         rows["events"] += put(events, f"events/{partition.name}.parquet")
-    rows["items"] = put(source.items(), "items/items.parquet")
-    rows["offers"] = put(source.offers(), "offers/offers.parquet")
+    whole = {"items": source.items, "users": source.users, "offers": source.offers, "judgements": source.judgements}
+    for name, give in whole.items():
+        rows[name] = put(give(), f"{name}/{name}.parquet")
     return Landing(source.name, tuple(partition.name for partition in chosen), rows)
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations import events, frames, items, offers
+from expectations import events, frames, items, judgements, offers, users
 from expectations.contract import FIRST_OF_ID, Check, Contract
 from expectations.row_cache import RowCache
 from expectations.run import Validation
@@ -34,12 +34,13 @@ from pipelines.errors import DataError
 from pipelines.params import ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
 from pipelines.stage_environment import cache_folder, side_folder
-from pipelines.tables import EVENTS, ITEMS, OFFERS, Table
+from pipelines.tables import EVENTS, ITEMS, JUDGEMENTS, OFFERS, TABLES, USERS, Table
 
 RAW = Path("data/raw")
 ACCEPTED = Path("data/accepted")
 QUARANTINE = Path("data/quarantine")
 REPORT = Path("data/validate/report.json")
+OPTIONAL = (USERS, OFFERS, JUDGEMENTS)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Shop:
         events: by partition, oldest first.
         digests: SHA-256 of each partition's file.
         items: the catalogue.
-        offers: None where the shop has none.
+        optional: the tables that a shop need not have, by name, where it has them.
         before: partitions that came in earlier loads and are no part of this one, with their rows, or None where
             nobody knows: what came is judged beside them.
     """
@@ -58,17 +59,16 @@ class Shop:
     events: dict[str, Raw]
     digests: dict[str, str]
     items: Raw
-    offers: Raw | None
+    optional: dict[str, Raw] = field(default_factory=dict)
     before: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What ``validate`` writes."""
+    """What ``validate`` writes: partitions of events, and by name the tables that are versioned whole."""
 
     events: dict[str, Sorted]
-    items: Sorted
-    offers: Sorted
+    whole: dict[str, Sorted]
     findings: Findings
     suites: dict[str, str]
 
@@ -81,7 +81,7 @@ class Validated:
             for reason, count in part["reasons"].items():
                 whole["reasons"][reason] = whole["reasons"].get(reason, 0) + count
         return {
-            "tables": {"events": whole, "items": self.items.summary(), "offers": self.offers.summary()},
+            "tables": {"events": whole, **{name: rows.summary() for name, rows in self.whole.items()}},
             "partitions": {name: part.summary() for name, part in self.events.items()},
             "warnings": self.findings.warnings,
             "suites": self.suites,
@@ -102,14 +102,18 @@ def read_shop(directory: Path, before: Mapping[str, int | None] | None = None) -
         if path.suffix != ".parquet":
             raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
     paths.sort(key=lambda path: parse_partition(path.stem).first_day)
-    offers_path = directory / OFFERS.name / "offers.parquet"
     return Shop(
         {path.stem: read_raw(path, EVENTS, path.stem) for path in paths},
         {path.stem: file_sha256(path) for path in paths},
         read_raw(directory / ITEMS.name / "items.parquet", ITEMS),
-        read_raw(offers_path, OFFERS) if offers_path.exists() else None,
+        _read_optional(directory),
         {name: rows for name, rows in (before or {}).items() if name not in {path.stem for path in paths}},
     )
+
+
+def _read_optional(directory: Path) -> dict[str, Raw]:
+    paths = {table: directory / table.name / f"{table.name}.parquet" for table in OPTIONAL}
+    return {table.name: read_raw(path, table) for table, path in paths.items() if path.exists()}
 
 
 def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: RowCache, now: datetime) -> Validated:
@@ -131,30 +135,38 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
         shop.items, ITEMS, items.rows(params), frames.item_columns(shop.items), validation, findings
     )
     ids = catalogue.accepted["item_id"]
-    coupons = shop.offers or Raw(OFFERS.schema.empty_table(), np.ones(0, bool), (), "UTC")
-    offer_columns = frames.offer_columns(coupons, ids)
-    discounts = _sort_table(coupons, OFFERS, offers.rows(params), offer_columns, validation, findings)
+    given = {table.name: shop.optional.get(table.name) or _without_rows(table) for table in OPTIONAL}
+    columns_of: dict[str, dict[str, Any]] = {
+        "users": frames.user_columns(given["users"]),
+        "offers": frames.offer_columns(given["offers"], ids),
+        "judgements": frames.judgement_columns(given["judgements"], ids),
+    }
+    suites = {
+        "items": (items.rows(params), items.whole(params)),
+        "users": (users.rows(), users.whole(params)),
+        "offers": (offers.rows(params), offers.whole(params)),
+        "judgements": (judgements.rows(), judgements.whole(params)),
+    }
+    whole = {"items": catalogue}
+    for name, raw in given.items():
+        whole[name] = _sort_table(raw, TABLES[name], suites[name][0], columns_of[name], validation, findings)
     partitions = _sort_events(shop, params, ids, validation, cache)
-    _check_whole({"": catalogue}, items.whole(params), (items.rows(params),), validation, findings)
-    if coupons.rows.num_rows:
-        _check_whole({"": discounts}, offers.whole(params), (offers.rows(params),), validation, findings)
+    for name, rows in whole.items():
+        if rows.num_rows:
+            _check_whole({"": rows}, suites[name][1], suites[name][:1], validation, findings)
     by_row, columns = (events.rows(params), events.across()), _partition_columns(shop, partitions, now)
     _check_whole(partitions, events.partitions(params), by_row, validation, findings, columns)
-    contracts = (
-        *by_row,
-        events.partitions(params),
-        items.rows(params),
-        items.whole(params),
-        offers.rows(params),
-        offers.whole(params),
-    )
-    return Validated(partitions, catalogue, discounts, findings, {each.name: each.digest() for each in contracts})
+    contracts = (*by_row, events.partitions(params), *(suite for both in suites.values() for suite in both))
+    return Validated(partitions, whole, findings, {each.name: each.digest() for each in contracts})
+
+
+def _without_rows(table: Table) -> Raw:
+    return Raw(table.schema.empty_table(), np.ones(0, bool), (), "UTC")
 
 
 def _note_extra_columns(shop: Shop, findings: Findings) -> None:
     parts = [(ITEMS, "", shop.items), *((EVENTS, partition, raw) for partition, raw in shop.events.items())]
-    if shop.offers:
-        parts.append((OFFERS, "", shop.offers))
+    parts += [(TABLES[name], "", raw) for name, raw in shop.optional.items()]
     for table, partition, raw in parts:
         if raw.extra_columns:
             said = f"columns that the contract does not have are left out: {', '.join(raw.extra_columns)}"
@@ -326,16 +338,16 @@ def _write_quarantine(validated: Validated, directory: Path) -> None:
     with atomic_directory(directory) as folder:
         for name, part in validated.events.items():
             write_table(part.quarantined, folder / "events" / f"{name}.parquet")
-        write_table(validated.items.quarantined, folder / "items.parquet")
-        write_table(validated.offers.quarantined, folder / "offers.parquet")
+        for name, rows in validated.whole.items():
+            write_table(rows.quarantined, folder / f"{name}.parquet")
 
 
 def _write_accepted(validated: Validated, directory: Path) -> None:
     with atomic_directory(directory / "events") as folder:
         for name, part in validated.events.items():
             write_table(part.accepted, folder / f"{name}.parquet")
-    write_table(validated.items.accepted, directory / "items.parquet")
-    write_table(validated.offers.accepted, directory / "offers.parquet")
+    for name, rows in validated.whole.items():
+        write_table(rows.accepted, directory / f"{name}.parquet")
 
 
 def main() -> None:

@@ -242,6 +242,16 @@ def test_corrupted_raw_partition_is_refused(shop: Shop) -> None:
     assert "data/raw/events.dvc" in refused
 
 
+def test_stage_says_what_to_land_when_the_data_version_is_older_than_a_table(shop: Shop) -> None:
+    shop.land(1)
+    graph = shop.settings.repository / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("data/raw/events]", "data/raw/events, data/raw/users]"))
+    refused = shop.stage(start_run(shop.settings, None), "sizes", "one")["error"]
+    assert refused == (
+        "data/raw/users, an input of stage sizes, is not in the data version\n  -> land users first: shoploom ingest"
+    )
+
+
 def test_stage_refuses_another_graph_and_changed_code(shop: Shop) -> None:
     shop.land(1)
     start = start_run(shop.settings, None)

@@ -17,7 +17,7 @@ from pipelines.params import ValidateParams
 from pipelines.sources.calendars import parse_partition, partition_of
 from pipelines.stages.prepare import item_text, normalise
 from pipelines.stages.validate import Shop, validate
-from pipelines.tables import EVENTS, ITEMS, OFFERS
+from pipelines.tables import EVENTS, ITEMS
 
 ZONES = st.sampled_from(["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Apia"])
 DAYS = st.dates(date(2001, 1, 1), date(2037, 1, 1))
@@ -59,7 +59,6 @@ def shop_of(rows: list[dict[str, object]]) -> Shop:
         {"2024-W01": Raw(table, np.ones(len(rows), bool), (), "UTC")},
         {"2024-W01": "none"},
         Raw(items, np.ones(2, bool), (), "UTC"),
-        Raw(OFFERS.schema.empty_table(), np.ones(0, bool), (), "UTC"),
     )
 
 

@@ -23,7 +23,7 @@ from pipelines.sources.calendars import (
 )
 from pipelines.sources.complete_journey import readable, title
 from pipelines.sources.landing import land, main, parse_day
-from pipelines.tables import EVENTS, ITEMS, OFFERS
+from pipelines.tables import EVENTS, ITEMS, JUDGEMENTS, OFFERS, USERS
 from tests.tiny_shop import WEEKS, TinyShop
 
 
@@ -101,7 +101,7 @@ def test_landing_gives_the_same_bytes_again_and_splits_nothing(tmp_path: Path) -
     assert first == again
     assert first.partitions == ("2024-W01", "2024-W02", "2024-W03", "2024-W04", "2024-W05")
     files = sorted(str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*.parquet"))
-    assert len(files) == 5 + 2
+    assert len(files) == 5 + 4
     for path in files:
         one, two = ((tmp_path / side / path).read_bytes() for side in "ab")
         assert hashlib.sha256(one).digest() == hashlib.sha256(two).digest(), path
@@ -141,6 +141,18 @@ def test_complete_journey_gives_catalogue_and_offers() -> None:
     assert offers.schema.equals(OFFERS.schema)
     assert items["title"].null_count == 0
     assert pc.count_distinct(offers["offer_id"]).as_py() == 1_197
+
+
+def test_complete_journey_gives_what_households_said_of_themselves() -> None:
+    source = load_source("complete_journey")
+    users = source.users()
+    assert users.schema.equals(USERS.schema)
+    assert (users.num_rows, pc.count_distinct(users["user_id"]).as_py()) == (801, 801)
+    third = next(user for user in users.to_pylist() if user["user_id"] == "1003")
+    assert dict(third["attributes"]).keys() == {"age", "income", "marital_status", "household_size", "household_comp",
+                                                "kids_count"}  # fmt: skip
+    assert source.judgements().schema.equals(JUDGEMENTS.schema)
+    assert source.judgements().num_rows == 0
 
 
 def test_complete_journey_is_read_without_importing_its_package() -> None:

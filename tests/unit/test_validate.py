@@ -26,7 +26,7 @@ from pipelines.errors import DataError
 from pipelines.params import ValidateParams
 from pipelines.stages import validate as stage
 from pipelines.stages.validate import Validated, read_shop, validate
-from pipelines.tables import EVENTS
+from pipelines.tables import EVENTS, TABLES
 from tests.tiny_shop import land_tiny_shop
 
 ROOT = Path(__file__).parents[2]
@@ -166,8 +166,8 @@ def test_validate_quarantines_a_bad_item_and_its_events(raw: Path, edit: Edit, r
     lost = read_table(raw / "items/items.parquet").to_pylist()[3]["item_id"]
     rewrite(raw, "items/items.parquet", edit)
     validated = run(raw)
-    assert validated.items.reasons == reasons
-    assert lost not in validated.items.accepted["item_id"].to_pylist()
+    assert validated.whole["items"].reasons == reasons
+    assert lost not in validated.whole["items"].accepted["item_id"].to_pylist()
     for part in validated.events.values():
         assert lost not in part.accepted["item_id"].to_pylist()
         quarantined = zip(part.quarantined["item_id"].to_pylist(), part.quarantined["reasons"].to_pylist(), strict=True)
@@ -183,8 +183,8 @@ def test_validate_quarantines_a_title_that_is_not_utf8(raw: Path, kind: pa.DataT
     column = pa.array(titles, pa.large_binary() if kind == pa.large_string() else pa.binary())
     pq.write_table(table.set_column(1, "title", column if kind == pa.binary() else column.view(kind)), path)
     validated = run(raw)
-    assert validated.items.reasons == {"text_is_utf8": 1}
-    assert validated.items.quarantined["title"].to_pylist() == ["Caf\ufffd, 12 oz"]
+    assert validated.whole["items"].reasons == {"text_is_utf8": 1}
+    assert validated.whole["items"].quarantined["title"].to_pylist() == ["Caf\ufffd, 12 oz"]
 
 
 def test_validate_quarantines_a_category_that_is_not_utf8(raw: Path) -> None:
@@ -195,7 +195,7 @@ def test_validate_quarantines_a_category_that_is_not_utf8(raw: Path) -> None:
     broken = pa.array(paths, pa.list_(pa.binary()))
     column = pa.ListArray.from_arrays(broken.offsets, broken.values.view(pa.string()))
     pq.write_table(table.set_column(3, "category", column), path)
-    assert run(raw).items.reasons == {"text_is_utf8": 1}
+    assert run(raw).whole["items"].reasons == {"text_is_utf8": 1}
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,51 @@ def test_validate_quarantines_a_bad_offer(raw: Path, edit: Callable[[dict[str, A
 
     rewrite(raw, "offers/offers.parquet", change)
     validated = run(raw)
-    assert validated.offers.reasons == {reason: 1}
-    assert validated.offers.accepted.num_rows == 9
+    assert validated.whole["offers"].reasons == {reason: 1}
+    assert validated.whole["offers"].accepted.num_rows == 9
 
 
-def test_validate_takes_a_shop_without_offers(raw: Path) -> None:
-    shutil.rmtree(raw / "offers")
-    assert run(raw).report()["tables"]["offers"]["rows"] == 0
+@pytest.mark.parametrize("table", ["users", "offers", "judgements"])
+def test_validate_takes_a_shop_without_an_optional_table(raw: Path, table: str) -> None:
+    shutil.rmtree(raw / table)
+    validated = run(raw)
+    assert validated.report()["tables"][table]["rows"] == 0
+    assert validated.whole[table].accepted.schema.equals(TABLES[table].schema)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"user_id": "user-00"}, "user_id_is_unique"),
+        ({"user_id": ""}, "user_id_is_an_id"),
+        ({"user_id": None}, "user_id_is_present"),
+    ],
+)
+def test_validate_quarantines_a_bad_user(raw: Path, row: dict[str, Any], reason: str) -> None:
+    good = [{"user_id": f"user-{number:02d}", "attributes": [("age", "19-24")]} for number in range(9)]
+    rewrite(raw, "users/users.parquet", lambda rows: rows.extend([*good, row]))
+    users = run(raw).whole["users"]
+    assert users.reasons == {reason: 1}
+    assert users.accepted.to_pylist() == good
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"grade": 5}, "grade_is_in_range"),
+        ({"grade": None}, "grade_is_present"),
+        ({"query": None}, "query_is_present"),
+        ({"item_id": "item-99"}, "item_is_known"),
+        ({"query": "tea 1"}, "pair_is_unique"),
+    ],
+)
+def test_validate_quarantines_a_bad_judgement(raw: Path, row: dict[str, Any], reason: str) -> None:
+    good = [{"query": f"tea {number}", "item_id": "item-00", "grade": number % 5} for number in range(9)]
+    bad = {"query": "coffee", "item_id": "item-00", "grade": 1} | row
+    rewrite(raw, "judgements/judgements.parquet", lambda rows: rows.extend([*good, bad]))
+    judgements = run(raw).whole["judgements"]
+    assert judgements.reasons == {reason: 1}
+    assert judgements.accepted.to_pylist() == good
 
 
 def change_table(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
@@ -374,7 +412,7 @@ def test_validate_warns_of_unknown_columns_in_every_table(raw: Path) -> None:
 def test_validate_warns_of_products_without_title_and_keeps_them(raw: Path) -> None:
     rewrite(raw, "items/items.parquet", lambda rows: [row.update(title=None) for row in rows[:3]])  # type: ignore[arg-type]
     validated = run(raw)
-    assert validated.items.accepted.num_rows == 30
+    assert validated.whole["items"].accepted.num_rows == 30
     assert [w["message"] for w in validated.findings.warnings if w["table"] == "items"] == [
         "items: column title: title_is_mostly_present: at least 99% of rows have a title; found 90.0%"
     ]
@@ -383,7 +421,7 @@ def test_validate_warns_of_products_without_title_and_keeps_them(raw: Path) -> N
 def test_validate_warns_of_offers_that_name_unknown_items_and_keeps_them(raw: Path) -> None:
     rewrite(raw, "offers/offers.parquet", lambda rows: rows[0].update(item_ids=["item-00", "item-99"]))
     validated = run(raw)
-    assert validated.offers.accepted.num_rows == 1
+    assert validated.whole["offers"].accepted.num_rows == 1
     assert [(w["check"], w["message"][-10:]) for w in validated.findings.warnings if w["table"] == "offers"] == [
         ("items_are_mostly_known", "found 0.0%")
     ]
@@ -395,8 +433,8 @@ def test_read_shop_gives_weeks_and_days_oldest_first(raw: Path) -> None:
 
 
 def test_validate_names_the_digest_of_every_suite(mixed: tuple[Validated, int]) -> None:
-    tables = {"items", "items_table", "offers", "offers_table"}
-    assert mixed[0].suites.keys() == tables | {"events", "events_across_tables", "events_partitions"}
+    whole = {f"{table}{end}" for table in ("items", "users", "offers", "judgements") for end in ("", "_table")}
+    assert mixed[0].suites.keys() == whole | {"events", "events_across_tables", "events_partitions"}
 
 
 def test_validate_remembers_row_checks_and_gives_the_same_answer(raw: Path, tmp_path: Path) -> None:
