@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 PURPOSE = "Train, compare with the champion, and promote what is better."
 EVALUATION = "data/evaluate"
 REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
+MODELS = r"^[a-z][a-z0-9_, ]{0,499}$"
 
 
 def start(context: Context) -> dict[str, Any]:
     """Merge code and data into the start commit, pin the champion, and open the books."""
-    from pipelines.params import check_params
+    from pipelines.chosen import check_chosen
     from pipelines.registry.books import RunStart, open_run
     from pipelines.runs.git import Git
     from pipelines.runs.start import start_run
 
     settings = Settings()
-    begun = start_run(settings, _champion_pin(settings), context["params"]["code"])
-    check_params(Git(settings.repository).read(begun.commit, "params.yaml") or b"")
+    given = context["params"]
+    begun = start_run(settings, _champion_pin(settings), given["code"], given["models"])
+    check_chosen(Git(settings.repository).read(begun.commit, "params.yaml") or b"")
     books = RunStart(context["run_id"], begun.commit, begun.code_commit, begun.data_commit, begun.dirty)
     return {"start": begun.to_dict(), "mlflow_run": open_run(settings, books)}
 
@@ -149,7 +151,13 @@ with DAG(
             type=["null", "string"],
             pattern=REVISION,
             description="The git revision to run; empty: what is checked out, uncommitted changes included.",
-        )
+        ),
+        "models": Param(
+            None,
+            type=["null", "string"],
+            pattern=MODELS,
+            description="The models to train: all, or names with commas; empty: as params.yaml says.",
+        ),
     },
     tags=["shoploom"],
 ) as dag:

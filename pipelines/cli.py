@@ -90,6 +90,12 @@ class Text(click.ParamType[str]):
         return text
 
 
+models_option = click.option(
+    "--models",
+    type=Text(),
+    metavar="all|NAME,NAME",
+    help="Train these models in this run; params.yaml, left as it is, chooses by default.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -143,13 +149,14 @@ def main() -> None:
 
 @main.command()
 @click.option("--until", type=Day(), help="Land only the partitions up to this day.")
+@models_option
 @json_option
-def run(until: date | None, as_json: bool) -> None:
+def run(until: date | None, models: str | None, as_json: bool) -> None:
     """Land what is new, train on it, gate and promote; unchanged stages are not run again."""
     from pipelines.orchestration.run import run_all
     from pipelines.orchestration.summary import draw_summary
 
-    _print(run_all(_settings(), until=until, quiet=as_json), as_json, draw_summary)
+    _print(run_all(_settings(), until=until, models=models, quiet=as_json), as_json, draw_summary)
 
 
 @main.command()
@@ -165,13 +172,14 @@ def ingest(start: date | None, end: date | None, as_json: bool) -> None:
 
 
 @main.command()
+@models_option
 @json_option
-def train(as_json: bool) -> None:
+def train(models: str | None, as_json: bool) -> None:
     """Train on the newest data version, then gate and promote."""
     from pipelines.orchestration.run import train_latest
     from pipelines.orchestration.summary import draw_summary
 
-    _print(train_latest(_settings(), quiet=as_json), as_json, draw_summary)
+    _print(train_latest(_settings(), models=models, quiet=as_json), as_json, draw_summary)
 
 
 @main.command()

@@ -1,8 +1,8 @@
-"""What was chosen: ``params.yaml``, typed. One section a stage, of the stage's name."""
+"""What was chosen: ``params.yaml``, typed. One section a stage, of the stage's name, and ``models``: which to train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -127,49 +127,6 @@ class EvaluateParams(Section):
     """Searches shown in the report."""
 
 
-class TrainMfParams(Section):
-    """Alternating least squares (section ``train_mf``)."""
-
-    factors: int = Field(default=96, ge=1, le=1024)
-    """Length of a vector."""
-    regularization: float = Field(default=30.0, gt=0)
-    """Weight of the squared norms."""
-    alpha: float = Field(default=0.5, ge=0)
-    """Confidence: ``n`` purchases weigh ``1 + alpha * log(1 + n)``."""
-    iterations: int = Field(default=15, ge=1, le=1000)
-    """Sweeps over users and items."""
-    threads: int = Field(default=2, ge=1, le=256)
-    """Of the solver; each row is solved by one thread, so the number changes no result."""
-
-
-class TrainLinearParams(Section):
-    """EASE (section ``train_linear``)."""
-
-    regularization: float = Field(default=300.0, gt=0)
-    """Ridge; larger trusts the neighbours less."""
-    power: float = Field(default=0.5, ge=0, le=1)
-    """``n`` purchases of an item enter as ``n ** power``; 0 means bought or not."""
-
-
-class FuseParams(Section):
-    """Behaviour and text in one space (section ``fuse``)."""
-
-    components: int = Field(default=96, ge=1, le=1024)
-    """Length of a fused vector."""
-    text_components: int = Field(default=48, ge=1, le=384)
-    """Principal components kept of the text vectors."""
-    text_weight: float = Field(default=0.3, ge=0)
-    """Length of the text part, relative to the behaviour part."""
-    ridge: float = Field(default=10.0, gt=0)
-    """Regularization of the projection from text to behaviour."""
-    prior_buyers: float = Field(default=3.0, gt=0)
-    """Buyers at which behaviour and text's prediction weigh the same."""
-    regularization: float = Field(default=30.0, gt=0)
-    """Of the users' least-squares step in the fused space."""
-    picture_items: int = Field(default=1500, ge=0)
-    """Most bought products in the t-SNE picture."""
-
-
 class RankParams(Section):
     """The shortlist and the learned blend (section ``rank``)."""
 
@@ -239,13 +196,10 @@ SECTIONS: dict[str, type[Section]] = {
     "embed": EmbedParams,
     "package": PackageParams,
     "evaluate": EvaluateParams,
-    "train_mf": TrainMfParams,
-    "train_linear": TrainLinearParams,
-    "fuse": FuseParams,
     "rank": RankParams,
     "train_bert": TrainBertParams,
 }
-"""Which class describes which section."""
+"""Which class describes which section; a model that can be chosen brings the class of its own (``Model.Settings``)."""
 
 _Params = TypeVar("_Params", bound=Section)
 
@@ -257,25 +211,56 @@ def load_params(kind: type[_Params], section: str, path: Path = Path("params.yam
         ConfigError: the file or section is missing, a key is unknown or a value out of range; the message
             names the section and the key.
     """
-    try:
-        document = _document(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", mend="git checkout -- params.yaml") from None
+    document = _document(_read(path), str(path))
     if section not in document:
         raise ConfigError(f"{path} has no section {section!r}", mend=near_names(section, document) or f"add {section}:")
     return _section(kind, section, document[section], str(path))
 
 
-def check_params(content: bytes, where: str = "params.yaml") -> None:
-    """Check every section that a class here describes, so that a slip is met before the first stage and not the last.
+def load_models(path: Path = Path("params.yaml")) -> dict[str, bool]:
+    """Read the section ``models``: whether each model is to be trained and ranked with, by name.
 
     Raises:
-        ConfigError: as in :func:`load_params`; sections that are absent, or unknown here, are passed over.
+        ConfigError: the file or section is missing, or a value is not true or false.
+    """
+    return read_models(_read(path), str(path))
+
+
+def read_models(content: bytes, where: str = "params.yaml") -> dict[str, bool]:
+    """As :func:`load_models`, from the content of the file."""
+    section = _document(content, where).get("models")
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"{where} has no section 'models' of names and true or false", mend="shoploom run --models all"
+        )
+    for name, value in section.items():
+        if not isinstance(name, str) or not isinstance(value, bool):
+            raise ConfigError(f"{where}: models.{name}: {value!r} is not true or false", mend=f"write {name}: true")
+    return section
+
+
+def check_params(content: bytes, where: str = "params.yaml", others: Mapping[str, type[Section]] | None = None) -> None:
+    """Check every section that a class describes, so that a slip is met before the first stage and not the last.
+
+    Args:
+        content: of the file.
+        where: how messages name it.
+        others: classes of further sections, by name.
+
+    Raises:
+        ConfigError: as in :func:`load_params`; sections that are absent, or that no class describes, are passed over.
     """
     document = _document(content, where)
-    for section, kind in SECTIONS.items():
+    for section, kind in {**SECTIONS, **(others or {})}.items():
         if section in document:
             _section(kind, section, document[section], where)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", mend="git checkout -- params.yaml") from None
 
 
 def _document(content: bytes, where: str) -> dict[str, object]:
@@ -297,5 +282,5 @@ def _section(kind: type[_Params], section: str, value: object, where: str) -> _P
         known = near_names(key, kind.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ConfigError(
             f"{where}: {section}{key and '.'}{key}: {first['msg']}",
-            mend=known or "pipelines/params.py says what it may be",
+            mend=known or f"{kind.__module__} says what it may be",
         ) from error

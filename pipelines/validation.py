@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory
+from pipelines.artifacts import atomic_directory, write_json
 from pipelines.metrics.ranking import mean, ndcg, rank_users
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Model, Scoring, Training
+from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, load_trained, read_texts
 from pipelines.models.histories import dense_columns, purchase_counts
+from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
-from pipelines.params import WindowParams, load_params
+from pipelines.params import SeedParams, WindowParams, load_params
 from pipelines.prepared import Space, read_events, read_histories, read_space
+from pipelines.stage_environment import side_folder
 
 _Fitted = TypeVar("_Fitted", bound=Model)
+DATA = Path("data")
+TEXTS = DATA / "train_bert" / "texts.safetensors"
+WINDOWS: tuple[tuple[Literal["validation", "test"], str], ...] = (("validation", "validation"), ("test", "final"))
+"""The window that a model is fitted before, and the folder that it is left in."""
 
 
-def fit_twice(fit: Callable[[Histories], _Fitted], output: Path) -> tuple[dict[str, float], _Fitted]:
+def fit_twice(kind: type[_Fitted], output: Path) -> tuple[dict[str, float], _Fitted]:
     """Fit a model before the validation window and before the test window, and judge the first.
 
     Args:
-        fit: from purchases to a model.
+        kind: of the model; its section of ``params.yaml`` says how.
         output: gets the folders ``validation`` and ``final``.
 
     Returns:
         What :func:`judge` says, and the model fitted before the test window.
     """
-    space = read_space()
-    histories = read_histories("validation", space)
-    model = fit(histories)
-    with atomic_directory(output / "validation") as directory:
-        model.save(directory)
-    metrics = judge(model, histories, Popularity.fit(histories), space)
-    final = fit(read_histories("test", space))
-    with atomic_directory(output / "final") as directory:
-        final.save(directory)
-    return metrics, final
+    settings, space = load_params(kind.Settings, str(kind.stage)), read_space()
+    metrics: dict[str, float] = {}
+    for before, folder in WINDOWS:
+        training = read_training(kind, before)
+        model = kind.fit(training, settings)
+        with atomic_directory(output / folder) as directory:
+            model.save(directory)
+        if before == "validation":
+            metrics = judge(model, training.histories, Popularity.of(training.histories), space)
+    return metrics, model
 
 
-def judge(model: Model, histories: Histories, popularity: Popularity, space: Space) -> dict[str, float]:
+def read_training(kind: type[Model], before: Literal["validation", "test"]) -> Training:
+    """What a model may learn from before a window: the purchases, and what it asks for beside them.
+
+    Raises:
+        DataError: a file is missing.
+        ModelError: a model that it builds on is missing.
+    """
+    folder = dict(WINDOWS)[before]
+    stages = {name: model_class(name) for name in kind.needs}
+    previous = DATA / "champion" / "ranker" / kind.name
+    return Training(
+        histories=read_histories(before, read_space()),
+        texts=read_texts(TEXTS) if kind.reads_texts else None,
+        fitted={name: load_trained(needed, DATA / str(needed.stage) / folder) for name, needed in stages.items()},
+        seed=load_params(SeedParams, "seed").value,
+        side=side_folder(str(kind.stage)) / folder,
+        previous=previous if kind.starts_warm and previous.is_dir() else None,
+    )
+
+
+def leave_out(output: Path) -> None:
+    """Leave folders that say that the model was not chosen, in the place of a model."""
+    for _, folder in WINDOWS:
+        with atomic_directory(output / folder) as directory:
+            write_json(NOT_CHOSEN, directory / CHOSEN_FILE)
+    write_json(NOT_CHOSEN, output / "metrics.json")
+    print("not chosen")
+
+
+def judge(model: Scoring, histories: Histories, popularity: Popularity, space: Space) -> dict[str, float]:
     """Measure a model on the validation window, and print what came out.
 
     Args:
@@ -58,7 +93,7 @@ def judge(model: Model, histories: Histories, popularity: Popularity, space: Spa
 
 
 def measure(
-    model: Model, histories: Histories, candidates: NDArray[np.int32], purchases: NDArray[np.int64]
+    model: Scoring, histories: Histories, candidates: NDArray[np.int32], purchases: NDArray[np.int64]
 ) -> dict[str, float]:
     """NDCG@10 over what was bought in a window, by the protocol of the design.
 

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model
+from pipelines.metrics.ranking import top_k
+from pipelines.models.base import Histories, Model, Scoring, Training
 from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
-from pipelines.models.features import FEATURES
+from pipelines.models.features import feature_names
+from pipelines.models.found import models
 from pipelines.models.fused import Fused, FusionSettings
-from pipelines.models.linear import Linear
+from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker, training_rows
-from pipelines.models.repeat import RepeatTiming
+from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
+from pipelines.params import Section
 from pipelines.validation import measure
 
 NUM_USERS, NUM_ITEMS, TASTES = 80, 60, 4
 WINDOW_DAYS = 30.0
-FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, alpha=1.0, iterations=5, seed=7, threads=1)
+FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, alpha=1.0, iterations=5, threads=1)
 FUSION = FusionSettings(
     components=12, text_components=6, text_weight=0.3, ridge=10.0, prior_buyers=3.0, regularization=1.0
 )
+LINEAR = LinearSettings(regularization=5.0, power=0.5)
+REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
 BLEND = BlendSettings(
     rounds=20, learning_rate=0.06, leaves=7, min_leaf_rows=10, negative_share=0.3, bins=255, seed=7, threads=1
 )
@@ -64,7 +71,7 @@ class TinyShop:
         unit = text / np.linalg.norm(text, axis=1, keepdims=True)
         index = (np.arange(NUM_ITEMS) % TASTES) * 8 + np.arange(NUM_ITEMS) // TASTES % 6
         self.texts = TextSimilarity(unit.astype(np.float32), index.astype(np.int32).clip(0, len(unit) - 1))
-        self.popularity = Popularity.fit(self.histories)
+        self.popularity = Popularity.of(self.histories)
 
     def _histories(self, rows: NDArray[np.bool_]) -> Histories:
         return Histories.from_events(
@@ -77,25 +84,32 @@ class TinyShop:
             as_of=180.0,
         )
 
+    def training(self, **others: Any) -> Training:
+        """All that a model may learn from, the models that others build on included."""
+        return Training(**{"histories": self.histories, "texts": self.texts.texts, "threads": 1, **others})
+
     def factorization(self) -> MatrixFactorization:
-        return MatrixFactorization.fit(self.histories, FACTORIZATION)
+        return MatrixFactorization.fit(self.training(), FACTORIZATION)
 
-    def signals(self) -> Signals:
-        behaviour = self.factorization()
-        return Signals(
-            popularity=self.popularity,
-            repeat=RepeatTiming.fit(self.histories, self.popularity.buyers, WINDOW_DAYS),
-            matrix_factorization=behaviour,
-            linear=Linear.fit(self.histories, 5.0, 0.5),
-            fused=Fused.fit(behaviour, self.texts, self.popularity.buyers, FUSION),
-            text=self.texts,
-        )
+    def fused(self) -> Fused:
+        return Fused.fit(self.training(fitted={"matrix_factorization": self.factorization()}), FUSION)
 
-    def ranker(self) -> Ranker:
-        signals = self.signals()
+    def signals(self, *names: str) -> Signals:
+        """The signals of some models; of all the classical ones by default."""
+        fits: dict[str, Callable[[], Model]] = {
+            "fused": self.fused,
+            "linear": lambda: Linear.fit(self.training(), LINEAR),
+            "matrix_factorization": self.factorization,
+            "repeat": lambda: RepeatTiming.fit(self.training(), REPEAT),
+            "text": lambda: self.texts,
+        }
+        return Signals(self.popularity, self.texts, {name: fits[name]() for name in sorted(names or fits)})
+
+    def ranker(self, *names: str) -> Ranker:
+        signals = self.signals(*names)
         parts = list(training_rows(signals, self.histories, self.candidates, self.purchases, 10))
         rows, bought = np.concatenate([p.rows for p in parts]), np.concatenate([p.bought for p in parts])
-        return Ranker(signals, TreeBlend.fit(rows, bought, FEATURES, BLEND), 10, 1)
+        return Ranker(signals, TreeBlend.fit(rows, bought, feature_names(signals), BLEND), 10, 1)
 
 
 def nobody(num_items: int = NUM_ITEMS) -> Histories:
@@ -105,14 +119,14 @@ def nobody(num_items: int = NUM_ITEMS) -> Histories:
     )
 
 
-class ModelContract:
-    """What every model keeps; a test class declares ``model``, ``min_ndcg`` and how to ``fit``."""
+class ScoringContract:
+    """What everything that scores keeps; a test class declares ``model``, ``min_ndcg`` and how to ``fit``."""
 
-    model: ClassVar[type[Model]]
+    model: ClassVar[type[Scoring]]
     min_ndcg: ClassVar[float]
 
     @classmethod
-    def fit(cls, shop: TinyShop) -> Model:
+    def fit(cls, shop: TinyShop) -> Scoring:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
@@ -122,41 +136,72 @@ class ModelContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def fitted(cls, shop: TinyShop) -> Model:
+    def fitted(cls, shop: TinyShop) -> Scoring:
         return cls.fit(shop)
 
-    def test_model_ranks_better_than_its_floor(self, shop: TinyShop, fitted: Model) -> None:
+    def test_model_ranks_better_than_its_floor(self, shop: TinyShop, fitted: Scoring) -> None:
         measured = measure(fitted, shop.histories, shop.candidates, shop.purchases)
         assert measured["ndcg_at_10"] >= self.min_ndcg
 
-    def test_model_scores_every_pair_with_a_finite_float32(self, shop: TinyShop, fitted: Model) -> None:
+    def test_model_scores_every_pair_with_a_finite_float32(self, shop: TinyShop, fitted: Scoring) -> None:
         scores = fitted.score(shop.histories, shop.candidates)
         assert scores.dtype == np.float32
         assert scores.shape == (NUM_USERS, NUM_ITEMS)
         assert np.isfinite(scores).all()
 
-    def test_model_scores_a_user_alike_alone_and_in_company(self, shop: TinyShop, fitted: Model) -> None:
+    def test_model_scores_a_user_alike_alone_and_in_company(self, shop: TinyShop, fitted: Scoring) -> None:
         together = fitted.score(shop.histories, shop.candidates)[5:6]
         np.testing.assert_allclose(fitted.score(shop.histories.take(5, 6), shop.candidates), together, atol=2e-5)
 
-    def test_model_scores_no_user_and_a_user_without_events(self, shop: TinyShop, fitted: Model) -> None:
+    def test_model_scores_no_user_and_a_user_without_events(self, shop: TinyShop, fitted: Scoring) -> None:
         assert fitted.score(shop.histories.take(0, 0), shop.candidates).shape == (0, NUM_ITEMS)
         assert np.isfinite(fitted.score(nobody(), shop.candidates)).all()
 
-    def test_model_scores_a_single_candidate(self, shop: TinyShop, fitted: Model) -> None:
+    def test_model_serves_whom_and_what_it_says(self, shop: TinyShop, fitted: Scoring) -> None:
+        scores, cold = fitted.score(shop.histories, shop.candidates), fitted.score(nobody(), shop.candidates)
+        buyers = scores[:-1]
+        assert (np.ptp(buyers[:, : NUM_ITEMS - 1], axis=0).max() > 0) == fitted.serves.known_users
+        assert (np.ptp(cold) > 0) == fitted.serves.cold_users
+        assert (np.ptp(buyers[:, NUM_ITEMS - 1]) > 0) == fitted.serves.cold_items
+
+    def test_model_recommends_the_best_of_its_scores(self, shop: TinyShop, fitted: Scoring) -> None:
+        some = shop.candidates[::2]
+        best = fitted.recommend(shop.histories.take(0, 3), 4, some)
+        np.testing.assert_array_equal(best, some[top_k(fitted.score(shop.histories.take(0, 3), some), 4)])
+        assert best.dtype == np.int32
+        assert fitted.recommend(shop.histories.take(0, 2), NUM_ITEMS + 2)[:, NUM_ITEMS:].tolist() == [[-1, -1]] * 2
+
+    def test_model_folds_in_a_user_alike_alone_and_in_company(self, shop: TinyShop, fitted: Scoring) -> None:
+        folded = fitted.fold_in(shop.histories)
+        if isinstance(folded, np.ndarray):
+            assert folded.shape[0] == NUM_USERS
+            assert np.isfinite(folded).all()
+            np.testing.assert_allclose(fitted.fold_in(shop.histories.take(5, 6)), folded[5:6], atol=2e-5)
+        else:
+            assert folded is shop.histories
+
+    def test_model_refuses_to_load_a_file_of_another_version(self, fitted: Scoring, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        header = read_json(tmp_path / "model.json")
+        for changed in ({"format": 99}, {"model": "another"}):
+            write_json({**header, **changed}, tmp_path / "model.json")
+            with pytest.raises(ModelError, match=r"99|another"):
+                self.model.load(tmp_path)
+
+    def test_model_scores_a_single_candidate(self, shop: TinyShop, fitted: Scoring) -> None:
         for item in (0, NUM_ITEMS - 1):
             scores = fitted.score(shop.histories.take(0, 3), np.array([item], np.int32))
             assert scores.shape == (3, 1)
             assert np.isfinite(scores).all()
 
-    def test_model_reads_back_what_it_saved(self, shop: TinyShop, fitted: Model, tmp_path: Path) -> None:
+    def test_model_reads_back_what_it_saved(self, shop: TinyShop, fitted: Scoring, tmp_path: Path) -> None:
         fitted.save(tmp_path)
         again = self.model.load(tmp_path)
         assert again.name == self.model.name
         expected = fitted.score(shop.histories, shop.candidates)
         np.testing.assert_array_equal(again.score(shop.histories, shop.candidates), expected)
 
-    def test_model_writes_equal_bytes_when_fitted_again(self, shop: TinyShop, fitted: Model, tmp_path: Path) -> None:
+    def test_model_writes_equal_bytes_when_fitted_again(self, shop: TinyShop, fitted: Scoring, tmp_path: Path) -> None:
         for name, model in (("first", fitted), ("second", self.fit(shop))):
             (tmp_path / name).mkdir()
             model.save(tmp_path / name)
@@ -164,7 +209,7 @@ class ModelContract:
         assert first == second
         assert first
 
-    def test_model_refuses_to_load_when_a_file_is_missing_or_broken(self, fitted: Model, tmp_path: Path) -> None:
+    def test_model_refuses_to_load_when_a_file_is_missing_or_broken(self, fitted: Scoring, tmp_path: Path) -> None:
         fitted.save(tmp_path)
         for path in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
             kept = path.read_bytes()
@@ -177,7 +222,7 @@ class ModelContract:
             path.write_bytes(kept)
         assert self.model.load(tmp_path).name == self.model.name
 
-    def test_model_refuses_to_load_when_a_setting_is_missing(self, fitted: Model, tmp_path: Path) -> None:
+    def test_model_refuses_to_load_when_a_setting_is_missing(self, fitted: Scoring, tmp_path: Path) -> None:
         fitted.save(tmp_path)
         for path in sorted(tmp_path.rglob("model.json")):
             header = read_json(path)
@@ -188,6 +233,35 @@ class ModelContract:
                     self.model.load(tmp_path)
             write_json(header, path)
         assert self.model.load(tmp_path).name == self.model.name
+
+
+class ModelContract(ScoringContract):
+    """What every model keeps; a test class declares ``model``, ``min_ndcg`` and, where defaults are big, ``settings``.
+
+    A model that builds on others is fitted on those of :meth:`TinyShop.signals`.
+    """
+
+    model: ClassVar[type[Model]]
+    settings: ClassVar[Section | None] = None
+
+    @classmethod
+    def training(cls, shop: TinyShop, **others: Any) -> Training:
+        needed = shop.signals(*cls.model.needs).chosen if cls.model.needs else {}
+        return shop.training(fitted=needed, **others)
+
+    @classmethod
+    def fit(cls, shop: TinyShop) -> Model:
+        return cls.model.fit(cls.training(shop), cls.settings or cls.model.Settings())
+
+    def test_model_that_can_be_chosen_is_found_by_its_name(self) -> None:
+        if self.model.stage is not None:
+            assert models()[self.model.name] is self.model
+            assert set(self.model.needs) <= set(models())
+
+    def test_settings_have_defaults_and_refuse_what_they_do_not_know(self) -> None:
+        assert self.model.Settings() == self.model.Settings()
+        with pytest.raises(ValidationError):
+            self.model.Settings.model_validate({"no_such_setting": 1})
 
 
 def files_of(directory: Path) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError
+from pipelines.params import Section
 
 USERS_AT_ONCE = 256
 """Users scored at once: bounds memory, changes no result."""
@@ -133,7 +134,66 @@ class Histories(ByUser):
             yield start, self.take(start, min(start + USERS_AT_ONCE, self.num_users))
 
 
-class Model(ABC):
+@dataclass(frozen=True)
+class Texts:
+    """The catalogue's text vectors.
+
+    Args:
+        embeddings: float32 [num_texts, embedding_size], L2-normalised.
+        text_index: int32 [num_items], each item's row in ``embeddings``.
+    """
+
+    embeddings: NDArray[np.float32]
+    text_index: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model may learn from. Everything in it lies before one moment.
+
+    Args:
+        histories: every user's purchases up to that moment.
+        texts: text vectors of every item; None where the model does not ask for them (``Model.reads_texts``).
+        fitted: the models that it builds on (``Model.needs``), by name, fitted on the same purchases.
+        seed: from which every random draw of the fit starts.
+        threads: that the fit may use; fixed and not the machine's, so that equal input gives equal bytes.
+        side: a folder for checkpoints and curves, which survives a kill and is no output; None keeps neither.
+        previous: the same model as an earlier run left it, for a warm start; None without one.
+    """
+
+    histories: Histories
+    texts: Texts | None = None
+    fitted: Mapping[str, Model] = field(default_factory=dict)
+    seed: int = 7
+    threads: int = 2
+    side: Path | None = None
+    previous: Path | None = None
+
+
+@dataclass(frozen=True)
+class Serves:
+    """Whom and what a model tells apart.
+
+    Where it does not, it falls back: one order for every such user, one score for every such item, and never NaN.
+
+    Args:
+        known_users: users with a history get an order of their own.
+        cold_users: users without events get an order at all (of popularity, for instance).
+        known_items: items that were bought in training.
+        cold_items: items that nobody bought yet are scored for each user by what is known of them.
+    """
+
+    known_users: bool = True
+    cold_users: bool = False
+    known_items: bool = True
+    cold_items: bool = False
+
+
+class NoSettings(Section):
+    """Of a model that has none."""
+
+
+class Scoring(ABC):
     """A scorer of items for users. A user is nothing but a history: whoever has one can be served.
 
     Files of a model hold no code and no times, so equal models have equal bytes.
@@ -141,6 +201,8 @@ class Model(ABC):
 
     name: ClassVar[str]
     """Its row in the report, a noun in snake case."""
+    serves: ClassVar[Serves]
+    """Whom and what it can serve."""
 
     @abstractmethod
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -155,6 +217,35 @@ class Model(ABC):
             model's documented fallback.
         """
 
+    def recommend(self, histories: Histories, k: int, candidates: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+        """The best items of every user.
+
+        Args:
+            histories: whom to recommend to.
+            k: places to fill; k >= 1.
+            candidates: int32 [num_candidates], ascending dense item ids; every item by default.
+
+        Returns:
+            int32 [num_users, k], dense item ids, best first, ties by id; -1 where fewer than k may be recommended.
+        """
+        from pipelines.metrics.ranking import top_k
+
+        offered = np.arange(histories.num_items, dtype=np.int32) if candidates is None else candidates
+        best = np.full((histories.num_users, k), -1, np.int32)
+        for start, chunk in histories.chunks():
+            places = top_k(self.score(chunk, offered), k)
+            if len(offered):
+                best[start : start + chunk.num_users] = np.where(places < 0, -1, offered[places])
+        return best
+
+    def fold_in(self, histories: Histories) -> Any:
+        """What the model makes of users whom it may never have seen: their vectors, or, without such, their histories.
+
+        Returns:
+            float32 [num_users, size], or ``histories`` as they are.
+        """
+        return histories
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write the model into ``directory``, which exists and is empty."""
@@ -167,3 +258,44 @@ class Model(ABC):
         Raises:
             ModelError: a file is missing, unreadable or of another format version.
         """
+
+
+class Model(Scoring):
+    """A scorer that learns from purchases.
+
+    A model that can be chosen in ``params.yaml`` lies in the module of its name in ``pipelines/models`` and states the
+    ``stage`` that fits it; nothing else lists it.
+    """
+
+    stage: ClassVar[str | None] = None
+    """The stage that fits it, whose section of ``params.yaml`` holds its settings and under whose name in ``data/`` it
+    lies as ``validation`` and ``final``; None for a baseline, which is always there."""
+    dense: ClassVar[bool] = True
+    """Whether it can rank every candidate for every user, and so puts its best on the ranker's shortlist."""
+    comparable: ClassVar[bool] = False
+    """Whether its scores mean the same for every user; the ranker sees others as a share of the user's best too."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Models that it builds on."""
+    reads_texts: ClassVar[bool] = False
+    """Whether it learns from the catalogue's text vectors."""
+    starts_warm: ClassVar[bool] = False
+    """Whether it can start from what an earlier run left; its stage then depends on ``data/champion``."""
+    Settings: ClassVar[type[Section]] = NoSettings
+    """What can be set, with defaults and ranges."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, training: Training, settings: Any) -> Self:
+        """Learn from purchases.
+
+        Args:
+            training: see :class:`Training`.
+            settings: of the class ``Settings``.
+
+        Raises:
+            ModelError: there is nothing to learn from, or the fit came to no finite end.
+        """
+
+    def facts(self) -> dict[str, float]:
+        """Numbers of the fitted model that are worth keeping in its stage's ``metrics.json``."""
+        return {}

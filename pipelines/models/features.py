@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
 from pipelines.models.histories import Pairs, decayed_counts, pairs_of
-from pipelines.models.signals import DENSE, Scored, Shortlist, Signals
+from pipelines.models.repeat import RepeatTiming
+from pipelines.models.signals import Scored, Shortlist, Signals
 
 NO_PURCHASE_DAYS = np.float32(9999)
 """Age of a purchase that never was."""
 
-FEATURES = (
-    *DENSE,
-    *(f"{name}_share" for name in DENSE[:3]),
-    "repeat",
+OWN = (
     "own_counts",
     "own_days",
     "own_share",
@@ -29,27 +27,21 @@ FEATURES = (
     "own_gap_days",
     "own_gap_ratio",
     "own_visits_since",
-    "text_counts",
-    "text_days",
-    "text_last_days",
-    "text_gap_ratio",
-    "log_buyers",
-    "log_recent_week",
-    "log_recent_month",
-    "log_recent_quarter",
-    "trend",
-    "repeat_rate",
-    "user_events",
-    "user_items",
-    "user_days",
-    "user_days_last_month",
-    "user_last_days",
-    "user_new_share",
 )
-"""Columns, in order; the unit of ``_days`` is days, but ``own_days``, ``text_days``, ``user_days`` count them."""
+TEXT = ("text_counts", "text_days", "text_last_days", "text_gap_ratio")
+ITEM = ("log_buyers", "log_recent_week", "log_recent_month", "log_recent_quarter", "trend", "repeat_rate")
+USER = ("user_events", "user_items", "user_days", "user_days_last_month", "user_last_days", "user_new_share")
+"""Columns; the unit of ``_days`` is days, but ``own_days``, ``text_days``, ``user_days`` count them."""
 
 DECAYS = (0.98, 0.95, 0.80)
 """Weekly decays of the three decayed counts."""
+
+
+def feature_names(signals: Signals) -> tuple[str, ...]:
+    """The columns of :func:`features`, in order; which there are follows from the chosen models."""
+    shares = [f"{signals.dense[row]}_share" for row in signals.shared]
+    repeat = [RepeatTiming.name] if RepeatTiming.name in signals.chosen else []
+    return (*signals.dense, *shares, *repeat, *OWN, *(TEXT if signals.text else ()), *ITEM, *USER)
 
 
 def features(signals: Signals, histories: Histories, scored: Scored, rows: Shortlist) -> NDArray[np.float32]:
@@ -62,15 +54,15 @@ def features(signals: Signals, histories: Histories, scored: Scored, rows: Short
         rows: pairs to describe.
 
     Returns:
-        float32 [num_rows, len(FEATURES)], finite.
+        float32 [num_rows, num_features], finite; see :func:`feature_names`.
     """
-    items = scored.candidates[rows.positions]
+    items, shared = scored.candidates[rows.positions], list(signals.shared)
     dense = scored.dense[:, rows.users, rows.positions]
-    best = np.maximum(scored.dense[:3].max(axis=2, initial=0), np.float32(1e-9))
+    best = np.maximum(scored.dense[shared].max(axis=2, initial=0), np.float32(1e-9))
     pairs, visits = pairs_of(histories), _visit_ages(histories)
     columns = [
         *dense,
-        *(dense[:3] / best[:, rows.users]),
+        *(dense[shared] / best[:, rows.users]),
         *_own(signals, histories, pairs, visits, rows.users, items),
         *_same_text(signals, histories, rows.users, items),
         *_item(signals, items),
@@ -93,8 +85,10 @@ def _own(
         low, high = np.searchsorted(pairs.users, [user, user + 1])
         since[low:high] = np.searchsorted(visits[user], pairs.last[low:high], side="left")
     of_user = np.bincount(pairs.users, pairs.days, minlength=histories.num_users)
+    repeat = signals.chosen.get(RepeatTiming.name)
+    chances = [(repeat.chances(pairs), np.float32(0))] if isinstance(repeat, RepeatTiming) else []
     by_pair: list[tuple[NDArray[np.float32], np.float32]] = [
-        (signals.repeat.chances(pairs), np.float32(0)),
+        *chances,
         (pairs.counts, np.float32(0)),
         (pairs.days, np.float32(0)),
         ((pairs.days / np.maximum(of_user[pairs.users], 1)).astype(np.float32), np.float32(0)),
@@ -111,9 +105,12 @@ def _own(
 def _same_text(
     signals: Signals, histories: Histories, users: NDArray[np.int64], items: NDArray[np.int32]
 ) -> list[NDArray[np.float32]]:
-    as_texts = signals.text.as_texts(histories)
+    text = signals.text
+    if text is None:
+        return []
+    as_texts = text.as_texts(histories)
     pairs = pairs_of(as_texts)
-    row, known = _find(pairs, as_texts.num_items, users, signals.text.text_index[items])
+    row, known = _find(pairs, as_texts.num_items, users, text.text_index[items])
     return [
         _look_up(pairs.counts, row, known, np.float32(0)),
         _look_up(pairs.days, row, known, np.float32(0)),

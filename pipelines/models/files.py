@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
 from pipelines.errors import DataError, ModelError
-from pipelines.models.base import MADE_AGAIN
+from pipelines.models.base import MADE_AGAIN, Model, Texts
+
+_Kind = TypeVar("_Kind", bound=Model)
 
 FORMAT_VERSION = 1
 ARRAYS_FILE = "arrays.safetensors"
 SETTINGS_FILE = "model.json"
+CHOSEN_FILE = "chosen.json"
+"""Lies in a stage's folder in the place of a model that was not chosen, and holds :data:`NOT_CHOSEN`."""
+NOT_CHOSEN = {"chosen": False}
 
 
 def write_model(
@@ -85,3 +90,27 @@ def read_model(
         if key not in chosen:
             raise ModelError(f"{directory / SETTINGS_FILE} lacks the setting {key!r}", mend=MADE_AGAIN)
     return read_required(directory / ARRAYS_FILE, arrays), chosen
+
+
+def read_texts(path: Path) -> Texts:
+    """Read the catalogue's vectors (``embeddings``, ``text_index``) as ``embed`` and ``train_bert`` write them.
+
+    Raises:
+        ModelError: the file is missing or unreadable, lacks an array, or holds a number that is not finite.
+    """
+    arrays = read_required(path, ("embeddings", "text_index"))
+    return Texts(arrays["embeddings"].astype(np.float32), arrays["text_index"].astype(np.int32))
+
+
+def load_trained(kind: type[_Kind], directory: Path) -> _Kind:
+    """Read a model that its stage fitted.
+
+    Raises:
+        ModelError: as :meth:`Model.load`, or the stage was told not to fit it.
+    """
+    if (directory / CHOSEN_FILE).is_file():
+        with model_errors():
+            chosen = read_json(directory / CHOSEN_FILE)
+        if chosen == NOT_CHOSEN:
+            raise ModelError(f"{directory} holds no {kind.name}: it was not chosen", mend=MADE_AGAIN)
+    return kind.load(directory)

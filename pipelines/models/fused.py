@@ -7,38 +7,38 @@ principal components keep what matters. A user's vector is the least-squares ste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pipelines.models.base import Histories, Model
+from pipelines.errors import ModelError
+from pipelines.models.base import Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.matrix_factorization import MatrixFactorization
-from pipelines.models.text import TextSimilarity
+from pipelines.models.popularity import Popularity
+from pipelines.params import Section
 
 
-@dataclass(frozen=True)
-class FusionSettings:
-    """How the two spaces are joined.
+class FusionSettings(Section):
+    """Behaviour and text in one space (section ``fuse``)."""
 
-    Args:
-        components: length of a fused vector.
-        text_components: principal components kept of the text vectors.
-        text_weight: length of the text part, relative to the behaviour part.
-        ridge: regularization of the projection from text to behaviour.
-        prior_buyers: buyers at which behaviour and text's prediction weigh the same.
-        regularization: of the users' least-squares step.
-    """
-
-    components: int
-    text_components: int
-    text_weight: float
-    ridge: float
-    prior_buyers: float
-    regularization: float
+    components: int = Field(default=96, ge=1, le=1024)
+    """Length of a fused vector."""
+    text_components: int = Field(default=48, ge=1, le=384)
+    """Principal components kept of the text vectors."""
+    text_weight: float = Field(default=0.3, ge=0)
+    """Length of the text part, relative to the behaviour part."""
+    ridge: float = Field(default=10.0, gt=0)
+    """Regularization of the projection from text to behaviour."""
+    prior_buyers: float = Field(default=3.0, gt=0)
+    """Buyers at which behaviour and text's prediction weigh the same."""
+    regularization: float = Field(default=30.0, gt=0)
+    """Of the users' least-squares step in the fused space."""
+    picture_items: int = Field(default=1500, ge=0)
+    """Most bought products in the t-SNE picture, which the stage draws."""
 
 
 class Fused(Model):
@@ -52,6 +52,11 @@ class Fused(Model):
     """
 
     name: ClassVar[str] = "fused"
+    serves: ClassVar[Serves] = Serves(cold_items=True)
+    stage: ClassVar[str | None] = "fuse"
+    needs: ClassVar[tuple[str, ...]] = ("matrix_factorization",)
+    reads_texts: ClassVar[bool] = True
+    Settings: ClassVar[type[Section]] = FusionSettings
 
     def __init__(
         self,
@@ -67,21 +72,20 @@ class Fused(Model):
         )
 
     @classmethod
-    def fit(
-        cls,
-        behaviour: MatrixFactorization,
-        texts: TextSimilarity,
-        buyers: NDArray[np.int32],
-        settings: FusionSettings,
-    ) -> Self:
+    def fit(cls, training: Training, settings: FusionSettings) -> Self:
         """Join the two spaces.
 
         Args:
-            behaviour: a fitted factorization.
-            texts: the catalogue's text vectors.
-            buyers: int32 [num_items], distinct buyers at the moment that ``behaviour`` was fitted.
+            training: holds the text vectors and, fitted on the same purchases, ``matrix_factorization``.
             settings: see :class:`FusionSettings`.
+
+        Raises:
+            ModelError: one of the two is not there.
         """
+        behaviour, texts = training.fitted.get(MatrixFactorization.name), training.texts
+        if not isinstance(behaviour, MatrixFactorization) or texts is None:
+            raise ModelError("fusion needs a matrix factorization and the text vectors", mend="shoploom run makes them")
+        buyers = Popularity.of(training.histories).buyers
         items = np.arange(len(buyers), dtype=np.int32)
         bought = behaviour.item_vectors(items).astype(np.float64)
         reduced, _ = principal_components(texts.embeddings.astype(np.float64), settings.text_components)

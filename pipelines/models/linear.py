@@ -15,14 +15,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import MADE_AGAIN, Histories, Model
+from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts
+from pipelines.params import Section
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+
+class LinearSettings(Section):
+    """EASE (section ``train_linear``)."""
+
+    regularization: float = Field(default=300.0, gt=0)
+    """Ridge; larger trusts the neighbours less."""
+    power: float = Field(default=0.5, ge=0, le=1)
+    """``n`` purchases of an item enter as ``n ** power``; 0 means bought or not."""
 
 
 class Linear(Model):
@@ -38,6 +49,9 @@ class Linear(Model):
     """
 
     name: ClassVar[str] = "linear"
+    serves: ClassVar[Serves] = Serves()
+    stage: ClassVar[str | None] = "train_linear"
+    Settings: ClassVar[type[Section]] = LinearSettings
 
     def __init__(
         self, purchases: csr_matrix[Any], kernel: NDArray[np.float32], regularization: float, power: float
@@ -61,19 +75,19 @@ class Linear(Model):
         return np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
 
     @classmethod
-    def fit(cls, histories: Histories, regularization: float, power: float = 0.0) -> Self:
+    def fit(cls, training: Training, settings: LinearSettings) -> Self:
         """Solve EASE on the users' purchases; users without events carry no information and are left out.
 
         Raises:
             ModelError: there is no event.
         """
-        rows = _rows(histories, power)
+        rows = _rows(training.histories, settings.power)
         rows = rows[np.diff(rows.indptr) > 0]
         if not rows.shape[0]:
             raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
         gram = (rows @ rows.T).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += regularization
-        return cls(rows, np.linalg.inv(gram).astype(np.float32), regularization, power)
+        gram[np.diag_indices_from(gram)] += settings.regularization
+        return cls(rows, np.linalg.inv(gram).astype(np.float32), settings.regularization, settings.power)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -83,6 +97,9 @@ class Linear(Model):
         explained = np.asarray(self._by_item[candidates] @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
         return scores.astype(np.float32, copy=False)
+
+    def facts(self) -> dict[str, float]:
+        return {"users": self.purchases.shape[0]}
 
     def save(self, directory: Path) -> None:
         arrays = {

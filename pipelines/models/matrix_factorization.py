@@ -8,40 +8,35 @@ Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
+from pipelines.params import Section
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-@dataclass(frozen=True)
-class FactorizationSettings:
-    """What the factorization is asked for.
+class FactorizationSettings(Section):
+    """Alternating least squares (section ``train_mf``)."""
 
-    Args:
-        factors: length of a vector.
-        regularization: weight of the squared norms.
-        alpha: confidence of one purchase; ``n`` purchases weigh ``1 + alpha * log(1 + n)``.
-        iterations: sweeps over users and items.
-        seed: of the first factors.
-        threads: of the solver; fixed, so equal input gives equal bytes.
-    """
-
-    factors: int
-    regularization: float
-    alpha: float
-    iterations: int
-    seed: int
-    threads: int
+    factors: int = Field(default=96, ge=1, le=1024)
+    """Length of a vector."""
+    regularization: float = Field(default=30.0, gt=0)
+    """Weight of the squared norms."""
+    alpha: float = Field(default=0.5, ge=0)
+    """Confidence: ``n`` purchases weigh ``1 + alpha * log(1 + n)``."""
+    iterations: int = Field(default=15, ge=1, le=1000)
+    """Sweeps over users and items."""
+    threads: int = Field(default=2, ge=1, le=256)
+    """Of the solver; each row is solved by one thread, so the number changes no result."""
 
 
 class MatrixFactorization(Model):
@@ -58,6 +53,9 @@ class MatrixFactorization(Model):
     """
 
     name: ClassVar[str] = "matrix_factorization"
+    serves: ClassVar[Serves] = Serves()
+    stage: ClassVar[str | None] = "train_mf"
+    Settings: ClassVar[type[Section]] = FactorizationSettings
 
     def __init__(
         self,
@@ -76,7 +74,7 @@ class MatrixFactorization(Model):
         """float64 [factors, factors]: ``Y^T Y``."""
 
     @classmethod
-    def fit(cls, histories: Histories, settings: FactorizationSettings) -> Self:
+    def fit(cls, training: Training, settings: FactorizationSettings) -> Self:
         """Factorize the users' purchases.
 
         Raises:
@@ -85,6 +83,7 @@ class MatrixFactorization(Model):
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
+        histories = training.histories
         if not len(histories.items):
             raise ModelError("matrix factorization needs at least one purchase", mend="shoploom ingest --from DAY")
         item_ids = np.unique(histories.items).astype(np.int32)
@@ -96,7 +95,7 @@ class MatrixFactorization(Model):
                 alpha=1.0,
                 iterations=settings.iterations,
                 num_threads=settings.threads,
-                random_state=settings.seed,
+                random_state=training.seed,
             )
             als.fit(ratings, show_progress=False)
         vectors = np.asarray(als.item_factors, np.float32)
@@ -138,6 +137,9 @@ class MatrixFactorization(Model):
         """See :meth:`Model.score`."""
         scores: NDArray[np.float32] = self.fold_in(histories) @ self.item_vectors(candidates).T
         return scores
+
+    def facts(self) -> dict[str, float]:
+        return {"items": len(self.item_ids)}
 
     def save(self, directory: Path) -> None:
         settings = {"num_items": self.num_items, "regularization": self.regularization, "alpha": self.alpha}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import pairs_of
 
@@ -27,6 +27,7 @@ class Popularity(Model):
     """
 
     name: ClassVar[str] = "popularity"
+    serves: ClassVar[Serves] = Serves(known_users=False, cold_users=True)
 
     def __init__(
         self, buyers: NDArray[np.int32], repeat_buyers: NDArray[np.int32], recent: NDArray[np.float32]
@@ -36,7 +37,12 @@ class Popularity(Model):
         self.recent = recent
 
     @classmethod
-    def fit(cls, histories: Histories) -> Self:
+    def fit(cls, training: Training, settings: Any = None) -> Self:
+        """Count distinct buyers of every item."""
+        return cls.of(training.histories)
+
+    @classmethod
+    def of(cls, histories: Histories) -> Self:
         """Count distinct buyers of every item."""
         pairs = pairs_of(histories)
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.base import Histories, Model
+from pipelines.errors import ConfigError, ModelError
+from pipelines.models.base import MADE_AGAIN, Histories, Scoring, Serves
 from pipelines.models.blend import AnyBlend, load_blend
-from pipelines.models.features import FEATURES, features
+from pipelines.models.features import feature_names, features
 from pipelines.models.files import read_model, write_model
+from pipelines.models.found import checked
 from pipelines.models.popularity import Popularity, tie_breaker
-from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 
 
-class Ranker(Model):
+class Ranker(Scoring):
     """Scores shortlisted items by the chance that the user buys them, all others below.
 
     The shortlist is what the user bought and the best new items of every signal; an item outside it gets a score
@@ -33,6 +34,7 @@ class Ranker(Model):
     """
 
     name: ClassVar[str] = "rank"
+    serves: ClassVar[Serves] = Serves(cold_users=True, cold_items=True)
 
     def __init__(self, signals: Signals, blend: AnyBlend, per_signal: int, min_buyers: int) -> None:
         self.signals = signals
@@ -41,28 +43,20 @@ class Ranker(Model):
         self.min_buyers = min_buyers
 
     @classmethod
-    def assemble(cls, *, rank: Path, matrix_factorization: Path, linear: Path, fused: Path, texts: Path) -> Self:
-        """Put a ranker together from the outputs of the stages.
+    def assemble(cls, rank: Path, texts: Path, data: Path = Path("data")) -> Self:
+        """Put a ranker together from what the stages fitted on everything before the test window.
 
         Args:
             rank: what :class:`RankerPart` wrote.
-            matrix_factorization: a folder of that model.
-            linear: a folder of that model.
-            fused: a folder of that model.
             texts: ``texts.safetensors``.
+            data: holds the stages' folders.
 
         Raises:
             ModelError: a part is missing or unreadable.
         """
-        signals = Signals.of_stages(
-            Popularity.load(rank / "popularity"),
-            RepeatTiming.load(rank / "repeat"),
-            matrix_factorization=matrix_factorization,
-            linear=linear,
-            fused=fused,
-            texts=texts,
-        )
-        return cls._with(signals, rank)
+        settings = cls._settings(rank)
+        popularity = Popularity.load(rank / "popularity")
+        return cls._with(Signals.of_stages(popularity, settings["models"], "final", texts, data), rank, settings)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -79,21 +73,33 @@ class Ranker(Model):
     def part(self) -> RankerPart:
         """What is the ranker's own."""
         signals = self.signals
-        return RankerPart(signals.popularity, signals.repeat, self.blend, self.per_signal, self.min_buyers)
+        return RankerPart(signals.popularity, tuple(signals.chosen), self.blend, self.per_signal, self.min_buyers)
 
     def save(self, directory: Path) -> None:
         self.part.save(directory)
-        for name in ("matrix_factorization", "linear", "fused", "text"):
-            getattr(self.signals, name).save(directory / name)
+        self.signals.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        return cls._with(Signals.load(directory), directory)
+        settings = cls._settings(directory)
+        return cls._with(Signals.load(directory, settings["models"]), directory, settings)
 
     @classmethod
-    def _with(cls, signals: Signals, directory: Path) -> Self:
-        _, settings = read_model(directory, cls.name, (), ("per_signal", "min_buyers"))
-        blend = load_blend(directory / "blend", FEATURES)
+    def _settings(cls, directory: Path) -> dict[str, Any]:
+        """The ranker's settings.
+
+        Raises:
+            ModelError: one is missing, or a model is named that this code does not have.
+        """
+        _, settings = read_model(directory, cls.name, (), ("models", "per_signal", "min_buyers"))
+        try:
+            return {**settings, "models": checked(settings["models"])}
+        except (ConfigError, TypeError) as error:
+            raise ModelError(f"{directory} is of another version: {error}", mend=MADE_AGAIN) from error
+
+    @classmethod
+    def _with(cls, signals: Signals, directory: Path, settings: Mapping[str, Any]) -> Self:
+        blend = load_blend(directory / "blend", feature_names(signals))
         return cls(signals, blend, int(settings["per_signal"]), int(settings["min_buyers"]))
 
 
@@ -103,14 +109,14 @@ class RankerPart:
 
     Args:
         popularity: distinct buyers, in all and of late.
-        repeat: chance of buying again.
+        models: names of the chosen models, in order.
         blend: from features to a chance.
         per_signal: new items that each signal puts on the shortlist.
         min_buyers: distinct buyers that make an item a candidate.
     """
 
     popularity: Popularity
-    repeat: RepeatTiming
+    models: tuple[str, ...]
     blend: AnyBlend
     per_signal: int
     min_buyers: int
@@ -118,10 +124,13 @@ class RankerPart:
     def save(self, directory: Path) -> None:
         """Write what :meth:`Ranker.assemble` reads into ``directory``."""
         self.popularity.save(directory / "popularity")
-        self.repeat.save(directory / "repeat")
         (directory / "blend").mkdir()
         self.blend.save(directory / "blend")
-        settings = {"per_signal": self.per_signal, "min_buyers": self.min_buyers}
+        settings = {
+            "models": list(self.models),
+            "per_signal": self.per_signal,
+            "min_buyers": self.min_buyers,
+        }
         write_model(directory, Ranker.name, {"candidates": self.popularity.candidates(self.min_buyers)}, settings)
 
 
@@ -130,7 +139,7 @@ class TrainingRows:
     """Shortlisted pairs with their answers.
 
     Args:
-        rows: float32 [num_rows, len(FEATURES)].
+        rows: float32 [num_rows, num_features].
         bought: bool [num_rows], whether the user bought the item in the window.
         users: int64 [num_rows].
     """

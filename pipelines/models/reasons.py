@@ -23,7 +23,7 @@ def explain(
     its factorization score, and else by its buyers.
 
     Args:
-        signals: the fitted models; matrix factorization's score is taken apart.
+        signals: the fitted models; matrix factorization's score is taken apart, where it is chosen.
         titles: of every item.
         history: of one user.
         items: int32 [num_items], what was recommended.
@@ -31,7 +31,10 @@ def explain(
     Source: Hu, Koren and Volinsky 2008, section 5 (a score as a sum over the user's purchases).
     """
     own, counts = np.unique(history.items, return_counts=True)
-    because = _contributions(signals.matrix_factorization, history, own, items)
+    factorization = signals.chosen.get(MatrixFactorization.name)
+    because = [np.zeros(0, np.intp)] * len(items)
+    if isinstance(factorization, MatrixFactorization):
+        because = _contributions(factorization, history, own, items)
     reasons: list[tuple[str, ...]] = []
     for row, item in enumerate(items):
         place = int(np.searchsorted(own, item))

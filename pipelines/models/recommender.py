@@ -75,7 +75,7 @@ class Recommender:
         """
         facts = verify(directory)
         ranker = Ranker.load(directory / RANKER_FOLDER)
-        texts = ranker.signals.text
+        texts = ranker.signals.texts
         finder = Search(directory, texts.embeddings, texts.text_index)
         return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import Pairs, decayed_counts, dense_columns, pairs_of, purchase_counts
-from pipelines.models.popularity import tie_breaker
+from pipelines.models.popularity import Popularity, tie_breaker
+from pipelines.params import Section
 
 DAY_EDGES = (2, 3, 4, 6, 9, 14)
 """Edges of the bins of distinct purchase days."""
@@ -29,9 +31,15 @@ class OwnCounts(Model):
     """
 
     name: ClassVar[str] = "own_counts"
+    serves: ClassVar[Serves] = Serves(cold_users=True)
 
     def __init__(self, buyers: NDArray[np.int32]) -> None:
         self.buyers = buyers
+
+    @classmethod
+    def fit(cls, training: Training, settings: Any = None) -> Self:
+        """Count distinct buyers, which order ties."""
+        return cls(Popularity.of(training.histories).buyers)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -55,10 +63,16 @@ class DecayedCounts(Model):
     """
 
     name: ClassVar[str] = "decayed_counts"
+    serves: ClassVar[Serves] = Serves(cold_users=True)
 
     def __init__(self, buyers: NDArray[np.int32], weekly_decay: float = 0.95) -> None:
         self.buyers = buyers
         self.weekly_decay = weekly_decay
+
+    @classmethod
+    def fit(cls, training: Training, settings: Any = None) -> Self:
+        """Count distinct buyers, which order ties."""
+        return cls(Popularity.of(training.histories).buyers)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -72,6 +86,15 @@ class DecayedCounts(Model):
     def load(cls, directory: Path) -> Self:
         arrays, settings = read_model(directory, cls.name, ("buyers",), ("weekly_decay",))
         return cls(arrays["buyers"], float(settings["weekly_decay"]))
+
+
+class RepeatSettings(Section):
+    """Buying again (section ``train_repeat``)."""
+
+    horizon_days: float = Field(default=42.0, gt=0)
+    """How far ahead the chance looks."""
+    strength: float = Field(default=10.0, ge=0)
+    """Expected repeat purchases that an item's own factor is shrunk by."""
 
 
 class RepeatTiming(Model):
@@ -88,6 +111,10 @@ class RepeatTiming(Model):
     """
 
     name: ClassVar[str] = "repeat"
+    serves: ClassVar[Serves] = Serves(cold_users=True)
+    stage: ClassVar[str | None] = "train_repeat"
+    dense: ClassVar[bool] = False
+    Settings: ClassVar[type[Section]] = RepeatSettings
 
     def __init__(self, table: NDArray[np.float32], lift: NDArray[np.float32], buyers: NDArray[np.int32]) -> None:
         self.table = table
@@ -95,17 +122,9 @@ class RepeatTiming(Model):
         self.buyers = buyers
 
     @classmethod
-    def fit(
-        cls, histories: Histories, buyers: NDArray[np.int32], horizon_days: float = 42.0, strength: float = 10.0
-    ) -> Self:
-        """Learn from the histories themselves: what was known ``horizon_days`` ago, and what was bought since.
-
-        Args:
-            histories: purchases up to the moment of fitting.
-            buyers: int32 [num_items], distinct buyers.
-            horizon_days: how far ahead the chance looks.
-            strength: expected repeat purchases that an item's own factor is shrunk by.
-        """
+    def fit(cls, training: Training, settings: RepeatSettings) -> Self:
+        """Learn from the histories themselves: what was known ``horizon_days`` ago, and what was bought since."""
+        histories, horizon_days, strength = training.histories, settings.horizon_days, settings.strength
         pairs = pairs_of(_older_than(histories, horizon_days))
         size = histories.num_items
         recent = histories.ages < horizon_days
@@ -119,6 +138,7 @@ class RepeatTiming(Model):
         expected = np.bincount(pairs.items, table[cell], minlength=size)
         happened = np.bincount(pairs.items, again, minlength=size)
         lift = (happened + strength) / (expected + strength)
+        buyers = Popularity.of(histories).buyers
         return cls(table.reshape(shape).astype(np.float32), lift.astype(np.float32), buyers)
 
     def chances(self, pairs: Pairs) -> NDArray[np.float32]:

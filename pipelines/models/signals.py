@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -10,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories, Model
-from pipelines.models.fused import Fused
+from pipelines.models.files import load_trained
+from pipelines.models.found import model_named
 from pipelines.models.histories import decayed_counts, dense_columns, purchase_counts
-from pipelines.models.linear import Linear
-from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity, tie_breaker
-from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
+from pipelines.models.repeat import DecayedCounts, OwnCounts
 from pipelines.models.text import TextSimilarity
 
-DENSE = ("matrix_factorization", "linear", "fused", "text", "same_text")
-"""Signals that rank every candidate for every user, in the order of :attr:`Scored.dense`."""
+SAME_TEXT = "same_text"
+"""The signal beside text similarity: purchases of products of the very same text."""
 
 
 @dataclass(frozen=True)
@@ -27,83 +28,80 @@ class Signals:
     """Fitted component models of one item space, fitted up to one moment.
 
     Args:
-        popularity: distinct buyers, in all and of late.
-        repeat: chance of buying again.
-        matrix_factorization: behaviour, by ALS.
-        linear: behaviour, by EASE.
-        fused: behaviour and text.
-        text: similarity of text.
+        popularity: distinct buyers, in all and of late; always there.
+        texts: the catalogue's text vectors, which search reads too; always there.
+        chosen: the models chosen in ``params.yaml``, by name, in the order of names.
     """
 
     popularity: Popularity
-    repeat: RepeatTiming
-    matrix_factorization: MatrixFactorization
-    linear: Linear
-    fused: Fused
-    text: TextSimilarity
+    texts: TextSimilarity
+    chosen: Mapping[str, Model]
 
     def models(self) -> dict[str, Model]:
         """Every model by its name in the report, baselines first."""
-        models: tuple[Model, ...] = (
-            self.popularity,
-            OwnCounts(self.popularity.buyers),
-            DecayedCounts(self.popularity.buyers),
-            self.repeat,
-            self.matrix_factorization,
-            self.linear,
-            self.text,
-            self.fused,
-        )
-        return {model.name: model for model in models}
+        buyers = self.popularity.buyers
+        baselines = (self.popularity, OwnCounts(buyers), DecayedCounts(buyers))
+        return {**{model.name: model for model in baselines}, **self.chosen}
+
+    @property
+    def text(self) -> TextSimilarity | None:
+        """Text similarity, where it is chosen."""
+        return self.texts if TextSimilarity.name in self.chosen else None
+
+    @cached_property
+    def dense(self) -> tuple[str, ...]:
+        """Signals that rank every candidate for every user, in the order of :attr:`Scored.dense`."""
+        names = [name for name, model in self.chosen.items() if model.dense]
+        return (*names, SAME_TEXT) if self.text else tuple(names)
+
+    @cached_property
+    def shared(self) -> tuple[int, ...]:
+        """Rows of :attr:`Scored.dense` whose scores are compared with the user's best."""
+        models = [self.chosen.get(name) for name in self.dense]
+        return tuple(row for row, model in enumerate(models) if model is not None and not model.comparable)
 
     @classmethod
     def of_stages(
-        cls,
-        popularity: Popularity,
-        repeat: RepeatTiming,
-        *,
-        matrix_factorization: Path,
-        linear: Path,
-        fused: Path,
-        texts: Path,
+        cls, popularity: Popularity, names: Iterable[str], window: str, texts: Path, data: Path = Path("data")
     ) -> Self:
-        """Put counts of the histories beside what other stages fitted on them.
+        """Put what the stages fitted beside the popularity of the same purchases.
 
         Args:
             popularity: of the histories.
-            repeat: of the histories.
-            matrix_factorization: a folder of that model.
-            linear: a folder of that model.
-            fused: a folder of that model.
+            names: the chosen models, in the order of names.
+            window: ``validation`` or ``final``, the folder of each.
             texts: ``texts.safetensors``.
+            data: holds the stages' folders.
 
         Raises:
-            ModelError: a model is missing, unreadable or of another format version.
+            ModelError: a model is missing, unreadable, of another format version, or was not trained.
         """
-        return cls(
-            popularity=popularity,
-            repeat=repeat,
-            matrix_factorization=MatrixFactorization.load(matrix_factorization),
-            linear=Linear.load(linear),
-            fused=Fused.load(fused),
-            text=TextSimilarity.from_file(texts),
-        )
+        vectors = TextSimilarity.from_file(texts)
+
+        def model(name: str) -> Model:
+            kind = model_named(name)
+            return vectors if kind is TextSimilarity else load_trained(kind, data / str(kind.stage) / window)
+
+        return cls(popularity, vectors, {name: model(name) for name in names})
+
+    def save(self, directory: Path) -> None:
+        """Write every model into a folder of its name in ``directory``, popularity aside."""
+        for name, model in {**self.chosen, TextSimilarity.name: self.texts}.items():
+            model.save(directory / name)
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path, names: Iterable[str]) -> Self:
         """Read every component from a folder of its name.
 
         Raises:
             ModelError: a component is missing, unreadable or of another format version.
         """
-        return cls(
-            Popularity.load(directory / "popularity"),
-            RepeatTiming.load(directory / "repeat"),
-            MatrixFactorization.load(directory / "matrix_factorization"),
-            Linear.load(directory / "linear"),
-            Fused.load(directory / "fused"),
-            TextSimilarity.load(directory / "text"),
-        )
+        texts = TextSimilarity.load(directory / TextSimilarity.name)
+        chosen = {name: model_named(name) for name in names}
+        loaded = {
+            name: texts if kind is TextSimilarity else kind.load(directory / name) for name, kind in chosen.items()
+        }
+        return cls(Popularity.load(directory / "popularity"), texts, loaded)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Scored:
 
     Args:
         candidates: int32 [num_candidates], dense item ids.
-        dense: float32 [num_signals, num_users, num_candidates], see :data:`DENSE`.
+        dense: float32 [num_signals, num_users, num_candidates], see :attr:`Signals.dense`.
         bought: bool [num_users, num_candidates], whether the user bought the item.
     """
 
@@ -137,26 +135,20 @@ class Shortlist:
 def score_densely(signals: Signals, histories: Histories, candidates: NDArray[np.int32]) -> Scored:
     """Ask every signal that can rank the whole catalogue."""
     text = signals.text
-    same_text = dense_columns(decayed_counts(text.as_texts(histories), text.weekly_decay), text.text_index[candidates])
-    dense = np.stack(
-        [
-            signals.matrix_factorization.score(histories, candidates),
-            signals.linear.score(histories, candidates),
-            signals.fused.score(histories, candidates),
-            text.score(histories, candidates),
-            same_text,
-        ]
-    )
-    bought = dense_columns(purchase_counts(histories), candidates) > 0
-    return Scored(candidates, dense, bought)
+    dense = [model.score(histories, candidates) for model in signals.chosen.values() if model.dense]
+    if text is not None:
+        counts = decayed_counts(text.as_texts(histories), text.weekly_decay)
+        dense.append(dense_columns(counts, text.text_index[candidates]))
+    stacked = np.stack(dense) if dense else np.zeros((0, histories.num_users, len(candidates)), np.float32)
+    return Scored(candidates, stacked, dense_columns(purchase_counts(histories), candidates) > 0)
 
 
 def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
     """What a user bought, and the best ``per_signal`` new items of every signal and of popularity; ties by id."""
     buyers = signals.popularity.buyers
     chosen = scored.bought.copy()
-    for name, scores in zip(DENSE, scored.dense, strict=True):
-        ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == "same_text" else np.float32(0)
+    for name, scores in zip(signals.dense, scored.dense, strict=True):
+        ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == SAME_TEXT else np.float32(0)
         _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
     for demand in (buyers, signals.popularity.recent[:, 1]):
         _add_first(chosen, scored.bought, np.argsort(-demand[scored.candidates], kind="stable"), per_signal)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.base import MADE_AGAIN, Histories, Model
-from pipelines.models.files import read_model, read_required, write_model
+from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Texts, Training
+from pipelines.models.files import read_model, read_texts, write_model
 from pipelines.models.histories import decayed_counts
 
 
@@ -27,6 +27,10 @@ class TextSimilarity(Model):
     """
 
     name: ClassVar[str] = "text"
+    serves: ClassVar[Serves] = Serves(cold_items=True)
+    stage: ClassVar[str | None] = "train_bert"
+    comparable: ClassVar[bool] = True
+    reads_texts: ClassVar[bool] = True
 
     def __init__(
         self, embeddings: NDArray[np.float32], text_index: NDArray[np.int32], weekly_decay: float = 0.95
@@ -42,14 +46,26 @@ class TextSimilarity(Model):
         self.weekly_decay = weekly_decay
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
-        """Read the catalogue's vectors (``embeddings``, ``text_index``) as ``embed`` and ``train_bert`` write them.
+    def fit(cls, training: Training, settings: Any = None) -> Self:
+        """Take the catalogue's vectors; there is nothing to learn from purchases.
 
         Raises:
-            ModelError: the file is missing or unreadable, lacks an array, or holds a number that is not finite.
+            ModelError: there are no text vectors.
         """
-        arrays = read_required(path, ("embeddings", "text_index"))
-        return cls(arrays["embeddings"].astype(np.float32), arrays["text_index"].astype(np.int32))
+        if training.texts is None:
+            raise ModelError("text similarity needs the catalogue's text vectors", mend="shoploom run makes them")
+        return cls(training.texts.embeddings, training.texts.text_index)
+
+    @property
+    def texts(self) -> Texts:
+        """The vectors, for models that learn from them."""
+        return Texts(self.embeddings, self.text_index)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read the catalogue's vectors; see :func:`~pipelines.models.files.read_texts`."""
+        texts = read_texts(path)
+        return cls(texts.embeddings, texts.text_index)
 
     def profiles(self, histories: Histories) -> NDArray[np.float32]:
         """float32 [num_users, embedding_size]: L2-normalised profiles; zero for users without events."""

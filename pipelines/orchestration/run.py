@@ -19,12 +19,15 @@ from pipelines.settings import Settings
 TITLES = {"ingest": "land, validate and version the data", "train": "train, evaluate, gate and promote"}
 
 
-def run_all(settings: Settings, *, until: date | None = None, quiet: bool = False) -> dict[str, Any]:
+def run_all(
+    settings: Settings, *, until: date | None = None, models: str | None = None, quiet: bool = False
+) -> dict[str, Any]:
     """Land what is new up to ``until``, train on it, gate and promote.
 
     Args:
         settings: places and addresses.
         until: last day to land; everything the source has by default.
+        models: see :func:`train_latest`.
         quiet: draw nothing.
 
     Returns:
@@ -32,8 +35,9 @@ def run_all(settings: Settings, *, until: date | None = None, quiet: bool = Fals
 
     Raises:
         StageError: a task failed; the message is the task's own.
+        ConfigError: ``models`` names what is no model.
     """
-    _watch(settings, {"ingest": _days(None, until), "train": {}}, quiet)
+    _watch(settings, {"ingest": _days(None, until), "train": _models(models)}, quiet)
     return _summary(settings)
 
 
@@ -52,17 +56,32 @@ def ingest_range(settings: Settings, start: date | None, end: date | None, *, qu
     return {"commit": latest.commit if latest else None, "changed": []}
 
 
-def train_latest(settings: Settings, *, quiet: bool = False) -> dict[str, Any]:
+def train_latest(settings: Settings, *, models: str | None = None, quiet: bool = False) -> dict[str, Any]:
     """Train on the newest data version, gate and promote.
+
+    Args:
+        settings: places and addresses.
+        models: ``all``, or names with commas: the models to train in this run; by default as ``params.yaml`` says.
+        quiet: draw nothing.
 
     Returns:
         As :func:`run_all`.
 
     Raises:
         StageError: a task failed; the message is the task's own.
+        ConfigError: ``models`` names what is no model.
     """
-    _watch(settings, {"train": {}}, quiet)
+    _watch(settings, {"train": _models(models)}, quiet)
     return _summary(settings)
+
+
+def _models(models: str | None) -> dict[str, str]:
+    """The train DAG's parameters, checked before anything starts."""
+    if models is None:
+        return {}
+    from pipelines.chosen import ALL, named_models
+
+    return {"models": models if models == ALL else ",".join(named_models(models))}
 
 
 def _days(start: date | None, end: date | None) -> dict[str, str]:

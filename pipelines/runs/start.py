@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import RunError
+from pipelines.errors import ConfigError, RunError
 from pipelines.runs import data_versions
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index
 from pipelines.runs.run_commits import RunCommit, champion_trailers, list_runs
@@ -25,6 +25,7 @@ from pipelines.settings import Settings
 
 STARTS = "refs/shoploom/starts"
 CHAMPION = "data/champion"
+PARAMS = "params.yaml"
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,17 @@ class Start:
         return cls(**value)
 
 
-def start_run(settings: Settings, champion: ChampionPin | None, code: str | None = None) -> Start:
+def start_run(
+    settings: Settings, champion: ChampionPin | None, code: str | None = None, models: str | None = None
+) -> Start:
     """Make, or find again, the start commit for what there is now.
 
     Args:
         settings: the repository and the object store.
         champion: the current champion, or None before the first promotion.
         code: a revision to run; by default the user's tree as it is, uncommitted changes included.
+        models: ``all``, or names with commas, that ``params.yaml`` is to choose in this run alone; by default what it
+            chooses.
 
     Returns:
         The start. A finished run with the same code tree and data gives its own start back, if its pinned champion is
@@ -90,12 +95,15 @@ def start_run(settings: Settings, champion: ChampionPin | None, code: str | None
 
     Raises:
         RunError: no data version or no commit yet, or the tree holds a symlink.
+        ConfigError: ``models`` names what is no model, or leaves out what one builds on.
     """
     git = Git(settings.repository)
     data = data_versions.latest_data_version(settings)
     if data is None:
         raise RunError("there is no data version yet", mend="shoploom ingest")
     commit, dirty = (git.resolve(code), False) if code else snapshot(settings, git)
+    if models is not None:
+        commit, dirty = choosing(git, commit, dirty, models)
     tree = git.tree_of(commit)
     for run in list_runs(settings):
         if _is_again(git, run, tree, data.commit, champion) and _pin_is_there(settings, git, run.start):
@@ -145,6 +153,32 @@ def snapshot(settings: Settings, git: Git) -> tuple[str, bool]:
         return head, False
     message = f"Snapshot of a tree with changes over {head[:12]}\n\nShoploom-Dirty: true\n"
     return git.commit(tree, [head], message, git.date(head)), True
+
+
+def choosing(git: Git, commit: str, dirty: bool, models: str) -> tuple[str, bool]:
+    """A snapshot of a commit whose ``params.yaml`` chooses other models; the commit itself where it chooses these.
+
+    The user's file is left alone; the snapshot is marked as dirty, as one of an unclean tree is.
+
+    Returns:
+        The commit, and whether it is a snapshot.
+
+    Raises:
+        ConfigError: a name is no model's, or ``params.yaml`` is not there or cannot be changed.
+    """
+    from pipelines.chosen import with_models
+
+    content = git.read(commit, PARAMS)
+    if content is None:
+        raise ConfigError(f"commit {commit[:12]} holds no {PARAMS}", mend=f"git add {PARAMS} && git commit")
+    written = with_models(content, models)
+    if written == content:
+        return commit, dirty
+    entries = {entry.path: entry for entry in git.entries(commit)}
+    entries[PARAMS] = Entry(entries[PARAMS].mode, git.write_blob(written), PARAMS)
+    tree = git.write_tree([entries[path] for path in sorted(entries)])
+    message = f"Snapshot with models {models} over {commit[:12]}\n\nShoploom-Dirty: true\n"
+    return git.commit(tree, [commit], message, git.date(commit)), True
 
 
 def _merged(settings: Settings, git: Git, code: str, data: str, champion: ChampionPin | None) -> list[Entry]:

@@ -1,4 +1,7 @@
-"""The stages of ``dvc.yaml``: one module each, of the same name, run as ``python -m pipelines.stages.<name>``."""
+"""The stages of ``dvc.yaml``: one module each, of the same name, run as ``python -m pipelines.stages.<name>``.
+
+Those that fit a model of behaviour share one: ``train_linear`` is ``python -m pipelines.stages.train linear``.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, 
 from pipelines.metrics.report import Example, Line, render
 from pipelines.metrics.significance import compare_all
 from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Scoring
 from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE
 from pipelines.models.recommender import Recommender
@@ -180,7 +180,7 @@ def _outcomes(
     histories = window.histories.pick(trial.users)
     named = candidate.catalogue.item_ids[trial.candidates]
 
-    def of_model(model: Model) -> Scorer:
+    def of_model(model: Scoring) -> Scorer:
         return lambda start, stop: model.score(histories.take(start, stop), trial.candidates)
 
     def of_package(package: Recommender) -> Scorer:

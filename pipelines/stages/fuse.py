@@ -8,36 +8,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, read_table, write_json, write_picture
+from pipelines.artifacts import read_table, write_json, write_picture
+from pipelines.models.base import Training
 from pipelines.models.fused import Fused, FusionSettings, principal_components, text_to_behaviour
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
-from pipelines.models.text import TextSimilarity
-from pipelines.params import FuseParams, SeedParams, load_params
+from pipelines.params import SeedParams, load_models, load_params
 from pipelines.prepared import PREPARED, read_histories, read_space
 from pipelines.stages import run_main
-from pipelines.validation import judge
+from pipelines.validation import fit_twice, leave_out, read_training
 
 OUTPUT = Path("data/fuse")
-TEXTS = Path("data/train_bert/texts.safetensors")
-FACTORS = Path("data/train_mf")
 DEPARTMENTS_COLOURED = 10
 
 
-def fuse(behaviour: MatrixFactorization, texts: TextSimilarity, buyers: NDArray[np.int32], params: FuseParams) -> Fused:
-    """Join the two spaces."""
-    return Fused.fit(behaviour, texts, buyers, params.settings(FusionSettings))
-
-
-def projection_cosine(
-    behaviour: MatrixFactorization, texts: TextSimilarity, buyers: NDArray[np.int32], params: FuseParams
-) -> float:
+def projection_cosine(training: Training, settings: FusionSettings) -> float:
     """Mean cosine between true and predicted behaviour of a fifth of the bought items, held out of the projection."""
+    behaviour, texts = training.fitted[MatrixFactorization.name], training.texts
+    assert isinstance(behaviour, MatrixFactorization)
+    assert texts is not None
+    buyers = Popularity.of(training.histories).buyers
     items = np.arange(len(buyers), dtype=np.int32)
     true = behaviour.item_vectors(items).astype(np.float64)
-    text = principal_components(texts.embeddings.astype(np.float64), params.text_components)[0][texts.text_index]
+    text = principal_components(texts.embeddings.astype(np.float64), settings.text_components)[0][texts.text_index]
     held_out = (items % 5 == 0) & (buyers > 0)
-    predicted = text_to_behaviour(text, true, np.where(held_out, 0, buyers).astype(np.int32), params.ridge)
+    predicted = text_to_behaviour(text, true, np.where(held_out, 0, buyers).astype(np.int32), settings.ridge)
     left, right = true[held_out], predicted[held_out]
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
@@ -85,30 +80,24 @@ def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> Non
     axes.set_title("Fused vectors of the most bought products (t-SNE), by department")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=3, frameon=False)
+    if common:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=3, frameon=False)
     figure.tight_layout()
     write_picture(figure, path)
 
 
 def main() -> None:
     """Fuse before the validation window and before the test window; measure the first; draw the second."""
-    params, seed = load_params(FuseParams, "fuse"), load_params(SeedParams, "seed").value
-    space = read_space()
-    texts = TextSimilarity.from_file(TEXTS)
-    histories = read_histories("validation", space)
-    popularity = Popularity.fit(histories)
-    behaviour = MatrixFactorization.load(FACTORS / "validation")
-    fused = fuse(behaviour, texts, popularity.buyers, params)
-    with atomic_directory(OUTPUT / "validation") as directory:
-        fused.save(directory)
-    metrics = judge(fused, histories, popularity, space)
-    cosine = projection_cosine(behaviour, texts, popularity.buyers, params)
-    buyers = Popularity.fit(read_histories("test", space)).buyers
-    final = fuse(MatrixFactorization.load(FACTORS / "final"), texts, buyers, params)
-    with atomic_directory(OUTPUT / "final") as directory:
-        final.save(directory)
+    if not load_models().get(Fused.name, False):
+        leave_out(OUTPUT)
+        draw(np.zeros((0, 2), np.float32), [], OUTPUT / "tsne.png")
+        return
+    settings, seed = load_params(FusionSettings, "fuse"), load_params(SeedParams, "seed").value
+    metrics, final = fit_twice(Fused, OUTPUT)
+    cosine = projection_cosine(read_training(Fused, "validation"), settings)
+    buyers = Popularity.of(read_histories("test", read_space())).buyers
     departments = read_table(PREPARED / "items.parquet", ["department"])["department"].to_pylist()
-    draw(*picture(final.vectors, departments, buyers, params.picture_items, seed), OUTPUT / "tsne.png")
+    draw(*picture(final.vectors, departments, buyers, settings.picture_items, seed), OUTPUT / "tsne.png")
     facts = {
         "validation": metrics,
         "explained_variance": round(float(final.explained.sum()), 4),

@@ -36,9 +36,6 @@ from pipelines.prepared import PREPARED, read_events, read_space
 from pipelines.stages import run_main
 
 RANK = Path("data/rank/ranker")
-MATRIX_FACTORIZATION = Path("data/train_mf/final")
-LINEAR = Path("data/train_linear/final")
-FUSED = Path("data/fuse/final")
 BERT = Path("data/train_bert")
 PACKAGE = Path("data/package")
 
@@ -105,13 +102,7 @@ def main() -> None:
     space, events = read_space(), read_events(["history", "validation"])
     items, users = (read_table(PREPARED / f"{name}.parquet") for name in ("items", "users"))
     shop = catalogue(items, users, events.histories(space, space.test_starts))
-    ranker = Ranker.assemble(
-        rank=RANK,
-        matrix_factorization=MATRIX_FACTORIZATION,
-        linear=LINEAR,
-        fused=FUSED,
-        texts=BERT / "texts.safetensors",
-    )
+    ranker = Ranker.assemble(RANK, BERT / "texts.safetensors")
     facts = Facts(
         trained_until=trained_until(events.days, space.test_starts),
         as_of=space.test_starts,

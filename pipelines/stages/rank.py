@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, write_json
+from pipelines.chosen import chosen_models
 from pipelines.errors import DataError
 from pipelines.metrics.ranking import RankedUsers, mean, ndcg
 from pipelines.models.base import USERS_AT_ONCE, Histories
 from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
 from pipelines.models.blend_settings import BlendSettings
-from pipelines.models.features import FEATURES
+from pipelines.models.features import feature_names
 from pipelines.models.neural_blend import NeuralBlend
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import RankerPart, TrainingRows, training_rows
-from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.params import RankParams, SeedParams, WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.progress import track
 from pipelines.stages import run_main
+from pipelines.validation import TEXTS
 
 OUTPUT = Path("data/rank")
-TEXTS = Path("data/train_bert/texts.safetensors")
-MATRIX_FACTORIZATION = Path("data/train_mf/validation")
-LINEAR = Path("data/train_linear/validation")
-FUSED = Path("data/fuse/validation")
 
 Kind = type[TreeBlend] | type[LinearBlend] | type[NeuralBlend]
 KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend)
@@ -98,12 +96,12 @@ def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Cho
         raise DataError(
             "no shortlisted item was bought in the validation window", mend="shoploom ingest --from DAY lands more"
         )
-    settings = params.settings(BlendSettings, seed=seed)
+    names, settings = feature_names(signals), params.settings(BlendSettings, seed=seed)
     order = np.random.default_rng(seed).permutation(window.histories.num_users)
     held_out = np.isin(rows.users, order[: max(1, round(params.held_out_share * len(order)))])
-    scores = _compare(rows, held_out, window, settings)
+    scores = _compare(rows, names, held_out, window, settings)
     best = max(KINDS, key=lambda kind: scores[kind.kind]["ndcg_at_10"])
-    blend = best.fit(rows.rows, rows.bought, FEATURES, settings)
+    blend = best.fit(rows.rows, rows.bought, names, settings)
     return Choice(blend, scores, len(rows.rows), int(rows.bought.sum()))
 
 
@@ -119,24 +117,25 @@ def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows
 
 
 def _compare(
-    rows: TrainingRows, held_out: NDArray[np.bool_], window: Window, settings: BlendSettings
+    rows: TrainingRows, names: Sequence[str], held_out: NDArray[np.bool_], window: Window, settings: BlendSettings
 ) -> dict[str, dict[str, float]]:
     """NDCG@10 of every kind of blend, trained on some users' pairs and judged on those held out."""
     train = ~held_out if rows.bought[~held_out].any() else np.ones(len(held_out), bool)
-    described, bought, judged = rows.rows[train], rows.bought[train], _judged(rows, held_out, window)
+    described, bought = rows.rows[train], rows.bought[train]
+    judged = _judged(rows, names.index("own_counts"), held_out, window)
     scores = {}
     for kind in KINDS:
-        scores[kind.kind] = _judge(kind.fit(described, bought, FEATURES, settings), judged)
+        scores[kind.kind] = _judge(kind.fit(described, bought, names, settings), judged)
         print(f"{kind.kind}: NDCG@10 on held-out users {scores[kind.kind]}")
     return scores
 
 
-def _judged(rows: TrainingRows, chosen: NDArray[np.bool_], window: Window) -> Judged:
+def _judged(rows: TrainingRows, own_counts: int, chosen: NDArray[np.bool_], window: Window) -> Judged:
     histories, size = window.histories, window.histories.num_items
     wanted = window.purchases[np.isin(window.purchases % size, window.candidates)]
     known = np.unique(histories.users_of_events().astype(np.int64) * size + histories.items)
     kept = TrainingRows(rows.rows[chosen], rows.bought[chosen], rows.users[chosen])
-    own = kept.rows[:, FEATURES.index("own_counts")] > 0
+    own = kept.rows[:, own_counts] > 0
     return Judged(kept, own, wanted // size, wanted[~np.isin(wanted, known)] // size)
 
 
@@ -167,29 +166,21 @@ def _ndcg(
 
 
 def main() -> None:
-    """Train on the validation window; keep the blend beside popularity and repeat timing of everything before test."""
+    """Train on the validation window; keep the blend beside the popularity of everything before the test window."""
     params, seed = load_params(RankParams, "rank"), load_params(SeedParams, "seed").value
     settings, space = load_params(WindowParams, "window"), read_space()
     histories = read_histories("validation", space)
-    popularity = Popularity.fit(histories)
-    signals = Signals.of_stages(
-        popularity,
-        RepeatTiming.fit(histories, popularity.buyers),
-        matrix_factorization=MATRIX_FACTORIZATION,
-        linear=LINEAR,
-        fused=FUSED,
-        texts=TEXTS,
-    )
+    popularity, chosen = Popularity.of(histories), chosen_models()
+    signals = Signals.of_stages(popularity, chosen, "validation", TEXTS)
     purchases = read_events(["validation"]).keys(space)
     window = Window(histories, popularity.candidates(settings.min_buyers), purchases)
     choice = rank(signals, window, params, seed)
-    everything = read_histories("test", space)
-    final = Popularity.fit(everything)
-    repeat = RepeatTiming.fit(everything, final.buyers)
+    final = Popularity.of(read_histories("test", space))
     with atomic_directory(OUTPUT / "ranker") as directory:
-        RankerPart(final, repeat, choice.blend, params.per_signal, settings.min_buyers).save(directory)
+        RankerPart(final, chosen, choice.blend, params.per_signal, settings.min_buyers).save(directory)
     importance = choice.blend.importance() if isinstance(choice.blend, TreeBlend) else {}
     facts = {
+        "models": list(chosen),
         "choice": choice.blend.kind,
         "held_out": choice.held_out,
         "rows": choice.rows,

@@ -20,43 +20,43 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipelines.models.base import Histories, Model
+from dags.dvc_graph import read_graph
+from pipelines.models.base import Histories, Scoring, Training
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization, confidences
 from pipelines.models.ranker import Ranker
-from pipelines.params import TrainMfParams, WindowParams, load_params
+from pipelines.params import WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.validation import measure
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("validate", "prepare", "embed", "train_mf", "train_linear", "train_bert", "fuse", "rank")
 
 
-def time_factorization(histories: Histories, params: TrainMfParams, repeats: int = 3) -> None:
+def time_factorization(histories: Histories, settings: FactorizationSettings, repeats: int = 3) -> None:
     """Print the seconds of a fit through the model and through the library, taken in turns."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    settings = params.settings(FactorizationSettings, seed=7)
+    training = Training(histories, threads=settings.threads)
     ours, direct = [], []
     for _ in range(repeats):
         start = time.perf_counter()
-        MatrixFactorization.fit(histories, settings)
+        MatrixFactorization.fit(training, settings)
         ours.append(time.perf_counter() - start)
         start = time.perf_counter()
         with threadpool_limits(limits=1, user_api="blas"):
             als = AlternatingLeastSquares(
-                factors=params.factors,
-                regularization=params.regularization,
-                iterations=params.iterations,
+                factors=settings.factors,
+                regularization=settings.regularization,
+                iterations=settings.iterations,
                 num_threads=settings.threads,
-                random_state=settings.seed,
+                random_state=training.seed,
             )
-            als.fit(confidences(histories, params.alpha), show_progress=False)
+            als.fit(confidences(histories, settings.alpha), show_progress=False)
         direct.append(time.perf_counter() - start)
     ratio = float(np.median(ours) / np.median(direct))
     print(f"fit: MatrixFactorization {np.median(ours):.2f} s, implicit {np.median(direct):.2f} s, ratio {ratio:.2f}")
 
 
-def report(name: str, model: Model, histories: Histories, candidates: np.ndarray, purchases: np.ndarray) -> None:
+def report(name: str, model: Scoring, histories: Histories, candidates: np.ndarray, purchases: np.ndarray) -> None:
     """Print one model's figures and the seconds that it took to score everybody."""
     start = time.perf_counter()
     figures = measure(model, histories, candidates, purchases)
@@ -67,7 +67,11 @@ def report(name: str, model: Model, histories: Histories, candidates: np.ndarray
 def make_worktree(folder: Path) -> None:
     """Land the default data and run every stage up to ``rank`` in ``folder``, printing the seconds of each."""
     shutil.copy(ROOT / "params.yaml", folder)
-    commands = [["pipelines.sources.landing", "--directory", "data/raw"], *([f"pipelines.stages.{s}"] for s in STAGES)]
+    stages = [stage for stage in read_graph(ROOT / "dvc.yaml") if stage.name not in ("package", "evaluate")]
+    commands = [
+        ["pipelines.sources.landing", "--directory", "data/raw"],
+        *(stage.cmd[0].split()[2:] for stage in stages),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for module, *arguments in commands:
         start = time.perf_counter()
@@ -81,18 +85,12 @@ def measure_worktree() -> None:
     space, window = read_space(), load_params(WindowParams, "window")
     histories = read_histories("test", space)
     purchases = read_events(["test"]).keys(space)
-    ranker = Ranker.assemble(
-        rank=Path("data/rank/ranker"),
-        matrix_factorization=Path("data/train_mf/final"),
-        linear=Path("data/train_linear/final"),
-        fused=Path("data/fuse/final"),
-        texts=Path("data/train_bert/texts.safetensors"),
-    )
+    ranker = Ranker.assemble(Path("data/rank/ranker"), Path("data/train_bert/texts.safetensors"))
     candidates = ranker.signals.popularity.candidates(window.min_buyers)
     print(f"{'model':22s} {'NDCG@10':>10s} {'new products':>14s} {'seconds':>9s}")
     for name, model in {**ranker.signals.models(), ranker.name: ranker}.items():
         report(name, model, histories, candidates, purchases)
-    time_factorization(histories, load_params(TrainMfParams, "train_mf"))
+    time_factorization(histories, load_params(FactorizationSettings, "train_mf"))
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from dags.dvc_graph import read_graph
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -130,7 +132,7 @@ def main() -> None:
         work = {
             "land": ["pipelines.sources.landing", "--directory", landing],
             "validate it": ["pipelines.stages.validate", "--landing", landing, "--report", f"{landing}.json"],
-            **{name: [f"pipelines.stages.{name}"] for name in status["stages"]},
+            **{stage.name: stage.cmd[0].split()[2:] for stage in read_graph(worktree / "dvc.yaml")},
         }
         total = 0.0
         for name, arguments in work.items():

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pytest
 
 from pipelines.metrics.trial import Trial, measure
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Model, Training
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import DecayedCounts, OwnCounts
-from pipelines.params import TrainMfParams, ValidateParams, load_params
+from pipelines.params import ValidateParams, load_params
 from pipelines.prepared import Events
 from pipelines.sources import load_source
 from pipelines.stages.evaluate import Window
@@ -66,20 +66,20 @@ def window() -> Window:
 
 
 def _popularity(histories: Histories) -> Model:
-    return Popularity.fit(histories)
+    return Popularity.of(histories)
 
 
 def _own_counts(histories: Histories) -> Model:
-    return OwnCounts(Popularity.fit(histories).buyers)
+    return OwnCounts(Popularity.of(histories).buyers)
 
 
 def _decayed_counts(histories: Histories) -> Model:
-    return DecayedCounts(Popularity.fit(histories).buyers, weekly_decay=0.95)
+    return DecayedCounts(Popularity.of(histories).buyers, weekly_decay=0.95)
 
 
 def _als(histories: Histories) -> Model:
-    chosen = load_params(TrainMfParams, "train_mf", ROOT / "params.yaml")
-    return MatrixFactorization.fit(histories, chosen.settings(FactorizationSettings, seed=7))
+    chosen = load_params(FactorizationSettings, "train_mf", ROOT / "params.yaml")
+    return MatrixFactorization.fit(Training(histories), chosen)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def _als(histories: Histories) -> Model:
 def test_baseline_reaches_the_figure_of_the_design(
     window: Window, fit: TRAINED, expected: float, within: float
 ) -> None:
-    candidates = Popularity.fit(window.histories).candidates(window.min_buyers)
+    candidates = Popularity.of(window.histories).candidates(window.min_buyers)
     trial = Trial.build(window.tested(), window.bought(), candidates)
     histories = window.histories.pick(trial.users)
     model = fit(window.histories)

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,20 @@ import pytest
 
 from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
-from pipelines.models.base import Histories
+from pipelines.models.base import Histories, Training
 from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import NamedHistories
 from pipelines.models.encoder import TextEncoder
-from pipelines.models.features import FEATURES
+from pipelines.models.features import feature_names
 from pipelines.models.fused import Fused
-from pipelines.models.linear import Linear
+from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.manifest import verify, write_manifest
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker, training_rows
 from pipelines.models.recommender import Recommender
 from pipelines.models.relevance import RelevanceHead
-from pipelines.models.repeat import RepeatTiming
+from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.prepared import read_events, read_histories, read_space
@@ -105,16 +104,19 @@ def _encoder(directory: Path) -> None:
 
 
 def _signals(histories: Histories, texts: TextSimilarity) -> Signals:
-    popularity = Popularity.fit(histories)
-    behaviour = MatrixFactorization.fit(histories, replace(FACTORIZATION, factors=4, iterations=3))
-    return Signals(
-        popularity=popularity,
-        repeat=RepeatTiming.fit(histories, popularity.buyers, horizon_days=20),
-        matrix_factorization=behaviour,
-        linear=Linear.fit(histories, 10.0),
-        fused=Fused.fit(behaviour, texts, popularity.buyers, replace(FUSION, components=4, text_components=4)),
-        text=texts,
-    )
+    training = Training(histories, texts.texts)
+    small = FACTORIZATION.model_copy(update={"factors": 4, "iterations": 3})
+    behaviour = MatrixFactorization.fit(training, small)
+    fusion = FUSION.model_copy(update={"components": 4, "text_components": 4})
+    with_factors = Training(histories, texts.texts, {behaviour.name: behaviour})
+    chosen = {
+        "fused": Fused.fit(with_factors, fusion),
+        "linear": Linear.fit(training, LinearSettings(regularization=10.0, power=0.0)),
+        "matrix_factorization": behaviour,
+        "repeat": RepeatTiming.fit(training, RepeatSettings(horizon_days=20)),
+        "text": texts,
+    }
+    return Signals(Popularity.of(histories), texts, chosen)
 
 
 def _train(root: Path) -> None:
@@ -136,12 +138,12 @@ def _train(root: Path) -> None:
     purchases = read_events(["validation"], data / "prepared").keys(space)
     candidates = signals.popularity.candidates(2)
     rows = next(iter(training_rows(signals, before, candidates, purchases, 5)))
-    blend = LinearBlend.fit(rows.rows, rows.bought, FEATURES, BLEND)
+    blend = LinearBlend.fit(rows.rows, rows.bought, feature_names(signals), BLEND)
     final = _signals(read_histories("test", space, data / "prepared"), texts)
-    parts = {"train_mf": final.matrix_factorization, "train_linear": final.linear, "fuse": final.fused}
-    for stage, model in parts.items():
-        (data / stage / "final").mkdir(parents=True)
-        model.save(data / stage / "final")
+    for name in ("fused", "linear", "matrix_factorization", "repeat"):
+        folder = data / str(final.chosen[name].stage) / "final"
+        folder.mkdir(parents=True)
+        final.chosen[name].save(folder)
     (data / "rank/ranker").mkdir(parents=True)
     Ranker(final, blend, per_signal=5, min_buyers=2).part.save(data / "rank/ranker")
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipelines.errors import DataError, RunError
+from pipelines.errors import ConfigError, DataError, RunError
 from pipelines.runs import data_versions, gc
 from pipelines.runs.git import RefMovedError
 from pipelines.runs.run_commits import fetch_output, find_run, finish_run, list_runs, read_lock
@@ -93,6 +94,23 @@ def test_update_ref_refuses_when_the_ref_was_moved(shop: Shop) -> None:
 def test_resolve_refuses_what_is_not_a_plain_revision(shop: Shop, revision: str) -> None:
     with pytest.raises(RunError, match="revision"):
         shop.git.resolve(revision)
+
+
+def test_start_with_other_models_is_a_marked_snapshot_and_leaves_the_user_s_file_as_it_is(shop: Shop) -> None:
+    shop.land(1)
+    plain = start_run(shop.settings, None)
+    params = shop.settings.repository / "params.yaml"
+    before = (params.read_bytes(), shop.git.run("status", "--porcelain"))
+    chosen = start_run(shop.settings, None, models="linear,text")
+    assert chosen.dirty
+    assert chosen == start_run(shop.settings, None, models="linear,text")
+    assert (params.read_bytes(), shop.git.run("status", "--porcelain")) == before
+    assert shop.git.parents(chosen.code_commit) == [plain.code_commit]
+    section = yaml.safe_load(shop.git.read(chosen.commit, "params.yaml"))["models"]
+    assert [name for name, on in section.items() if on] == ["linear", "text"]
+    assert "models linear,text" in shop.git.text("log", "-1", "--format=%s", chosen.code_commit)
+    with pytest.raises(ConfigError, match="no model 'linaer'"):
+        start_run(shop.settings, None, models="linaer")
 
 
 def test_start_is_the_same_for_equal_content_and_leaves_a_dirty_tree_as_it_is(shop: Shop) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.models.base import Histories, Model
+from pipelines.models.base import Histories, Scoring
 from tests.tiny_models import NUM_ITEMS, TinyShop
 
 EVENTS = st.lists(st.tuples(st.integers(0, NUM_ITEMS - 1), st.floats(0, 400), st.floats(0.001, 1e6)), max_size=30)
@@ -16,7 +16,7 @@ CANDIDATES = st.lists(st.integers(0, NUM_ITEMS - 1), min_size=1, max_size=NUM_IT
 
 
 @cache
-def models() -> dict[str, Model]:
+def models() -> dict[str, Scoring]:
     ranker = TinyShop().ranker()
     return {**ranker.signals.models(), ranker.name: ranker}
 

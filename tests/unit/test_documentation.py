@@ -10,16 +10,14 @@ import pytest
 import yaml
 
 from pipelines import params
+from pipelines.models import found
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 CHOSEN = yaml.safe_load((ROOT / "params.yaml").read_text())
-SECTIONS = {
-    re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__.removesuffix("Params")).lower(): kind
-    for kind in params.Section.__subclasses__()
-}
+SECTIONS = {**params.SECTIONS, **found.sections()}
 
 
 def undescribed(path: Path) -> list[str]:
@@ -39,8 +37,15 @@ def test_every_field_says_what_it_means(module: str) -> None:
     assert undescribed(ROOT / "pipelines" / f"{module}.py") == []
 
 
+@pytest.mark.parametrize("section", found.sections())
+def test_every_setting_of_a_model_says_what_it_means(section: str) -> None:
+    kind = found.sections()[section]
+    path = ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py")
+    assert [name for name in undescribed(path) if name.startswith(f"{kind.__name__}.")] == []
+
+
 def test_params_yaml_names_every_parameter_and_no_other() -> None:
-    assert SECTIONS.keys() == CHOSEN.keys() - {"libraries"}
+    assert SECTIONS.keys() == CHOSEN.keys() - {"libraries", "models"}
     for section, kind in SECTIONS.items():
         assert CHOSEN[section].keys() == kind.model_fields.keys(), section
         assert kind.__doc__, section
@@ -52,6 +57,10 @@ def test_defaults_are_what_params_yaml_chose_but_for_what_the_shop_decides() -> 
         chosen, default = kind.model_validate(CHOSEN[section]), kind()
         differing = {(section, name) for name in kind.model_fields if getattr(chosen, name) != getattr(default, name)}
         assert differing <= of_the_shop
+
+
+def test_params_yaml_says_of_every_model_whether_it_is_chosen() -> None:
+    assert CHOSEN["models"].keys() == found.models().keys()
 
 
 def test_readme_names_every_section_and_stage() -> None:

@@ -12,18 +12,18 @@ from threadpoolctl import threadpool_limits
 from pipelines.artifacts import read_json, write_arrays, write_json
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
-from pipelines.models.base import Histories
+from pipelines.models.base import Histories, Training
 from pipelines.models.blend import TREES_FILE, load_blend
 from pipelines.models.blend_settings import BLEND_FILE
-from pipelines.models.features import FEATURES, features
-from pipelines.models.fused import Fused, principal_components
+from pipelines.models.features import feature_names, features
+from pipelines.models.fused import principal_components
 from pipelines.models.histories import dense_columns, pairs_of, purchase_counts
-from pipelines.models.linear import Linear
+from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
 from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import OwnCounts
 from pipelines.models.signals import score_densely, shortlist
-from tests.tiny_models import FACTORIZATION, FUSION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
+from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_matrix_factorization_folds_in_as_implicit_does(shop: TinyShop) -> None:
             alpha=1.0,
             iterations=settings.iterations,
             num_threads=1,
-            random_state=settings.seed,
+            random_state=shop.training().seed,
         )
         als.fit(ratings, show_progress=False)
         expected = als.recalculate_user(np.arange(NUM_USERS), ratings)
@@ -54,18 +54,16 @@ def test_matrix_factorization_folds_in_as_implicit_does(shop: TinyShop) -> None:
 
 
 def test_matrix_factorization_gives_equal_bytes_when_threads_differ(shop: TinyShop, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     for threads in (1, 2):
         directory = tmp_path / str(threads)
         directory.mkdir()
-        MatrixFactorization.fit(shop.histories, replace(FACTORIZATION, threads=threads)).save(directory)
+        MatrixFactorization.fit(shop.training(), FACTORIZATION.model_copy(update={"threads": threads})).save(directory)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
 
 
 def test_matrix_factorization_refuses_to_fit_without_events() -> None:
     with pytest.raises(ModelError, match="at least one purchase"):
-        MatrixFactorization.fit(nobody(), FACTORIZATION)
+        MatrixFactorization.fit(Training(nobody()), FACTORIZATION)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
@@ -76,13 +74,15 @@ def test_linear_equals_the_primal_solution_of_ease(shop: TinyShop, power: float)
     inverse = np.linalg.inv(rows.T @ rows + regularization * np.eye(NUM_ITEMS))
     weights = np.eye(NUM_ITEMS) - inverse / np.diag(inverse)
     assert np.allclose(np.diag(weights), 0.0)
-    scores = Linear.fit(shop.histories, regularization, power).score(shop.histories, shop.candidates)
+    scores = Linear.fit(shop.training(), LinearSettings(regularization=regularization, power=power)).score(
+        shop.histories, shop.candidates
+    )
     expected = rows @ weights
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
 def test_linear_scores_a_history_that_it_never_saw(shop: TinyShop) -> None:
-    model = Linear.fit(shop.histories.take(0, 40), 5.0)
+    model = Linear.fit(Training(shop.histories.take(0, 40)), LinearSettings(regularization=5.0, power=0.0))
     stranger = Histories(np.array([0, 1]), np.array([3], np.int32), np.ones(1, np.float32), np.ones(1, np.float32), 60)
     scores = model.score(stranger, shop.candidates)[0]
     same_taste = shop.candidates[3:-1:4]
@@ -95,7 +95,7 @@ def test_popularity_counts_by_hand() -> None:
     items = np.array([0, 0, 1, 0, 0], np.int32)
     days = np.array([1.0, 60.0, 60.0, 99.0, 99.5])
     history = Histories.from_events(users, items, days, np.ones(5, np.float32), num_users=3, num_items=3, as_of=100.5)
-    popularity = Popularity.fit(history)
+    popularity = Popularity.of(history)
     assert popularity.buyers.tolist() == [2, 1, 0]
     assert popularity.repeat_buyers.tolist() == [1, 0, 0]
     assert popularity.recent.tolist() == [[1, 1, 2], [0, 0, 1], [0, 0, 0]]
@@ -138,7 +138,7 @@ def test_principal_components_keep_dot_products_when_none_is_dropped() -> None:
 
 
 def test_fused_places_a_product_that_nobody_bought_near_its_text_s_kin(shop: TinyShop) -> None:
-    fused = Fused.fit(shop.factorization(), shop.texts, shop.popularity.buyers, FUSION)
+    fused = shop.fused()
     cold = NUM_ITEMS - 1
     assert shop.popularity.buyers[cold] == 0
     assert not shop.factorization().item_vectors(np.array([cold], np.int32)).any()
@@ -165,7 +165,7 @@ def test_features_are_finite_and_the_same_alone_and_in_company(shop: TinyShop) -
     scored = score_densely(signals, shop.histories, shop.candidates)
     rows = shortlist(signals, scored, 3)
     together = features(signals, shop.histories, scored, rows)
-    assert together.shape == (len(rows.users), len(FEATURES))
+    assert together.shape == (len(rows.users), len(feature_names(signals)))
     assert np.isfinite(together).all()
     alone = shop.histories.take(7, 8)
     scored_alone = score_densely(signals, alone, shop.candidates)
@@ -188,14 +188,16 @@ def test_ranker_recommends_new_products_only_when_asked(shop: TinyShop) -> None:
 
 
 def test_trees_that_are_no_trees_are_refused_by_the_name_of_their_file(shop: TinyShop, tmp_path: Path) -> None:
-    shop.ranker().blend.save(tmp_path)
+    ranker = shop.ranker()
+    ranker.blend.save(tmp_path)
+    names = feature_names(ranker.signals)
     header, content = read_json(tmp_path / BLEND_FILE), b"no trees at all"
     (tmp_path / TREES_FILE).write_bytes(content)
     with pytest.raises(ModelError, match=rf"{TREES_FILE} is not what {BLEND_FILE} says"):
-        load_blend(tmp_path, FEATURES)
+        load_blend(tmp_path, names)
     write_json({**header, "trees_sha256": sha256(content).hexdigest()}, tmp_path / BLEND_FILE)
     with pytest.raises(ModelError, match=f"{TREES_FILE} holds no trees"):
-        load_blend(tmp_path, FEATURES)
+        load_blend(tmp_path, names)
 
 
 def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path) -> None:
@@ -203,13 +205,13 @@ def test_ranker_assembles_from_the_stages_folders(shop: TinyShop, tmp_path: Path
 
     ranker = shop.ranker()
     signals = ranker.signals
-    parts = {"matrix_factorization": signals.matrix_factorization, "linear": signals.linear, "fused": signals.fused}
-    for name, model in parts.items():
-        model.save(tmp_path / name)
+    for model in signals.chosen.values():
+        (tmp_path / str(model.stage) / "final").mkdir(parents=True)
+        model.save(tmp_path / str(model.stage) / "final")
     ranker.part.save(tmp_path / "rank")
     texts = tmp_path / "texts.safetensors"
-    write_arrays({"embeddings": signals.text.embeddings, "text_index": signals.text.text_index}, texts)
-    again = Ranker.assemble(rank=tmp_path / "rank", texts=texts, **{name: tmp_path / name for name in parts})
+    write_arrays({"embeddings": signals.texts.embeddings, "text_index": signals.texts.text_index}, texts)
+    again = Ranker.assemble(tmp_path / "rank", texts, tmp_path)
     expected = ranker.score(shop.histories, shop.candidates)
     np.testing.assert_array_equal(again.score(shop.histories, shop.candidates), expected)
 

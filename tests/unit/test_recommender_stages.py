@@ -1,9 +1,10 @@
-"""train_mf, train_linear, fuse and rank, from files to files, on the tiny shop; there is no test window to peep at."""
+"""train_*, fuse and rank, from files to files, on the tiny shop; there is no test window to peep at."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
 
@@ -19,14 +20,17 @@ from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.ranker import Ranker
 from pipelines.params import RankParams
 from pipelines.prepared import read_histories, read_space
-from pipelines.stages import fuse, rank, train_linear, train_mf
+from pipelines.stages import fuse, rank, train
 from pipelines.stages.rank import _ndcg
 from tests.tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
 
-STAGES = (train_mf, train_linear, fuse, rank)
+TRAINED = ("matrix_factorization", "linear", "repeat")
+MODELS = {"fused": True, "linear": True, "matrix_factorization": True, "repeat": True, "text": True}
 PARAMS = {
     "window": {"min_buyers": 2},
     "seed": {"value": 7},
+    "models": MODELS,
+    "train_repeat": {},
     "train_mf": {"factors": 8, "iterations": 4, "regularization": 1.0},
     "train_linear": {"regularization": 5.0},
     "fuse": {"components": 12, "text_components": 6, "picture_items": 40},
@@ -56,11 +60,14 @@ def write_shop(root: Path) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS), encoding="utf-8")
 
 
-def run_stages(root: Path) -> dict[str, bytes]:
+def run_stages(root: Path, models: Mapping[str, bool] = MODELS) -> dict[str, bytes]:
     write_shop(root)
+    (root / "params.yaml").write_text(yaml.safe_dump({**PARAMS, "models": dict(models)}), encoding="utf-8")
     with chdir(root):
-        for stage in STAGES:
-            stage.main()
+        for name in TRAINED:
+            train.main([name])
+        fuse.main()
+        rank.main()
     return files_of(root / "data")
 
 
@@ -74,13 +81,7 @@ def worktree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(worktree)
-    ranker = Ranker.assemble(
-        rank=Path("data/rank/ranker"),
-        matrix_factorization=Path("data/train_mf/final"),
-        linear=Path("data/train_linear/final"),
-        fused=Path("data/fuse/final"),
-        texts=Path("data/train_bert/texts.safetensors"),
-    )
+    ranker = Ranker.assemble(Path("data/rank/ranker"), Path("data/train_bert/texts.safetensors"))
     candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
     items = top_k(ranker.score(read_histories("test", read_space()), candidates), 3)
     assert items.shape == (NUM_USERS, 3)
@@ -103,7 +104,7 @@ def test_recommender_stages_give_equal_bytes_for_equal_input(worktree: Path, tmp
 def test_rank_names_the_missing_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shop(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="data/train_mf/validation"):
+    with pytest.raises(DataError, match="data/fuse/validation"):
         rank.main()
     assert not (tmp_path / "data/rank").exists()
 
@@ -126,7 +127,7 @@ def test_rank_reads_no_model_that_was_fitted_after_the_validation_window(
 ) -> None:
     shutil.copytree(worktree, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for stage in ("train_mf", "train_linear", "fuse"):
+    for stage in ("train_mf", "train_linear", "train_repeat", "fuse"):
         shutil.rmtree(tmp_path / "data" / stage / "final")
     rank.main()
     assert files_of(tmp_path / "data/rank") == files_of(worktree / "data/rank")
