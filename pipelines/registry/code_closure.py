@@ -9,10 +9,13 @@ from pathlib import Path
 from pipelines.errors import RegistryError
 
 PACKAGE = "pipelines"
+FINDER = (PACKAGE, "models", "found.py")
 
 
 def import_closure(module: Path, root: Path) -> list[Path]:
     """The first-party modules that a module imports, directly or through others, wherever the import stands.
+
+    What imports :mod:`pipelines.models.found` finds models by their names, so those that can be chosen are among them.
 
     Args:
         module: a Python file.
@@ -27,7 +30,8 @@ def import_closure(module: Path, root: Path) -> list[Path]:
     seen: set[Path] = set()
     waiting = [module]
     while waiting:
-        for name in _imported(waiting.pop()):
+        path = waiting.pop()
+        for name in _imported(path) | (_found_by_name() if path == root.joinpath(*FINDER) else set()):
             for file in _files(name, root):
                 if file not in seen and file != module:
                     seen.add(file)
@@ -42,6 +46,12 @@ def copy_closure(module: Path, root: Path, destination: Path) -> Path:
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copied)
     return destination / PACKAGE
+
+
+def _found_by_name() -> set[str]:
+    from pipelines.models.found import models
+
+    return {f"{PACKAGE}.models.{name}" for name in models()}
 
 
 def _imported(module: Path) -> set[str]:
