@@ -15,6 +15,7 @@ from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, load_trained, read_t
 from pipelines.models.histories import dense_columns, purchase_counts
 from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
+from pipelines.models.training import forget
 from pipelines.params import SeedParams, WindowParams, load_params
 from pipelines.prepared import Space, read_events, read_histories, read_space
 from pipelines.stage_environment import side_folder
@@ -45,6 +46,8 @@ def fit_twice(kind: type[_Fitted], output: Path) -> tuple[dict[str, float], _Fit
             model.save(directory)
         if before == "validation":
             metrics = judge(model, training.histories, Popularity.of(training.histories), space)
+    for _, folder in WINDOWS:
+        forget(side_folder(str(kind.stage)) / folder)
     return metrics, model
 
 

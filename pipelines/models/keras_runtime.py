@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 
@@ -35,3 +39,29 @@ def import_keras(seed: int | None = None) -> Any:
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return keras
+
+
+def keras_state(*owners: Any) -> dict[str, NDArray[Any]]:
+    """The variables of models and (built) optimizers, for a checkpoint: weights, moments, counts, seeds.
+
+    Args:
+        owners: whatever has ``variables``; always in the same order.
+    """
+    return {f"variable_{place:04d}": np.asarray(variable) for place, variable in enumerate(_variables(owners))}
+
+
+def restore_keras(state: Mapping[str, NDArray[Any]], *owners: Any) -> None:
+    """Assign what :func:`keras_state` gave.
+
+    Raises:
+        ModelError: the variables are not those of this architecture.
+    """
+    variables = _variables(owners)
+    if len(state) != len(variables):
+        raise ModelError(f"a checkpoint of {len(state)} variables does not fit {len(variables)}", mend="remove it")
+    for place, variable in enumerate(variables):
+        variable.assign(state[f"variable_{place:04d}"].reshape(variable.shape))
+
+
+def _variables(owners: tuple[Any, ...]) -> list[Any]:
+    return [variable for owner in owners for variable in owner.variables]
