@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from inspect import signature
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.errors import ConfigError, near_names
 
@@ -81,6 +82,74 @@ class ValidateParams(Section):
     """Share of items with a category, under which the report warns."""
     min_known_offers_share: float = Field(default=0.99, ge=0, le=1)
     """Share of offers that name no unknown item, under which the report warns."""
+
+
+class DistributionParams(Section):
+    """What a load may look like beside the history (section ``distribution``; read when a load is validated)."""
+
+    window: int = Field(default=12, ge=3, le=104)
+    """Partitions before it that a partition is compared with."""
+    min_partitions: int = Field(default=3, ge=2)
+    """With fewer there is no telling what is usual, and nothing is compared."""
+    spread: float = Field(default=4.0, gt=0)
+    """Scaled median absolute deviations that a number may lie above the median of what the history shows of itself."""
+    closed_days: tuple[str, ...] = ("12-25",)
+    """Days of the year, month and day, on which the shop sells nothing."""
+    limits: dict[str, tuple[float, float | None]] = Field(default_factory=lambda: dict(LIMITS))
+    """For each question: a number up to which nobody wonders, and one over which the load is stopped (null: never).
+    Questions that are not named keep their defaults. Shares lie between 0 and 1; ``volume``, ``day_volume``,
+    ``prices``, ``price_level``, ``quantities``, ``users`` and ``title_length`` are logarithms of a factor (0.69 is a
+    factor of 2); ``values``, ``categories``, ``hours`` and ``item_categories`` are Jensen–Shannon distances."""
+
+    @field_validator("limits")
+    @classmethod
+    def _known(cls, value: dict[str, tuple[float, float | None]]) -> dict[str, tuple[float, float | None]]:
+        for name, (warn, stop) in value.items():
+            if name not in LIMITS:
+                raise ValueError(f"there is no question {name!r}; {near_names(name, LIMITS) or ', '.join(LIMITS)}")
+            if not warn > 0 or (stop is not None and stop < warn):
+                raise ValueError(f"{name}: the first number must lie over 0, the second over the first")
+        return value
+
+    @field_validator("closed_days")
+    @classmethod
+    def _days(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for day in value:
+            date.fromisoformat(f"2000-{day}")
+        return value
+
+    def limit(self, question: str) -> tuple[float, float | None]:
+        """What warns and what stops."""
+        return self.limits.get(question, LIMITS[question])
+
+
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "volume": (0.4, None),
+    "day_volume": (0.9, None),
+    "nulls": (0.02, 0.5),
+    "values": (0.05, None),
+    "categories": (0.08, None),
+    "new_categories": (0.005, 0.5),
+    "prices": (0.15, 1.5),
+    "price_level": (0.05, 0.7),
+    "item_prices": (0.06, 0.6),
+    "quantities": (0.1, 1.5),
+    "hours": (0.12, None),
+    "busiest_user": (0.02, None),
+    "users": (0.35, None),
+    "new_users": (0.2, 0.9),
+    "new_items": (0.45, None),
+    "replayed": (0.02, 0.5),
+    "repeated": (0.005, 0.3),
+    "items_gone": (0.02, 0.5),
+    "items_retitled": (0.02, 0.5),
+    "items_recategorised": (0.02, 0.5),
+    "item_nulls": (0.02, 0.5),
+    "garbled_titles": (0.001, 0.2),
+    "title_length": (0.2, None),
+    "item_categories": (0.08, None),
+}
+"""Defaults of ``distribution.limits``: every question that a load is asked beside its history."""
 
 
 class PrepareParams(Section):
@@ -192,6 +261,7 @@ SECTIONS: dict[str, type[Section]] = {
     "seed": SeedParams,
     "gate": GateParams,
     "validate": ValidateParams,
+    "distribution": DistributionParams,
     "prepare": PrepareParams,
     "embed": EmbedParams,
     "package": PackageParams,
