@@ -74,6 +74,7 @@ def validate(context: Context) -> dict[str, Any]:
     """
     from pathlib import Path
 
+    from pipelines.runs.accepted import accepted_history
     from pipelines.runs.data_versions import changes_of
 
     settings = Settings()
@@ -84,7 +85,9 @@ def validate(context: Context) -> dict[str, Any]:
     folder = run_folder(settings, context["run_id"])
     before, report = folder / "partitions-before.json", folder / "landing-report.json"
     write_json(partitions_before(settings), before)
-    arguments = ["--landing", directory, "--before", str(before), "--report", str(report)]
+    history = folder / "history.json"
+    write_json(accepted_history(settings), history)
+    arguments = ["--landing", directory, "--before", str(before), "--history", str(history), "--report", str(report)]
     run_module("pipelines.stages.validate", arguments, context)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}

@@ -213,7 +213,9 @@ def _hours(found: Profile, before: Sequence[Profile], closed: frozenset[str]) ->
     own = {str(hour): int(count) for hour, count in enumerate(found.hours)}
     usual_counts = np.sum([profile.hours for profile in before], axis=0)
     usual = {str(hour): int(count) for hour, count in enumerate(usual_counts)}
-    return Distance(jensen_shannon(own, usual), f"the busiest hour is {_busiest(found.hours)}, was {_busiest(usual_counts)}")
+    return Distance(
+        jensen_shannon(own, usual), f"the busiest hour is {_busiest(found.hours)}, was {_busiest(usual_counts)}"
+    )
 
 
 def _busiest(hours: NDArray[np.int64]) -> str:
@@ -281,6 +283,7 @@ MEASURES: Mapping[str, Measure] = {
     "repeated": _repeated,
 }
 """Every question, by name."""
+
 
 def distances(found: Profile, before: Sequence[Profile], closed: frozenset[str] = frozenset()) -> dict[str, Distance]:
     """Ask every question.

@@ -75,6 +75,10 @@ class Compared:
         """1 at the limit."""
         return self.distance.value / self.usual
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"value": round(self.distance.value, 6), "usual": round(self.usual, 6), "found": self.distance.where}
+
     def said(self) -> str:
         """For the report."""
         where = f"{self.distance.where} " if self.distance.where else ""
@@ -127,7 +131,10 @@ def compare(found: Profile, before: Sequence[Profile], params: DistributionParam
     closed = frozenset(params.closed_days)
     own = distances(found, before, closed)
     among = [
-        {name: distance.value for name, distance in distances(one, [*before[:number], *before[number + 1 :]], closed).items()}
+        {
+            name: distance.value
+            for name, distance in distances(one, [*before[:number], *before[number + 1 :]], closed).items()
+        }
         for number, one in enumerate(before)
         if number >= len(before) - AMONG and len(before) > 1
     ]

@@ -20,6 +20,8 @@ from pipelines.tables import EVENTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from expectations.catalogues import CatalogueProfile
+
 FORMAT = 1
 """Raised when a profile of the same rows would come out another."""
 CATEGORICAL = ("event_type", "channel")
@@ -96,9 +98,9 @@ class Profile:
             raise ValueError("another format")
         samples = {name: Sample.from_json(kept[name]) for name in ("users", "items", "ids", "contents")}
         plain = ("partition", "rows", "repeated", "busiest", "days", "nulls", "categories", "values")
+        parts: dict[str, Any] = {name: kept[name] for name in plain} | samples
         return cls(
-            **{name: kept[name] for name in plain},
-            **samples,
+            **parts,
             hours=np.asarray(kept["hours"], np.int64),
             numbers={column: LogHistogram.from_json(part) for column, part in kept["numbers"].items()},
             item_prices=unpack(kept["item_prices"], np.float32),
@@ -192,7 +194,8 @@ def _item_prices(chosen: Sample, items: NDArray[np.uint64], prices: NDArray[np.f
     priced = (chosen.hashes[places] == items) & np.isfinite(prices) & (prices > 0)
     counts = np.bincount(places[priced], minlength=size)
     sums = np.bincount(places[priced], np.log(prices[priced]), minlength=size)
-    return np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0).astype(np.float32)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    return means.astype(np.float32)
 
 
 class ProfileCache:
@@ -219,6 +222,23 @@ class ProfileCache:
         """Remember a profile."""
         if self._folder is not None:
             write_json(profile.to_json(), self._path(self._folder, profile.partition, md5))
+
+    def get_catalogue(self, md5: str) -> CatalogueProfile | None:
+        """The remembered profile of a catalogue; None where there is none or it cannot be read."""
+        from expectations.catalogues import CatalogueProfile
+
+        if self._folder is None:
+            return None
+        try:
+            kept = json.loads(self._path(self._folder, "items", md5).read_text(encoding="utf-8"))
+            return CatalogueProfile.from_json(kept)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def put_catalogue(self, md5: str, profile: CatalogueProfile) -> None:
+        """Remember the profile of a catalogue."""
+        if self._folder is not None:
+            write_json(profile.to_json(), self._path(self._folder, "items", md5))
 
     @staticmethod
     def _path(folder: Path, partition: str, md5: str) -> Path:

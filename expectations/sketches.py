@@ -132,7 +132,8 @@ def hashes_of(values: pa.ChunkedArray) -> NDArray[np.uint64]:
     names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
     distinct = pd.util.hash_array(names, categorize=False) if len(names) else np.zeros(0, np.uint64)
     table = np.append(distinct.astype(np.uint64), np.uint64(0))
-    return table[encoded.indices.fill_null(len(names)).to_numpy()]
+    hashes: NDArray[np.uint64] = table[encoded.indices.fill_null(len(names)).to_numpy()]
+    return hashes
 
 
 def mixed(*columns: NDArray[np.uint64]) -> NDArray[np.uint64]:

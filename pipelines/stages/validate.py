@@ -3,8 +3,8 @@
 What one row says by itself is checked once for each partition and suite, and remembered; what holds between rows,
 tables and partitions is checked over everything each time. A failure of a table or partition stops the load.
 
-``python -m pipelines.stages.validate --landing DIR --before FILE --report FILE`` checks a landing the same way, its
-partitions beside those that the data version holds already, and writes only the report.
+``python -m pipelines.stages.validate --landing DIR --before FILE --history FILE --report FILE`` checks a landing the
+same way, its partitions beside those that the data version holds already, and writes only the report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -23,15 +23,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations import events, frames, items, judgements, offers, users
+from expectations import comparison, events, frames, items, judgements, offers, users
 from expectations.contract import FIRST_OF_ID, Check, Contract
+from expectations.history import file_md5
+from expectations.profiles import ProfileCache
 from expectations.row_cache import RowCache
 from expectations.run import Validation
 from expectations.shape import Raw, read_raw
 from expectations.sorting import Findings, Reasons, Sorted, cut, mask_of, sort_rows
 from pipelines.artifacts import atomic_directory, file_sha256, read_json, write_json, write_table
 from pipelines.errors import DataError
-from pipelines.params import ValidateParams, load_params
+from pipelines.params import DistributionParams, ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
 from pipelines.stage_environment import cache_folder, side_folder
 from pipelines.tables import EVENTS, ITEMS, JUDGEMENTS, OFFERS, TABLES, USERS, Table
@@ -65,12 +67,16 @@ class Shop:
 
 @dataclass(frozen=True)
 class Validated:
-    """What ``validate`` writes: partitions of events, and by name the tables that are versioned whole."""
+    """What ``validate`` writes: partitions of events, and by name the tables that are versioned whole.
+
+    A landing's also says how its partitions lie beside the history.
+    """
 
     events: dict[str, Sorted]
     whole: dict[str, Sorted]
     findings: Findings
     suites: dict[str, str]
+    beside_history: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """Rows, accepted, quarantined and reasons of each table and partition, and the warnings."""
@@ -85,6 +91,7 @@ class Validated:
             "partitions": {name: part.summary() for name, part in self.events.items()},
             "warnings": self.findings.warnings,
             "suites": self.suites,
+            **({"history": self.beside_history} if self.beside_history else {}),
         }
 
 
@@ -315,8 +322,19 @@ def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted, by_row: tu
     return (f"{value:g}" if isinstance(value, int | float | np.number) else str(value)), ""
 
 
-def check(directory: Path, params: ValidateParams, before: Mapping[str, int | None] | None = None) -> Validated:
+def check(
+    directory: Path,
+    params: ValidateParams,
+    before: Mapping[str, int | None] | None = None,
+    history: comparison.Accepted | None = None,
+) -> Validated:
     """Validate the raw tables below ``directory``, beside partitions ``before``; build Data Docs in the side folder.
+
+    Args:
+        directory: holds the tables.
+        params: limits of the contracts.
+        before: partitions that came earlier.
+        history: what was accepted earlier: the load is held against it too.
 
     Raises:
         DataError: the load is refused; its quarantined rows lie in the side folder.
@@ -324,6 +342,11 @@ def check(directory: Path, params: ValidateParams, before: Mapping[str, int | No
     validation = Validation()
     cache = RowCache(cache_folder("validate_cache"))
     validated = validate(read_shop(directory, before), params, validation, cache, datetime.now(UTC))
+    if history is not None and not validated.findings.stops:
+        beside = judge(
+            directory, validated, history, params, load_params(DistributionParams, "distribution"), validation
+        )
+        validated = replace(validated, beside_history=beside)
     page = validation.build_docs(side_folder("validate") / "data_docs")
     stops = validated.findings.stops
     if stops:
@@ -332,6 +355,37 @@ def check(directory: Path, params: ValidateParams, before: Mapping[str, int | No
         more = f" (and {len(stops) - 1} more: {page})" if len(stops) > 1 else ""
         raise DataError(stops[0] + more, mend=f"look at {folder}; mend the source and land it again")
     return validated
+
+
+def judge(
+    directory: Path,
+    validated: Validated,
+    history: comparison.Accepted,
+    params: ValidateParams,
+    distribution: DistributionParams,
+    validation: Validation,
+) -> dict[str, Any]:
+    """Hold a landing's accepted rows against the accepted history; what is unusual is added to its findings.
+
+    Returns:
+        As :func:`expectations.comparison.judge`.
+    """
+
+    def clean(path: Path, partition: str) -> pa.Table:
+        raw = read_raw(path, EVENTS if partition else ITEMS, partition)
+        contract = events.rows(params) if partition else items.rows(params)
+        derived = frames.event_columns(raw, partition) if partition else frames.item_columns(raw)
+        failed = Validation().run(contract, frames.frame_of(raw.rows, derived, contract))
+        return sort_rows(raw, EVENTS if partition else ITEMS, _rejects(contract, failed), "").accepted
+
+    load = comparison.Load(
+        events={name: part.accepted for name, part in validated.events.items()},
+        items=validated.whole[ITEMS.name].accepted,
+        md5={name: file_md5(directory / EVENTS.name / f"{name}.parquet") for name in validated.events},
+        items_md5=file_md5(directory / ITEMS.name / "items.parquet"),
+    )
+    cache = ProfileCache(cache_folder("profiles"))
+    return comparison.judge(load, history, cache, clean, distribution, validation.run, validated.findings)
 
 
 def _write_quarantine(validated: Validated, directory: Path) -> None:
@@ -357,10 +411,12 @@ def main() -> None:
     parser.add_argument(
         "--before", type=Path, help="JSON: partitions that came earlier, with their rows, null where they are not known"
     )
+    parser.add_argument("--history", type=Path, help="JSON: hashes of what was accepted earlier, to compare with")
     parser.add_argument("--report", type=Path, help="where the landing's report goes")
     chosen = parser.parse_args()
     params = load_params(ValidateParams, "validate")
-    validated = check(chosen.landing or RAW, params, read_json(chosen.before) if chosen.before else None)
+    history = comparison.Accepted.from_json(read_json(chosen.history)) if chosen.history else None
+    validated = check(chosen.landing or RAW, params, read_json(chosen.before) if chosen.before else None, history)
     report = validated.report()
     if not chosen.landing:
         _write_accepted(validated, ACCEPTED)
