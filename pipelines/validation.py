@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,7 +16,7 @@ from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, load_trained, read_t
 from pipelines.models.histories import dense_columns, purchase_counts
 from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
-from pipelines.models.training import forget
+from pipelines.models.training import CURVES_FILE, forget
 from pipelines.params import SeedParams, WindowParams, load_params
 from pipelines.prepared import Space, read_events, read_histories, read_space
 from pipelines.stage_environment import side_folder
@@ -38,6 +39,9 @@ def fit_twice(kind: type[_Fitted], output: Path) -> tuple[dict[str, float], _Fit
         What :func:`judge` says, and the model fitted before the test window.
     """
     settings, space = load_params(kind.Settings, str(kind.stage)), read_space()
+    sides = [side_folder(str(kind.stage)) / folder for _, folder in WINDOWS]
+    for side in sides:
+        forget(side, CURVES_FILE)
     metrics: dict[str, float] = {}
     for before, folder in WINDOWS:
         training = read_training(kind, before)
@@ -46,8 +50,8 @@ def fit_twice(kind: type[_Fitted], output: Path) -> tuple[dict[str, float], _Fit
             model.save(directory)
         if before == "validation":
             metrics = judge(model, training.histories, Popularity.of(training.histories), space)
-    for _, folder in WINDOWS:
-        forget(side_folder(str(kind.stage)) / folder)
+    for side in sides:
+        forget(side)
     return metrics, model
 
 
@@ -72,7 +76,8 @@ def read_training(kind: type[Model], before: Literal["validation", "test"]) -> T
 
 
 def leave_out(output: Path) -> None:
-    """Leave folders that say that the model was not chosen, in the place of a model."""
+    """Leave folders that say that the model was not chosen, in its place, and no curves of an earlier run."""
+    shutil.rmtree(side_folder(output.name), ignore_errors=True)
     for _, folder in WINDOWS:
         with atomic_directory(output / folder) as directory:
             write_json(NOT_CHOSEN, directory / CHOSEN_FILE)

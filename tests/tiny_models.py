@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
-from pipelines.models.base import Histories, Model, Scoring, Training
+from pipelines.models.base import Histories, Model, Scoring, Texts, Training
 from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import feature_names
@@ -38,6 +39,13 @@ FUSION = FusionSettings(
 )
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
+TINY: dict[str, Section] = {
+    "fused": FUSION,
+    "linear": LINEAR,
+    "matrix_factorization": FACTORIZATION,
+    "repeat": REPEAT,
+}
+"""Settings by model, small enough for the tiny shop."""
 BLEND = BlendSettings(
     rounds=20, learning_rate=0.06, leaves=7, min_leaf_rows=10, negative_share=0.3, bins=255, seed=7, threads=1
 )
@@ -117,6 +125,28 @@ def nobody(num_items: int = NUM_ITEMS) -> Histories:
     return Histories(
         np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), num_items
     )
+
+
+def odd_shops(shop: TinyShop) -> dict[str, Training]:
+    """Shops that a model must fit, or refuse with a clear error."""
+
+    def purchases(users: list[int], items: list[int], num_users: int, num_items: int) -> Histories:
+        rows = np.array(users, np.int32), np.array(items, np.int32), np.linspace(0, 90, len(users))
+        ones = np.ones(len(users), np.float32)
+        return Histories.from_events(*rows, ones, num_users=num_users, num_items=num_items, as_of=100.0)
+
+    def training(histories: Histories, embeddings: NDArray[np.float32] = shop.texts.embeddings) -> Training:
+        return shop.training(histories=histories, texts=Texts(embeddings, shop.texts.text_index[: histories.num_items]))
+
+    everybody = [user for user in range(6) for _ in range(5)]
+    return {
+        "no events": training(purchases([], [], 3, 4)),
+        "one user": training(purchases([0] * 6, [0, 1, 2, 0, 1, 0], 1, 4)),
+        "one item": training(purchases([0, 0, 1, 2], [0] * 4, 4, 1)),
+        "one event": training(purchases([1], [2], 3, 4)),
+        "all equal": training(purchases(everybody, list(range(5)) * 6, 6, 5)),
+        "texts of zeros": training(shop.histories, np.zeros_like(shop.texts.embeddings)),
+    }
 
 
 class ScoringContract:
@@ -245,13 +275,45 @@ class ModelContract(ScoringContract):
     settings: ClassVar[Section | None] = None
 
     @classmethod
-    def training(cls, shop: TinyShop, **others: Any) -> Training:
-        needed = shop.signals(*cls.model.needs).chosen if cls.model.needs else {}
-        return shop.training(fitted=needed, **others)
+    def fit(cls, shop: TinyShop) -> Model:
+        return cls.fit_on(shop.training())
 
     @classmethod
-    def fit(cls, shop: TinyShop) -> Model:
-        return cls.model.fit(cls.training(shop), cls.settings or cls.model.Settings())
+    def fit_on(cls, training: Training) -> Model:
+        needed = {name: models()[name].fit(training, TINY[name]) for name in cls.model.needs}
+        return cls.model.fit(replace(training, fitted=needed), cls.settings or cls.model.Settings())
+
+    @pytest.mark.parametrize("case", ["no events", "one user", "one item", "one event", "all equal", "texts of zeros"])
+    def test_model_fits_or_refuses_an_odd_shop_clearly(self, case: str, shop: TinyShop, tmp_path: Path) -> None:
+        training = odd_shops(shop)[case]
+        refusal = None
+        try:
+            model = self.fit_on(training)
+        except ModelError as error:
+            refusal = error
+        if refusal is not None:
+            assert refusal.mend
+            return
+        histories = training.histories
+        items = np.arange(histories.num_items, dtype=np.int32)
+        model.save(tmp_path)
+        for kept in (model, self.model.load(tmp_path)):
+            assert np.isfinite(kept.score(histories, items)).all()
+            assert np.isfinite(kept.score(nobody(histories.num_items), items)).all()
+            assert kept.recommend(histories, 2).shape == (histories.num_users, 2)
+
+    @pytest.mark.parametrize("broken", [np.nan, np.inf])
+    def test_model_is_never_fitted_on_what_is_not_finite(self, broken: float, shop: TinyShop) -> None:
+        spoiled = np.where(np.arange(len(shop.histories.ages)) == 3, np.float32(broken), shop.histories.ages)
+        with pytest.raises(ModelError, match="event 3 of the histories"):
+            self.fit_on(shop.training(histories=replace(shop.histories, ages=spoiled)))
+        if self.model.reads_texts:
+            vectors = shop.texts.embeddings.copy()
+            vectors[2, 1] = broken
+            with pytest.raises(ModelError, match="text 2 has a vector"):
+                self.fit_on(shop.training(texts=Texts(vectors, shop.texts.text_index)))
+            with pytest.raises(ModelError, match="text"):
+                self.fit_on(shop.training(texts=None))
 
     def test_model_that_can_be_chosen_is_found_by_its_name(self) -> None:
         if self.model.stage is not None:

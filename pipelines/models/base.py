@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ModelError
 from pipelines.params import Section
 
 USERS_AT_ONCE = 256
@@ -80,8 +80,15 @@ class Histories(ByUser):
             as_of: days since the epoch at which the histories are read; no event may be later.
 
         Raises:
-            DataError: an event lies after ``as_of``, or an id is outside its space.
+            DataError: an event lies after ``as_of``, a time or a quantity is not finite, or an id is outside its space.
         """
+        for name, numbers in (("time", days), ("quantity", quantities)):
+            finite = np.isfinite(numbers)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                raise DataError(
+                    f"event {row}, of user {int(users[row])}, has the {name} {numbers[row]}", mend=MADE_AGAIN
+                )
         if len(days) and float(days.max()) > as_of:
             raise DataError(
                 f"an event of user {int(users[days.argmax()])} lies {float(days.max()) - as_of:.3f} days after the "
@@ -146,6 +153,25 @@ class Texts:
     embeddings: NDArray[np.float32]
     text_index: NDArray[np.int32]
 
+    def check(self, num_items: int) -> None:
+        """Refuse vectors that are not finite or not of these items.
+
+        Raises:
+            ModelError: the message names the text or the item.
+        """
+        finite = np.isfinite(self.embeddings).all(axis=1)
+        if not finite.all():
+            raise ModelError(f"text {int(np.argmin(finite))} has a vector that is not finite", mend=MADE_AGAIN)
+        if len(self.text_index) != num_items:
+            raise ModelError(f"{len(self.text_index)} items have a text, and there are {num_items}", mend=MADE_AGAIN)
+        outside = (self.text_index < 0) | (self.text_index >= len(self.embeddings))
+        if outside.any():
+            item = int(np.argmax(outside))
+            raise ModelError(
+                f"item {item} has text {int(self.text_index[item])}; texts are 0..{len(self.embeddings) - 1}",
+                mend=MADE_AGAIN,
+            )
+
 
 @dataclass(frozen=True)
 class Training:
@@ -159,6 +185,9 @@ class Training:
         threads: that the fit may use; fixed and not the machine's, so that equal input gives equal bytes.
         side: a folder for checkpoints and curves, which survives a kill and is no output; None keeps neither.
         previous: the same model as an earlier run left it, for a warm start; None without one.
+
+    Raises:
+        ModelError: an age, a quantity or a text vector is not finite, or the texts are of other items.
     """
 
     histories: Histories
@@ -168,6 +197,15 @@ class Training:
     threads: int = 2
     side: Path | None = None
     previous: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, array in (("age", self.histories.ages), ("quantity", self.histories.quantities)):
+            finite = np.isfinite(array)
+            if not finite.all():
+                event = int(np.argmin(finite))
+                raise ModelError(f"event {event} of the histories has the {name} {array[event]}", mend=MADE_AGAIN)
+        if self.texts is not None:
+            self.texts.check(self.histories.num_items)
 
 
 @dataclass(frozen=True)

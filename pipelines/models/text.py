@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Texts, Training
+from pipelines.models.base import Histories, Model, Serves, Texts, Training
 from pipelines.models.files import read_model, read_texts, write_model
 from pipelines.models.histories import decayed_counts
 
@@ -35,12 +35,7 @@ class TextSimilarity(Model):
     def __init__(
         self, embeddings: NDArray[np.float32], text_index: NDArray[np.int32], weekly_decay: float = 0.95
     ) -> None:
-        outside = (text_index < 0) | (text_index >= len(embeddings))
-        if outside.any():
-            item = int(outside.argmax())
-            raise ModelError(
-                f"item {item} has text {int(text_index[item])}; texts are 0..{len(embeddings) - 1}", mend=MADE_AGAIN
-            )
+        Texts(embeddings, text_index).check(len(text_index))
         self.embeddings = embeddings
         self.text_index = text_index
         self.weekly_decay = weekly_decay

@@ -142,9 +142,9 @@ def identity_of(kind: type, training: Training, settings: Section, *others: str)
     return digest.hexdigest()
 
 
-def forget(side: Path) -> None:
-    """Remove the checkpoint: what was trained is saved. The curves stay."""
-    (side / CHECKPOINT_FILE).unlink(missing_ok=True)
+def forget(side: Path, name: str = CHECKPOINT_FILE) -> None:
+    """Remove a training's checkpoint, because what was trained is saved, or its curves, because another begins."""
+    (side / name).unlink(missing_ok=True)
 
 
 def read_curves(side: Path) -> Curves:

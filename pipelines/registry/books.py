@@ -2,6 +2,7 @@
 
 train 2017-12-31  (parent: start commit, code, data, verdict, summary.json)
 ├── validate      params · metrics · plots · lock.json · inputs with DVC hashes
+├── train_x       the same, and the curves of its training: a metric a step, and a picture
 ├── embed         cached=true, made_by=<the run that made it>
 └── ...
 """
@@ -103,6 +104,8 @@ def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mappi
         RegistryError: MLflow does not answer, or there is no such parent run.
         DataError: a metrics file of the stage is not JSON; the child run is closed as failed.
     """
+    from pipelines.registry.curves import log_curves
+
     client = connect(settings)
     experiment = experiment_id(settings)
     lock = dict(result.get("lock_entry") or {})
@@ -133,6 +136,8 @@ def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mappi
         run_id: str = client.create_run(experiment, start_time=started, tags=tags, run_name=stage).info.run_id
         try:
             _log_contents(client, run_id, stage, lock, worktree)
+            if not cached:
+                log_curves(client, run_id, settings.home / "side" / stage)
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise

@@ -80,6 +80,28 @@ def test_book_stage_logs_params_metrics_plots_lock_and_inputs(settings: Settings
     assert lock == {"stage": "fit", **result(cached=False, out="1" * 32)["lock_entry"]}
 
 
+def test_book_stage_logs_the_curves_of_a_training_that_ran_and_not_of_one_that_was_cached(
+    settings: Settings, worktree: Path
+) -> None:
+    side = settings.home / "side" / "fit"
+    for folder, losses in (("validation", (0.9, 0.5)), ("final", (0.8, 0.4))):
+        (side / folder).mkdir(parents=True)
+        lines = [json.dumps({"epoch": float(epoch), "loss": loss}) for epoch, loss in enumerate(losses, start=1)]
+        (side / folder / "curves.jsonl").write_text("\n".join(lines) + "\n")
+    try:
+        parent = books.open_run(settings, books.RunStart("curves", "c" * 40))
+        ran = books.book_stage(settings, parent, "fit", result(cached=False, out="5" * 32), worktree)
+        cached = books.book_stage(settings, parent, "fit", result(cached=True, out="6" * 32), worktree)
+    finally:
+        shutil.rmtree(side)
+    client = connect(settings)
+    history = client.get_metric_history(ran, "validation/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.9), (2, 0.5)]
+    assert client.get_run(ran).data.metrics["final/loss"] == 0.4
+    assert "plots/curves.png" in [file.path for file in client.list_artifacts(ran, "plots")]
+    assert "validation/loss" not in client.get_run(cached).data.metrics
+
+
 def test_book_stage_points_a_cached_stage_at_the_run_that_made_it(settings: Settings, worktree: Path) -> None:
     first = books.open_run(settings, books.RunStart("made", "c" * 40))
     second = books.open_run(settings, books.RunStart("reused", "c" * 40))

@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pipelines.artifacts import read_json, write_arrays, write_json
-from pipelines.errors import ModelError
+from pipelines.errors import DataError, ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models.base import Histories, Training
 from pipelines.models.blend import TREES_FILE, load_blend
@@ -102,6 +102,16 @@ def test_popularity_counts_by_hand() -> None:
     assert popularity.candidates(2).tolist() == [0]
     assert popularity.buyers.dtype == popularity.repeat_buyers.dtype == np.int32
     assert popularity.recent.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("days", "quantities", "named"), [([1, np.nan], [1, 1], "time nan"), ([1, 2], [1, np.inf], "quantity inf")]
+)
+def test_histories_refuse_what_is_not_finite(days: list[float], quantities: list[float], named: str) -> None:
+    ids = np.array([0, 1], np.int32)
+    columns = np.array(days, np.float64), np.array(quantities, np.float32)
+    with pytest.raises(DataError, match=f"event 1, of user 1, has the {named}"):
+        Histories.from_events(ids, ids, *columns, num_users=2, num_items=2, as_of=9.0)
 
 
 def test_pairs_measure_the_gap_between_purchases_by_hand() -> None:
