@@ -32,9 +32,12 @@ SOURCE = load_source(Settings().source)
 
 def land(context: Context) -> dict[str, Any]:
     """Write the interval's raw partitions, as they come, beside the run's logs."""
-    directory = run_folder(Settings(), context["run_id"]) / "landing"
+    from pipelines.runs.user_keys import key_for_load
+
+    settings = Settings()
+    directory = run_folder(settings, context["run_id"]) / "landing"
     shutil.rmtree(directory, ignore_errors=True)
-    arguments = ["--directory", str(directory), "--source", Settings().source]
+    arguments = ["--directory", str(directory), "--source", settings.source, "--user-key", key_for_load(settings)]
     for option, day in zip(("--from", "--to"), days_to_land(context, SOURCE), strict=True):
         arguments += [option, day.isoformat()] if day else []
     landed: dict[str, Any] = json.loads(run_module("pipelines.sources.landing", arguments, context))

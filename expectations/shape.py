@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError, near_names
+from pipelines.pseudonyms import key_of
 from pipelines.sources.calendars import time_zone_of
 from pipelines.tables import TIMESTAMP, Table
 
@@ -27,12 +28,14 @@ class Raw:
         is_utf8: bool [num_rows]; False where a text is not UTF-8 (such bytes are replaced in ``rows``).
         extra_columns: columns that the table does not have; they are left out.
         time_zone: the shop's, as the file says; UTC where it says nothing.
+        user_key: id of the key that its user ids were hashed with; empty where they are raw, or there are none.
     """
 
     rows: pa.Table
     is_utf8: NDArray[np.bool_]
     extra_columns: tuple[str, ...]
     time_zone: str
+    user_key: str = ""
 
 
 def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
@@ -66,7 +69,7 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
         columns.append(clean)
         is_utf8 &= good
     nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
-    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, time_zone_of(found.schema))
+    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, time_zone_of(found.schema), key_of(found.schema))
 
 
 def _missing(place: str, name: str, found: list[str], extra: tuple[str, ...]) -> str:

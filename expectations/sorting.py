@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from expectations.contract import Check
 from expectations.shape import Raw
+from pipelines.pseudonyms import key_metadata
 from pipelines.sources.calendars import zone_metadata
 from pipelines.tables import TABLES, Table
 
@@ -96,7 +97,7 @@ def sort_rows(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
         "reasons", pa.array([list(names[row]) for row in failed], pa.list_(pa.string()))
     )
     quarantined = quarantined.append_column("suite", pa.array([suite] * len(positions), pa.string()))
-    metadata = zone_metadata(raw.time_zone)
+    metadata = zone_metadata(raw.time_zone) | key_metadata(raw.user_key)
     accepted = raw.rows.filter(pa.array(~refused)).cast(table.schema)
     counts = {check: len(rows) for check, rows in reasons.items()}
     return Sorted(accepted.replace_schema_metadata(metadata), quarantined.replace_schema_metadata(metadata), counts)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from pyarrow.parquet import ParquetFile
 
     Arrays = Mapping[str, NDArray[Any]]
+
+ROW_GROUP = 1024 * 1024
+"""Rows of a Parquet file's groups, but for the last."""
 
 
 @contextmanager
@@ -68,6 +72,51 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary, compression="zstd", coerce_timestamps="us", store_schema=True)
 
 
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table piece by piece; the same rows give the bytes of :func:`write_table`, however they are cut.
+
+    Yields:
+        What takes the next rows, in ``schema``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (
+        atomic_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", coerce_timestamps="us", store_schema=True) as writer,
+    ):
+        waiting = schema.empty_table()
+
+        def write(rows: pa.Table) -> None:
+            nonlocal waiting
+            waiting = pa.concat_tables((waiting, rows))
+            while waiting.num_rows >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks(), ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+
+        yield write
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks(), ROW_GROUP)
+
+
+def parquet_file(path: Path) -> ParquetFile:
+    """Open a Parquet file.
+
+    Raises:
+        DataError: the file is missing, truncated or something else; the message names it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}", mend="write the file again") from error
+
+
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file.
 
@@ -75,12 +124,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         DataError: the file is missing, truncated or lacks a column; the message names the file.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read(columns=columns)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", mend="shoploom run makes it") from None
+        table = parquet_file(path).read(columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}", mend="write the file again") from error
     for name in columns or ():

@@ -229,6 +229,24 @@ def rollback(as_json: bool) -> None:
     _print(asdict(moved), as_json, lambda _, console: console.print(text))
 
 
+@main.group(cls=SuggestingGroup)
+def users() -> None:
+    """Pseudonyms of users: what stands for the shop's own ids."""
+
+
+@users.command()
+@json_option
+def rekey(as_json: bool) -> None:
+    """Turn to a new key: a new data version with new pseudonyms; older ones, and their models, stay as they are."""
+    from dataclasses import asdict
+
+    from pipelines.runs.user_keys import rekey as turn
+
+    made = turn(_settings())
+    text = f"data version {made.commit[:12]}: users are known under key {made.key} in {made.partitions} partitions"
+    _print(asdict(made), as_json, lambda _, console: console.print(text))
+
+
 @main.command()
 @json_option
 def doctor(as_json: bool) -> None:

@@ -13,7 +13,7 @@ def cache_folder(name: str) -> Path | None:
     """Where a stage keeps what it may meet again: ``name`` in the state folder; None where nothing may be reused."""
     if caches_are_off():
         return None
-    return _state() / name
+    return state_folder() / name
 
 
 def caches_are_off() -> bool:
@@ -23,8 +23,9 @@ def caches_are_off() -> bool:
 
 def side_folder(stage: str) -> Path:
     """Where a stage leaves what is no output of it, Data Docs for instance."""
-    return Path(os.environ.get(SIDE_VARIABLE) or _state() / "side" / stage)
+    return Path(os.environ.get(SIDE_VARIABLE) or state_folder() / "side" / stage)
 
 
-def _state() -> Path:
+def state_folder() -> Path:
+    """Where all state lies that is not source."""
     return Path(os.environ.get("SHOPLOOM_HOME") or ".shoploom")

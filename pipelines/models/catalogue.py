@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.artifacts import read_table, write_arrays, write_table
-from pipelines.errors import ModelError, near_names
+from pipelines.errors import ModelError
 from pipelines.models.base import MADE_AGAIN, ByUser, Histories
 from pipelines.models.files import model_errors, read_required
+from pipelines.pseudonyms import key_metadata, key_of
 
 ITEM_COLUMNS = ("item_id", "title", "department", "product_type", "brand", "size")
 ITEMS_FILE = "items.parquet"
@@ -50,11 +51,13 @@ class Catalogue:
         items: the columns ``ITEM_COLUMNS``; the row number is the dense id.
         user_ids: known users; the position is the dense id.
         histories: what they bought before the test window.
+        user_key: id of the key that ``user_ids`` are pseudonyms under; empty where they are the shop's own ids.
     """
 
     items: pa.Table
     user_ids: tuple[str, ...]
     histories: Histories
+    user_key: str = ""
 
     @property
     def num_items(self) -> int:
@@ -85,13 +88,14 @@ class Catalogue:
         """The history of one known user.
 
         Raises:
-            ModelError: the user is not known; near ids are suggested.
+            ModelError: the user is not known.
         """
         row = self.user_rows.get(user_id)
         if row is None:
+            # Neither this id nor one near to it: an answer may be logged, and other users' ids are nobody's business.
             raise ModelError(
-                f"user {user_id!r} is not known to this model",
-                mend=near_names(user_id, self.user_ids) or f"known are, for instance, {', '.join(self.user_ids[:3])}",
+                "this user is not known to the model",
+                mend="it knows the users with an event before its test window: check the id",
             )
         return self.histories.take(row, row + 1)
 
@@ -133,7 +137,10 @@ class Catalogue:
     def save(self, directory: Path) -> None:
         """Write items, users and histories into ``directory``."""
         write_table(self.items.select(list(ITEM_COLUMNS)), directory / ITEMS_FILE)
-        write_table(pa.table({"user_id": pa.array(self.user_ids, pa.string())}), directory / USERS_FILE)
+        users = pa.table({"user_id": pa.array(self.user_ids, pa.string())}).replace_schema_metadata(
+            key_metadata(self.user_key)
+        )
+        write_table(users, directory / USERS_FILE)
         arrays = {name: getattr(self.histories, name) for name in PURCHASE_ARRAYS}
         write_arrays(arrays, directory / PURCHASES_FILE)
 
@@ -146,9 +153,10 @@ class Catalogue:
         """
         with model_errors():
             items = read_table(directory / ITEMS_FILE, list(ITEM_COLUMNS))
-            users = tuple(read_table(directory / USERS_FILE, ["user_id"])["user_id"].to_pylist())
+            named = read_table(directory / USERS_FILE, ["user_id"])
+        users = tuple(named["user_id"].to_pylist())
         arrays = read_required(directory / PURCHASES_FILE, PURCHASE_ARRAYS)
         histories = Histories(num_items=items.num_rows, **{name: arrays[name] for name in PURCHASE_ARRAYS})
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
             raise ModelError(f"{directory}: histories, users and items do not fit together", mend=MADE_AGAIN)
-        return cls(items, users, histories)
+        return cls(items, users, histories, key_of(named.schema))

@@ -83,7 +83,7 @@ class Recommender:
         """The k best items for a known user.
 
         Args:
-            user_id: as the shop spells it.
+            user_id: as the catalogue knows the user (:func:`pipelines.pseudonyms.stored_id`).
             k: items wanted; k >= 1. Fewer are returned when fewer may be recommended.
             new_only: leave out what the user has bought.
 
@@ -91,7 +91,7 @@ class Recommender:
             Best first, ties by id.
 
         Raises:
-            ModelError: the user is not known (near ids are suggested), or k is below 1.
+            ModelError: the user is not known, or k is below 1.
         """
         _check_count(k)
         history = self.catalogue.history(user_id)
@@ -116,7 +116,7 @@ class Recommender:
         Args:
             query: free text.
             k: items wanted; k >= 1.
-            user_id: whose taste may move results; None for nobody's.
+            user_id: whose taste may move results, as in :meth:`recommend`; None for nobody's.
 
         Raises:
             ModelError: the query is blank, k is below 1, or the user is not known.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError
+from pipelines.pseudonyms import stored_id
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,26 +34,33 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
 
 
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:
-    """Search with the champion."""
+    """Search with the champion; ``user`` is the shop's own id."""
     model, version = load_champion(settings)
-    return _answer(f"search: {text}", version, model.search(text, count, user_id=user))
+    return _answer(
+        f"search: {text}", version, model.search(text, count, user_id=user and _stored(settings, model, user))
+    )
 
 
 def recommend_products(settings: Settings, user: str, count: int, new_only: bool) -> dict[str, Any]:
-    """Recommend with the champion."""
+    """Recommend with the champion; ``user`` is the shop's own id."""
     model, version = load_champion(settings)
-    return _answer(f"for user {user}", version, model.recommend(user, count, new_only=new_only))
+    known = _stored(settings, model, user)
+    return _answer(f"for user {user}", version, model.recommend(known, count, new_only=new_only))
 
 
 def examples(settings: Settings, count: int = 5) -> dict[str, dict[str, Any]]:
     """One search and one user's recommendations, for the end of a run."""
     model, version = load_champion(settings)
-    user = min(model.catalogue.user_ids, key=lambda name: (len(name), name))
+    user = model.catalogue.user_ids[0]
     query = "frozen pizza"
     return {
         "search": _answer(f"search: {query}", version, model.search(query, count)),
         "recommend": _answer(f"for user {user}", version, model.recommend(user, count)),
     }
+
+
+def _stored(settings: Settings, model: Recommender, user: str) -> str:
+    return stored_id(user, model.catalogue.user_key, settings.home)
 
 
 def _answer(question: str, version: str, results: list[Recommendation]) -> dict[str, Any]:

@@ -221,7 +221,10 @@ def _champion_facts(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
-    """Two float64 [num_users] arrays of NDCG@10, users in the same order."""
+    """Two float64 [num_users] arrays of NDCG@10, users in the candidate's order in the file.
+
+    Never by the text of the ids: it depends on this machine's key, and resampling on the order.
+    """
     import numpy as np
     import pyarrow.compute as pc
 
@@ -230,7 +233,7 @@ def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
     table = read_table(per_user, ["user_id", "model", METRIC])
     scores = []
     for model in (candidate, reference):
-        rows = table.filter(pc.equal(table["model"], model)).sort_by("user_id")
+        rows = table.filter(pc.equal(table["model"], model))
         if not rows.num_rows:
             known = [str(name) for name in pc.unique(table["model"]).to_pylist()]
             raise DataError(
@@ -239,9 +242,11 @@ def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
             )
         scores.append((rows["user_id"].to_pylist(), rows[METRIC].to_numpy().astype(np.float64)))
     (candidate_users, candidate_scores), (reference_users, reference_scores) = scores
-    if candidate_users != reference_users:
+    if sorted(candidate_users) != sorted(reference_users):
         raise DataError(
             f"{per_user}: {candidate!r} and {reference!r} were scored on different users",
             mend="SHOPLOOM_NO_CACHE=1 shoploom run",
         )
+    rows_of = {user: row for row, user in enumerate(reference_users)}
+    reference_scores = reference_scores[[rows_of[user] for user in candidate_users]]
     return candidate_scores, reference_scores

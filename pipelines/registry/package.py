@@ -202,7 +202,7 @@ def _log_model(settings: Settings, client: MlflowClient, package_dir: Path, run_
                 code_paths=[str(code)],
                 pip_requirements=requirements,
                 signature=model_signature(),
-                input_example=_input_example(package_dir),
+                input_example=_input_example(),
             )
             client.log_model_artifacts(logged.model_id, str(saved))
         client.finalize_logged_model(logged.model_id, "READY")
@@ -222,25 +222,11 @@ def _link(source: str, destination: str) -> None:
         shutil.copyfile(source, destination)
 
 
-def _input_example(package_dir: Path) -> Any:
-    """One request of each task."""
+def _input_example() -> Any:
+    """A request; none names a user, because nothing here knows a user's own id."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            {"task": "search", "user_id": None, "query": "dark chocolate", "k": 5},
-            {"task": "recommend", "user_id": _known_user(package_dir), "query": None, "k": 5},
-        ]
-    )
-
-
-def _known_user(package_dir: Path) -> str:
-    """A user the package knows, for the input example."""
-    from pipelines.artifacts import read_table
-    from pipelines.models.catalogue import USERS_FILE
-    from pipelines.models.manifest import CATALOGUE_FOLDER
-
-    return str(read_table(package_dir / CATALOGUE_FOLDER / USERS_FILE, ["user_id"])["user_id"][0].as_py())
+    return pd.DataFrame([{"task": "search", "user_id": None, "query": "dark chocolate", "k": 5}])
 
 
 def _version_of(client: MlflowClient, digest: str) -> str | None:

@@ -2,6 +2,9 @@
 
 A request is a row: ``task`` (``recommend`` or ``search``), ``user_id``, ``query``, ``k``. The answer has one row per
 item, best first: ``position`` (from 1, starting again with every request), ``item_id``, ``title``, ``score``.
+
+``user_id`` is the shop's own; it is hashed here with the key ring in the state folder (``SHOPLOOM_HOME``, or
+``.shoploom`` in the folder that the server was started in).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipelines.errors import ModelError, ShoploomError
 from pipelines.models.recommender import Recommender
+from pipelines.pseudonyms import stored_id
+from pipelines.stage_environment import state_folder
 
 TASKS = ("recommend", "search")
 COLUMNS = ["position", "item_id", "title", "score"]
@@ -61,7 +66,9 @@ class ShoploomModel(PythonModel):  # type: ignore[misc]
             ModelError: the request is wrong.
         """
         task = _text(request, "task")
-        user, query, k = _text(request, "user_id"), _text(request, "query"), _count(request)
+        raw, query, k = _text(request, "user_id"), _text(request, "query"), _count(request)
+        key = self.recommender.catalogue.user_key
+        user = stored_id(raw, key, state_folder()) if raw else None
         if task == "search":
             if not query:
                 raise ModelError("task 'search' needs a query")

@@ -2,6 +2,7 @@
 
 Its tree holds ``data/raw/<table>.dvc`` alone, one per table, each tracking a directory of Parquet files, so DVC's
 directory object lists every partition's hash. Landing adds or replaces the partitions landed, and nothing else is read.
+The commit says under which key its users are known (:mod:`pipelines.pseudonyms`).
 
     python -m pipelines.runs.data_versions --landing DIRECTORY --message TEXT
 """
@@ -9,15 +10,20 @@ directory object lists every partition's hash. Landing adds or replaces the part
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import DataError, RunError
+from pipelines.pseudonyms import key_of
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
 from pipelines.runs.store import File, ObjectLostError, Store, file_md5
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS, TABLES
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 BRANCH = "refs/heads/data/main"
 RAW = "data/raw"
@@ -35,12 +41,14 @@ class DataVersion:
         listings: table -> md5 of its directory listing, ending in ``.dir``.
         changed: ``<table>/<file>`` of what this landing added or replaced; empty when it changed nothing.
         date: newest event of all versions so far, in seconds since the epoch.
+        user_key: id of the key that its user ids are pseudonyms under; empty where they are raw.
     """
 
     commit: str
     listings: dict[str, str]
     date: int
     changed: tuple[str, ...] = field(default=())
+    user_key: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,20 +102,43 @@ def changes_of(settings: Settings, landing: Path) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersion:
+class PartitionMovedError(RunError):
+    """Another load made a new version of a partition that this one was merged with: merge and validate again."""
+
+
+@dataclass(frozen=True)
+class Onto:
+    """What a landing was made to be put on.
+
+    Args:
+        partitions: ``<table>/<file>`` of landed files -> md5 of the stored file that it was merged with, None where
+            there was none; a partition that is another one by now is not overwritten.
+        commit: the data version whose every user id the landing gives again under a new key; else empty.
+    """
+
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+    commit: str = ""
+
+
+def commit_landing(settings: Settings, landing: Path, message: str, onto: Onto | None = None) -> DataVersion:
     """Store and push the partitions of a landing directory and commit them on top of ``data/main``.
+
+    Loads that end together all get in: whoever finds the branch moved builds on what is there now.
 
     Args:
         settings: the repository, the cache and the remote.
         landing: ``<table>/<file>.parquet`` for any tables of the contract. Partitioned tables get these files added
             or replaced; the others are replaced whole.
         message: the commit's first line.
+        onto: what the landing was merged with, if anything.
 
     Returns:
         The new version; or the tip itself, with nothing in ``changed``, when the landing holds nothing new.
 
     Raises:
-        DataError: the directory holds no table, or a name or link that does not belong.
+        DataError: the directory holds no table, or a name or link that does not belong, or user ids of another key than
+            the data version's.
+        PartitionMovedError: ``onto`` is not what is there now.
         RunError: git or the object store failed, the branch is checked out, or the object store lost the tip's list of
             partitions and the landing has fewer; the branch is then as it was.
     """
@@ -121,9 +152,10 @@ def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersi
             table: [File(path.name, store.add_file(path)) for path in sorted(paths)] for table, paths in landed.items()
         }
         date = max((newest_event(path) for path in landed.get(EVENTS.name, [])), default=0)
+        load = _Load(files, message, date, user_key_of(landed), onto or Onto())
         for _ in range(_ATTEMPTS):
             try:
-                return _append(git, store, files, message, date)
+                return _append(git, store, load)
             except RefMovedError:
                 continue
         raise RunError("data/main keeps moving while this landing is committed", mend="run the same ingest again")
@@ -131,15 +163,20 @@ def commit_landing(settings: Settings, landing: Path, message: str) -> DataVersi
         store.close()
 
 
+@dataclass(frozen=True)
+class _Load:
+    """Stored files of each table, ready to be committed; ``user_key`` is None where no table has user ids."""
+
+    files: dict[str, list[File]]
+    message: str
+    date: int
+    user_key: str | None
+    onto: Onto
+
+
 def newest_event(path: Path) -> int:
     """The newest timestamp of an events partition, from the file's own statistics, in seconds since the epoch."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        described = pq.ParquetFile(path).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}", mend="land it again") from error
+    described = _described(path).metadata
     newest = 0
     for group in range(described.num_row_groups):
         for column in range(described.num_columns):
@@ -147,6 +184,29 @@ def newest_event(path: Path) -> int:
             if chunk.path_in_schema == "timestamp" and chunk.statistics is not None and chunk.statistics.has_min_max:
                 newest = max(newest, int(chunk.statistics.max.timestamp()))
     return newest
+
+
+def user_key_of(landed: Mapping[str, Iterable[Path]]) -> str | None:
+    """The one key that a landing's user ids were hashed with, empty where they are raw; None without such a table.
+
+    Raises:
+        DataError: there are several.
+    """
+    paths = [path for table, files in landed.items() if "user_id" in TABLES[table].schema.names for path in files]
+    keys = {key_of(_described(path).schema_arrow) for path in paths}
+    if len(keys) > 1:
+        raise DataError("the landing holds user ids of several keys", mend="land it again: shoploom ingest")
+    return keys.pop() if keys else None
+
+
+def _described(path: Path) -> ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}", mend="land it again") from error
 
 
 def _landed(landing: Path) -> dict[str, list[Path]]:
@@ -169,16 +229,18 @@ def _landed(landing: Path) -> dict[str, list[Path]]:
     return tables
 
 
-def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, date: int) -> DataVersion:
+def _append(git: Git, store: Store, load: _Load) -> DataVersion:
     tip = git.find(BRANCH)
     before = read_version(git, tip) if tip else DataVersion("", {}, 0)
+    user_key = _key_after(before, load)
     entries = {entry.path: entry for entry in git.entries(tip)} if tip else {}
     listings, changed, pushed = dict(before.listings), [], []
-    for table, landed in files.items():
+    for table, landed in load.files.items():
         old = _stored(store, listings[table]) if table in listings else {}
         if old is None:
             _refuse_fewer(git, before.commit, table, len(landed))
             old = {}
+        _refuse_moved(load.onto, table, landed, old)
         new = {**(old if TABLES[table].partitioned else {}), **{file.path: file.md5 for file in landed}}
         pushed += [file.md5 for file in landed]
         if new == old:
@@ -193,12 +255,47 @@ def _append(git: Git, store: Store, files: dict[str, list[File]], message: str, 
     store.push(pushed)
     if not changed and tip:
         return before
-    date = max(date, before.date)
-    text = f"{message.strip()}\n\nShoploom-Newest: {date}\n"
+    date = max(load.date, before.date)
+    text = f"{load.message.strip()}\n\nShoploom-Newest: {date}\n"
+    text += f"Shoploom-User-Key: {user_key}\n" if user_key else ""
     stamp = max(date, git.date(tip) if tip else 0)
     commit = git.commit(git.write_tree([entries[path] for path in sorted(entries)]), [tip] if tip else [], text, stamp)
     git.update_ref(BRANCH, commit, tip or NOTHING)
-    return DataVersion(commit, listings, date, tuple(changed))
+    return DataVersion(commit, listings, date, tuple(changed), user_key)
+
+
+def _key_after(before: DataVersion, load: _Load) -> str:
+    """The key of the version that a load makes.
+
+    Raises:
+        PartitionMovedError: another load came between a data version and its copy under a new key.
+        DataError: the landing's user ids are of another key than the version's.
+    """
+    if load.onto.commit:
+        if load.onto.commit != before.commit:
+            raise PartitionMovedError("another load came while the users were rekeyed", mend="shoploom users rekey")
+        return load.user_key or ""
+    has_users = any("user_id" in TABLES[table].schema.names for table in before.listings)
+    if load.user_key is None or not has_users or load.user_key == before.user_key:
+        return before.user_key if load.user_key is None else load.user_key
+    raise DataError(
+        f"data version {before.commit[:12]} knows users by {_named(before.user_key)}, this landing by "
+        f"{_named(load.user_key)}",
+        mend="shoploom ingest again"
+        if before.user_key
+        else "shoploom users rekey turns the raw ids of what was landed before into pseudonyms",
+    )
+
+
+def _named(key: str) -> str:
+    return f"pseudonyms under key {key}" if key else "raw ids"
+
+
+def _refuse_moved(onto: Onto, table: str, landed: list[File], old: Mapping[str, str]) -> None:
+    for file in landed:
+        name = f"{table}/{file.path}"
+        if name in onto.partitions and old.get(file.path) not in (onto.partitions[name], file.md5):
+            raise PartitionMovedError(f"another load changed {name} meanwhile", mend="run the same ingest again")
 
 
 def _stored(store: Store, listing: str) -> dict[str, str] | None:
@@ -232,8 +329,9 @@ def read_version(git: Git, commit: str) -> DataVersion:
     """The data version that a commit of ``data/main`` holds."""
     pointers = read_pointers(git, commit)
     listings = {Path(path).name: md5 for path, md5 in pointers.items() if path.startswith(f"{RAW}/")}
-    newest = trailers(git.message(commit)).get("newest", "0")
-    return DataVersion(commit, listings, int(newest) if newest.isdigit() else 0)
+    said = trailers(git.message(commit))
+    newest = said.get("newest", "0")
+    return DataVersion(commit, listings, int(newest) if newest.isdigit() else 0, user_key=said.get("user-key", ""))
 
 
 def read_pointers(git: Git, commit: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ from pipelines.models.manifest import (
 from pipelines.models.ranker import Ranker
 from pipelines.params import PackageParams, load_params
 from pipelines.prepared import PREPARED, read_events, read_space
+from pipelines.pseudonyms import key_of
 from pipelines.stages import run_main
 
 RANK = Path("data/rank/ranker")
@@ -71,7 +72,8 @@ def catalogue(items: pa.Table, users: pa.Table, histories: Histories) -> Catalog
     """
     known = np.flatnonzero(np.diff(histories.indptr) > 0).astype(np.int32)
     names = users["user_id"].to_pylist()
-    return Catalogue(items.select(list(ITEM_COLUMNS)), tuple(names[row] for row in known), histories.pick(known))
+    known_names = tuple(names[row] for row in known)
+    return Catalogue(items.select(list(ITEM_COLUMNS)), known_names, histories.pick(known), key_of(users.schema))
 
 
 def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory: Path) -> None:

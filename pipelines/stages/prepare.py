@@ -1,7 +1,8 @@
 """``prepare``: accepted rows -> clean tables with dense ids and normalised text, split by time.
 
 History ends where the validation window starts, validation where the test window starts. A row's part and week
-follow from the partition that it was landed in, so the split never cuts through a partition.
+follow from the partition that it was landed in, so the split never cuts through a partition. Events go through
+:mod:`pipelines.numbering`, out of core.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ibis
+import numpy as np
 import pyarrow as pa
-from ibis import _
 
-from pipelines.artifacts import read_table, write_json, write_table
+from pipelines.artifacts import parquet_file, read_table, table_writer, write_json, write_table
 from pipelines.errors import DataError
+from pipelines.numbering import Events, out_of_core
 from pipelines.params import PrepareParams, WindowParams, load_params
+from pipelines.pseudonyms import key_metadata, key_of
 from pipelines.sources.calendars import parse_partition, time_zone_of
 from pipelines.tables import TIMESTAMP
 
 if TYPE_CHECKING:
-    from ibis.expr.types import Table
+    from ibis.backends.duckdb import Backend
+    from numpy.typing import NDArray
 
 ACCEPTED = Path("data/accepted")
 PREPARED = Path("data/prepared")
@@ -61,6 +66,7 @@ PREPARED_EVENTS = pa.schema(
     ]
 )
 
+PARTS = ("history", "validation", "test")
 MICROSECONDS_A_DAY = 86_400_000_000
 SIZE_ATTRIBUTES = ("package_size", "size")
 _TAG = re.compile(r"<[^<>]{0,200}>")
@@ -82,23 +88,16 @@ class Windows:
     first_test: int
     time_zone: str
 
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """The weeks of each part, from the first to the one after the last."""
+        limits = (0, self.first_validation, self.first_test, len(self.names))
+        return dict(zip(PARTS, pairwise(limits), strict=True))
+
     def starts(self, index: int) -> float:
         """The first moment of a partition, in days since the epoch, UTC; past the last one, where that ends."""
         if index < len(self.names):
             return _days(parse_partition(self.names[index]).starts(self.time_zone))
         return _days(parse_partition(self.names[-1]).ends(self.time_zone))
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What ``prepare`` writes; the schemas are ``PREPARED_ITEMS``, ``PREPARED_USERS`` and ``PREPARED_EVENTS``."""
-
-    items: pa.Table
-    users: pa.Table
-    history: pa.Table
-    validation: pa.Table
-    test: pa.Table
-    split: dict[str, Any]
 
 
 def split_windows(names: list[str], window: WindowParams, time_zone: str) -> Windows:
@@ -118,35 +117,43 @@ def split_windows(names: list[str], window: WindowParams, time_zone: str) -> Win
     return Windows(ordered, first_test - window.validation_partitions, first_test, time_zone)
 
 
-def prepare(events: dict[str, pa.Table], items: pa.Table, windows: Windows, params: PrepareParams) -> Prepared:
-    """Clean, de-duplicate, number and split.
+def prepare(accepted: Path, directory: Path, window: WindowParams, params: PrepareParams) -> dict[str, Any]:
+    """Clean, number and split.
 
     Args:
-        events: accepted rows of each partition, in the events schema.
-        items: accepted catalogue, in the items schema; an event of another item is left out.
-        windows: where to split.
+        accepted: holds ``events/<partition>.parquet`` and ``items.parquet``, as ``validate`` wrote them; an event of an
+            item that is not there is left out.
+        directory: gets ``items.parquet`` ordered by id (``item`` is the row number), ``users.parquet`` ordered by first
+            event, and each part's events ordered by time, user, item, session. The schemas are ``PREPARED_ITEMS``,
+            ``PREPARED_USERS`` and ``PREPARED_EVENTS``.
+        window: how many partitions are held back.
         params: which events count, and how long a text may be.
 
     Returns:
-        Items ordered by id (``item`` is the row number), users ordered by id, and the events of each part ordered
-        by time, user, item, session.
+        What ``split.json`` says.
 
     Raises:
-        DataError: nothing is left of history, validation or test.
+        DataError: a partition is damaged, partitions differ in time zone or user key, or nothing is left of history,
+            validation or test.
     """
-    connection = ibis.duckdb.connect()
-    try:
-        catalogue = _items(items, params)
-        known = ibis.memtable(catalogue.select(["item", "item_id"]))
-        clean = _clean(ibis.memtable(_numbered(events, windows)), params)
-        rows = connection.create_table("kept", clean.join(known, "item_id"), temp=True)
-        users, sessions = _dense(rows, "user_id", "user"), _dense(rows, "session_key", "session")
-        joined = rows.join(users, "user_id").join(sessions, "session_key")
-        table = connection.to_pyarrow(joined.order_by(["timestamp", "user", "item", "session", "event_id"]))
-        users_table = connection.to_pyarrow(users.order_by("user").select("user", "user_id")).cast(PREPARED_USERS)
-    finally:
-        connection.disconnect()
-    return _split(table, catalogue, users_table, windows)
+    paths = {path.stem: path for path in sorted((accepted / "events").glob("*.parquet"))}
+    if not paths:
+        raise DataError(f"{accepted / 'events'} holds no partition", mend="shoploom run makes it")
+    schemas = {name: parquet_file(path).schema_arrow for name, path in paths.items()}
+    zone = _the_one({name: time_zone_of(schema) for name, schema in schemas.items()}, "time zones", "shoploom ingest")
+    keys = {name: key_of(schema) for name, schema in schemas.items()}
+    user_key = _the_one(keys, "user keys", "shoploom users rekey")
+    windows = split_windows(list(paths), window, zone)
+    catalogue = _items(read_table(accepted / "items.parquet"), params)
+    known = catalogue.select(["item", "item_id"])
+    with out_of_core() as connection:
+        events = Events.read(connection, [paths[name] for name in windows.names], known, params.event_types)
+        users = events.users().cast(PREPARED_USERS)
+        counts = _write_parts(events, directory, windows, catalogue.num_rows)
+        priced = _priced(connection, catalogue, directory / "history.parquet")
+    write_table(priced, directory / "items.parquet")
+    write_table(users.replace_schema_metadata(key_metadata(user_key)), directory / "users.parquet")
+    return _split(windows, catalogue, users, counts)
 
 
 def normalise(text: str | None) -> str:
@@ -206,59 +213,40 @@ def _item(number: int, row: dict[str, Any], params: PrepareParams) -> dict[str, 
     }
 
 
-def _numbered(events: dict[str, pa.Table], windows: Windows) -> pa.Table:
-    """All partitions in one table, each row with its week."""
-    tables = []
-    for week, name in enumerate(windows.names):
-        rows = events[name]
-        weeks = pa.repeat(pa.scalar(week, pa.int16()), rows.num_rows)
-        tables.append(rows.replace_schema_metadata(None).append_column("week", weeks))
-    return pa.concat_tables(tables)
+def _write_parts(events: Events, directory: Path, windows: Windows, num_items: int) -> dict[str, NDArray[np.int64]]:
+    """Write each part's events; returns how many events of it each item has, int64 [num_items]."""
+    counts = {name: np.zeros(num_items, np.int64) for name in PARTS}
+    with ExitStack() as stack:
+        paths = {name: directory / f"{name}.parquet" for name in PARTS}
+        writers = {name: stack.enter_context(table_writer(path, PREPARED_EVENTS)) for name, path in paths.items()}
+        for batch in events.batches():
+            rows = _dated(batch)
+            week = rows["week"].to_numpy()
+            for name, (low, high) in windows.bounds().items():
+                start, end = np.searchsorted(week, (low, high))
+                part = rows.slice(start, end - start)
+                counts[name] += np.bincount(part["item"].to_numpy(), minlength=num_items)
+                writers[name](part)
+        for name, (low, high) in windows.bounds().items():
+            if not counts[name].any():
+                raise DataError(
+                    f"events: no accepted event of a known item lies in {name}, {windows.names[low]} to "
+                    f"{windows.names[high - 1]}",
+                    mend=f"look at {Path('data/quarantine/events').resolve()}",
+                )
+    return counts
 
 
-def _clean(raw: Table, params: PrepareParams) -> Table:
-    """Events that name an item and are of a type that counts, each event once (the earliest row of an id)."""
-    rows = raw.filter(_.item_id.notnull(), _.event_type.isin(params.event_types))
-    first = ibis.window(group_by="event_id", order_by=["timestamp", "user_id", "item_id", "week"])
-    rows = rows.mutate(copy=ibis.row_number().over(first)).filter(_.copy == 0)
-    visit = ibis.literal("week/") + rows.week.cast("string") + "/" + rows.user_id
-    return rows.select(
-        "event_id",
-        "user_id",
-        "item_id",
-        "event_type",
-        "timestamp",
-        "week",
-        "price",
-        quantity=_.quantity.fill_null(1.0),
-        session_key=ibis.coalesce(ibis.literal("session/") + rows.session_id, visit),
-    )
-
-
-def _dense(rows: Table, text: str, number: str) -> Table:
-    """Number the distinct values of a column in their own order."""
-    distinct = rows.select(text).distinct()
-    return distinct.mutate(**{number: ibis.row_number().over(ibis.window(order_by=text)).cast("int32")})
-
-
-def _split(rows: pa.Table, catalogue: pa.Table, users: pa.Table, windows: Windows) -> Prepared:
-    import numpy as np
-
+def _dated(rows: pa.Table) -> pa.Table:
     micros = rows["timestamp"].cast(TIMESTAMP).cast(pa.int64()).to_numpy()
     rows = rows.append_column("days", pa.array(micros / MICROSECONDS_A_DAY, pa.float64()))
-    rows = rows.select(PREPARED_EVENTS.names).cast(PREPARED_EVENTS).combine_chunks()
-    week = rows["week"].to_numpy()
-    bounds = (0, windows.first_validation, windows.first_test, len(windows.names))
-    parts = {}
-    for name, low, high in zip(("history", "validation", "test"), bounds, bounds[1:], strict=False):
-        parts[name] = rows.filter(pa.array((week >= low) & (week < high)))
-        if not parts[name].num_rows:
-            raise DataError(
-                f"events: no accepted event of a known item lies in {name}, {windows.names[low]} to "
-                f"{windows.names[high - 1]}",
-                mend=f"look at {Path('data/quarantine/events').resolve()}",
-            )
-    split = {
+    return rows.select(PREPARED_EVENTS.names).cast(PREPARED_EVENTS).combine_chunks()
+
+
+def _split(
+    windows: Windows, catalogue: pa.Table, users: pa.Table, counts: dict[str, NDArray[np.int64]]
+) -> dict[str, Any]:
+    return {
         "partitions": len(windows.names),
         "first_partition": windows.names[0],
         "last_partition": windows.names[-1],
@@ -273,25 +261,26 @@ def _split(rows: pa.Table, catalogue: pa.Table, users: pa.Table, windows: Window
         "items": catalogue.num_rows,
         "texts": len(set(catalogue["text"].to_pylist())),
         "users": users.num_rows,
-        "rows": {name: part.num_rows for name, part in parts.items()},
-        "bought_items": {name: int(np.unique(part["item"].to_numpy()).size) for name, part in parts.items()},
+        "rows": {name: int(count.sum()) for name, count in counts.items()},
+        "bought_items": {name: int(np.count_nonzero(count)) for name, count in counts.items()},
     }
-    return Prepared(_priced(catalogue, parts["history"]), users, **parts, split=split)
 
 
-def _priced(catalogue: pa.Table, history: pa.Table) -> pa.Table:
+def _priced(connection: Backend, catalogue: pa.Table, history: Path) -> pa.Table:
     """Fill a price that the catalogue lacks with the median paid for the item in history."""
-    import numpy as np
-
-    items, paid = history["item"].to_numpy(), history["price"].to_numpy(zero_copy_only=False).astype(np.float64)
-    known = ~np.isnan(paid)
-    items, paid = items[known], paid[known]
-    order = np.lexsort((paid, items))
-    items, paid = items[order], paid[order]
-    distinct, first, counts = np.unique(items, return_index=True, return_counts=True)
-    medians = (paid[first + (counts - 1) // 2] + paid[first + counts // 2]) / 2
+    rows = connection.read_parquet(str(history)).select("item", "price")
+    paid_for = rows.filter(rows.price.notnull())
+    tally = paid_for.group_by(["item", "price"]).agg(times=paid_for.count())
+    found = connection.to_pyarrow(tally.order_by(["item", "price"]))
+    items, times = found["item"].to_numpy(), found["times"].to_numpy()
+    paid, upto = found["price"].to_numpy().astype(np.float64), np.cumsum(times)
+    distinct, first, prices = np.unique(items, return_index=True, return_counts=True)
+    start = np.concatenate([[0], upto])[first]
+    count = np.concatenate([upto, [0]])[first + prices - 1] - start
+    middle = (start + (count - 1) // 2, start + count // 2)
+    low, high = (paid[np.searchsorted(upto, place, side="right")] for place in middle)
     median = np.full(catalogue.num_rows, np.nan)
-    median[distinct] = np.round(medians, 4)
+    median[distinct] = np.round((low + high) / 2, 4)
     listed = catalogue["price"].to_numpy(zero_copy_only=False).astype(np.float64)
     price = np.where(np.isnan(listed), median, listed)
     column = pa.array(price, pa.float64(), mask=np.isnan(price))
@@ -302,18 +291,18 @@ def _days(moment: datetime) -> float:
     return moment.timestamp() / 86_400
 
 
-def _time_zone(events: dict[str, pa.Table]) -> str:
-    """The one time zone of all partitions.
+def _the_one(said: dict[str, str], what: str, mend: str) -> str:
+    """What all partitions say.
 
     Raises:
-        DataError: there are several; the message names the first partition of each.
+        DataError: they say several things; the message names the first partition of each.
     """
     first: dict[str, str] = {}
-    for partition in sorted(events, key=lambda name: parse_partition(name).first_day):
-        first.setdefault(time_zone_of(events[partition].schema), partition)
+    for partition in sorted(said, key=lambda name: parse_partition(name).first_day):
+        first.setdefault(said[partition], partition)
     if len(first) > 1:
-        found = ", ".join(f"{zone} (first in {partition})" for zone, partition in first.items())
-        raise DataError(f"events: partitions of several time zones: {found}", mend="shoploom ingest")
+        found = ", ".join(f"{value or 'none'} (first in {partition})" for value, partition in first.items())
+        raise DataError(f"events: partitions of several {what}: {found}", mend=mend)
     return next(iter(first))
 
 
@@ -321,16 +310,9 @@ def main() -> None:
     """Read ``data/accepted``, write ``data/prepared``."""
     window = load_params(WindowParams, "window")
     params = load_params(PrepareParams, "prepare")
-    paths = sorted((ACCEPTED / "events").glob("*.parquet"))
-    if not paths:
-        raise DataError(f"{ACCEPTED / 'events'} holds no partition", mend="shoploom run makes it")
-    events = {path.stem: read_table(path) for path in paths}
-    windows = split_windows(list(events), window, _time_zone(events))
-    prepared = prepare(events, read_table(ACCEPTED / "items.parquet"), windows, params)
-    for name in ("items", "users", "history", "validation", "test"):
-        write_table(getattr(prepared, name), PREPARED / f"{name}.parquet")
-    write_json(prepared.split, PREPARED / "split.json")
-    print(f"prepared {prepared.split['rows']} events of {prepared.users.num_rows} users")
+    split = prepare(ACCEPTED, PREPARED, window, params)
+    write_json(split, PREPARED / "split.json")
+    print(f"prepared {split['rows']} events of {split['users']} users")
 
 
 if __name__ == "__main__":
