@@ -14,7 +14,8 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ class KeyRing:
         secrets: 32 random bytes each; a state folder's ring has at least one.
     """
 
-    secrets: tuple[bytes, ...]
+    secrets: tuple[bytes, ...] = field(repr=False)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -91,11 +92,16 @@ class KeyRing:
         return pa.chunked_array([pa.Array.from_buffers(pa.string(), len(named), named.buffers())])
 
     def table(self, rows: pa.Table) -> pa.Table:
-        """Hash the column ``user_id`` of a table, if it has one, and note the key in its metadata."""
+        """Hash the column ``user_id`` of a table, if it has one, and note the key in its metadata.
+
+        A table of users is put in the order of the pseudonyms: the order of the raw ids would tell something of them.
+        """
         if "user_id" not in rows.column_names:
             return rows
         place = rows.schema.get_field_index("user_id")
         hashed = rows.set_column(place, rows.schema.field(place), self.column(rows["user_id"]))
+        if "event_id" not in rows.column_names:
+            hashed = hashed.sort_by("user_id") if rows.num_rows else rows.schema.empty_table()
         return hashed.replace_schema_metadata({**(rows.schema.metadata or {}), **key_metadata(self.ids[-1])})
 
     def _of_bytes(self, raw: bytes) -> bytes:
@@ -157,9 +163,7 @@ def write_ring(ring: KeyRing, home: Path, *, replace: bool = True) -> None:
     path = ring_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump({"keys": [secret.hex() for secret in ring.secrets]}, stream)
@@ -173,7 +177,7 @@ def write_ring(ring: KeyRing, home: Path, *, replace: bool = True) -> None:
             except FileExistsError:
                 return
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
 
 
 def stored_id(raw: str, key: str, home: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.pseudonyms import KeyRing
 from pipelines.sources import Source
 from pipelines.sources.landing import Landing, land
 from pipelines.tables import EVENTS, ITEMS, OFFERS, TIMESTAMP
@@ -105,6 +106,10 @@ def source() -> TinyShop:
     return TinyShop()
 
 
-def land_tiny_shop(directory: Path, until: date | None = None) -> Landing:
+KEYS = KeyRing((b"a key of exactly thirty-two bytes"[:32],))
+"""What :func:`land_tiny_shop` hashes users with."""
+
+
+def land_tiny_shop(directory: Path, until: date | None = None, keys: KeyRing = KEYS) -> Landing:
     """Land the tiny shop below ``directory``."""
-    return land(TinyShop(), None, until, directory)
+    return land(TinyShop(), None, until, directory, keys)

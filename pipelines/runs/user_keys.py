@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError, RunError
@@ -19,6 +20,9 @@ from pipelines.runs.store import Store
 from pipelines.runs.worktrees import locked
 from pipelines.settings import Settings
 from pipelines.tables import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ATTEMPTS = 3
 
@@ -87,7 +91,7 @@ def _rekey(settings: Settings, tip: DataVersion) -> Rekeyed:
     with _scratch(settings) as folder:
         hashes = {}
         for table, name, md5, path in _files(settings, tip):
-            write_table(new.table(read_table(path)), folder / table / name)
+            write_table(new.table(_as_landed(read_table(path), TABLES[table].schema)), folder / table / name)
             hashes[f"{table}/{name}"] = md5
         message = f"Know users by pseudonyms under key {ring.ids[-1]}"
         made = commit_landing(settings, folder, message, Onto(hashes, tip.commit))
@@ -104,6 +108,14 @@ def _files(settings: Settings, tip: DataVersion) -> Iterator[tuple[str, str, str
                 yield table, file.path, file.md5, store.cache_path(file.md5)
     finally:
         store.close()
+
+
+def _as_landed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Spell types as landing does: Parquet gives the inside of a map other names, which writing it again would keep."""
+    import pyarrow as pa
+
+    fields = [schema.field(found.name) if found in schema else found for found in rows.schema]
+    return rows.cast(pa.schema(fields, metadata=rows.schema.metadata))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import subprocess
 import urllib.request
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.conftest import ROOT, Shop
@@ -112,7 +114,7 @@ def test_readme_commands_work(shop: Shop) -> None:
 def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
     export = next(command for command in readme_commands() if command.startswith("export MLFLOW_TRACKING_URI="))
     tracking = shop.run("bash", "-c", f'{export} && printf %s "$MLFLOW_TRACKING_URI"').stdout
-    environment = shop.environment | {"MLFLOW_TRACKING_URI": tracking}
+    environment = shop.environment | {"MLFLOW_TRACKING_URI": tracking, "SHOPLOOM_HOME": str(shop.folder / ".shoploom")}
     with champion_served(shop.folder / ".venv" / "bin" / "mlflow", environment, shop.folder.parent) as address:
         for question in (
             {"task": "recommend", "user_id": "1158", "k": 5},
@@ -124,6 +126,24 @@ def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
             answer = json.load(urllib.request.urlopen(request, timeout=60))
             assert len(answer["predictions"]) == 5
             assert all(line["title"] for line in answer["predictions"])
+
+
+def test_no_table_page_or_log_of_the_run_holds_a_raw_user_id(shop: Shop, first: dict[str, Any]) -> None:
+    home = shop.folder / ".shoploom"
+    named, tables = re.compile(rb"(?i)(?:user|household)(?:_id)?[ \"':=]{1,4}\d{1,4}\b"), 0
+    for path in (path for path in home.rglob("*") if path.is_file() and path.stat().st_size):
+        with path.open("rb") as stream:
+            kind = stream.read(4)
+        if kind == b"PAR1":
+            schema = pq.ParquetFile(path).schema_arrow
+            if "user_id" in schema.names:
+                tables += 1
+                users = pc.unique(pq.ParquetFile(path).read(["user_id"])["user_id"]).to_pylist()
+                assert all(len(user) == 32 for user in users), path
+        elif path.suffix in (".log", ".json", ".html", ".yaml", ".txt", ".progress", ".db"):
+            # What a person asked for on the command line goes to the terminal alone.
+            assert not named.search(path.read_bytes()), path
+    assert tables > 100
 
 
 def test_no_dependency_called_home(shop: Shop) -> None:

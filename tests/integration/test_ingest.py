@@ -10,9 +10,10 @@ import pytest
 
 from pipelines.artifacts import read_json, read_table, write_table
 from pipelines.orchestration.dag_runs import DagOutcome, run_dag_in_one_process
+from pipelines.pseudonyms import write_ring
 from pipelines.runs.data_versions import DataVersion, commit_landing, latest_data_version
 from pipelines.settings import Settings
-from tests.tiny_shop import FIRST_DAY, land_tiny_shop
+from tests.tiny_shop import FIRST_DAY, KEYS, USERS, land_tiny_shop
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +25,7 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, root)
     subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
+    write_ring(KEYS, root / ".shoploom")
     return Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom")
 
 
@@ -69,3 +71,28 @@ def test_ingest_takes_a_week_when_the_cache_lacks_the_history_and_fetches_none(
     assert tip is not None
     assert tip.changed == ()
     assert tip.commit != history.commit
+
+
+def test_no_file_of_a_load_holds_a_raw_user_id(settings: Settings, history: DataVersion) -> None:
+    ingest(settings, "2024-02-05", "2024-02-11").raise_for_failure()
+    raw = [f"user-{user:02d}".encode() for user in range(USERS)]
+    hashed = KEYS.pseudonym("user-07").encode()
+    tables, holders = 0, []
+    for path in (path for path in settings.repository.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if content[:4] == b"PAR1":
+            tables += 1
+            content = str(read_table(path).to_pylist()).encode()
+        if any(name in content for name in raw):
+            holders.append(path)
+    objects = subprocess.run(
+        ["git", "-C", str(settings.repository), "cat-file", "--batch-all-objects", "--batch"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    assert not any(name in objects for name in raw)
+    assert tables > 10
+    assert holders == []
+    kept = (settings.home / "remote").rglob("*")
+    tables_kept = [read_table(path) for path in kept if path.is_file() and path.read_bytes()[:4] == b"PAR1"]
+    assert any(hashed in str(table.to_pylist()).encode() for table in tables_kept)

@@ -124,7 +124,7 @@ def test_mlflow_serves_recommendations_and_search(server: str) -> None:
     [
         ({"task": "browse", "k": 1}, "'browse' is unknown"),
         ({"task": "recommend", "k": 1}, "needs a user_id"),
-        ({"task": "recommend", "user_id": "u0l", "k": 1}, "did you mean"),
+        ({"task": "recommend", "user_id": "u0l", "k": 1}, "user is not known"),
         ({"task": "search", "query": "milk", "k": 0}, "k must lie in 1..1000"),
     ],
 )

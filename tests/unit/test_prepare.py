@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines import numbering
 from pipelines.artifacts import read_json, read_table, write_table
 from pipelines.errors import DataError
 from pipelines.params import PrepareParams, WindowParams
+from pipelines.pseudonyms import KeyRing, key_of
 from pipelines.sources import partitions
 from pipelines.sources.calendars import zone_metadata
 from pipelines.stages import prepare as stage
@@ -20,7 +25,6 @@ from pipelines.stages.prepare import (
     PREPARED_EVENTS,
     PREPARED_ITEMS,
     PREPARED_USERS,
-    Prepared,
     item_text,
     normalise,
     prepare,
@@ -39,9 +43,33 @@ def events() -> dict[str, pa.Table]:
     return {p.name: SHOP.events(p.starts(zone), p.ends(zone)) for p in partitions(SHOP)}
 
 
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLOOM_SIDE", str(tmp_path / "side"))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What ``prepare`` wrote."""
+
+    items: pa.Table
+    users: pa.Table
+    history: pa.Table
+    validation: pa.Table
+    test: pa.Table
+    split: dict[str, Any]
+
+
 def run(events: dict[str, pa.Table], items: pa.Table | None = None, params: PrepareParams | None = None) -> Prepared:
-    windows = split_windows(list(events), WINDOW, SHOP.time_zone)
-    return prepare(events, SHOP.items() if items is None else items, windows, params or PrepareParams())
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for partition, rows in events.items():
+            zoned = rows.replace_schema_metadata(zone_metadata(SHOP.time_zone))
+            write_table(zoned, folder / "accepted/events" / f"{partition}.parquet")
+        write_table(SHOP.items() if items is None else items, folder / "accepted/items.parquet")
+        split = prepare(folder / "accepted", folder, WINDOW, params or PrepareParams())
+        names = ("items", "users", "history", "validation", "test")
+        return Prepared(*(read_table(folder / f"{name}.parquet") for name in names), split)
 
 
 def with_rows(events: dict[str, pa.Table], partition: str, *changes: dict[str, object]) -> dict[str, pa.Table]:
@@ -66,13 +94,17 @@ def test_prepare_keeps_no_future_event_when_split_by_time(events: dict[str, pa.T
     assert split["test_ends"] * 86_400 == datetime(2024, 6, 30, 22, tzinfo=UTC).timestamp()
 
 
-def test_prepare_numbers_items_and_users_in_order_of_their_ids(events: dict[str, pa.Table]) -> None:
+def test_prepare_numbers_items_by_id_and_users_by_first_event(events: dict[str, pa.Table]) -> None:
     prepared = run(events)
     assert prepared.items.schema.equals(PREPARED_ITEMS)
     assert prepared.users.schema.equals(PREPARED_USERS)
     for table, number, text in ((prepared.items, "item", "item_id"), (prepared.users, "user", "user_id")):
         assert table[number].to_pylist() == list(range(table.num_rows))
-        assert table[text].to_pylist() == sorted(table[text].to_pylist())
+        assert len(set(table[text].to_pylist())) == table.num_rows
+    assert prepared.items["item_id"].to_pylist() == sorted(prepared.items["item_id"].to_pylist())
+    every = [row for part in events.values() for row in part.to_pylist()]
+    ordered = sorted(every, key=lambda row: (row["timestamp"], row["event_id"]))
+    assert prepared.users["user_id"].to_pylist() == list(dict.fromkeys(row["user_id"] for row in ordered))
     for name in ("history", "validation", "test"):
         part = getattr(prepared, name)
         assert part.schema.equals(PREPARED_EVENTS)
@@ -109,11 +141,38 @@ def test_prepare_does_not_depend_on_the_order_of_rows(events: dict[str, pa.Table
     assert one.split == two.split
 
 
-def test_prepare_leaves_out_repeats_unknown_items_and_other_kinds_of_event(events: dict[str, pa.Table]) -> None:
-    known = events["2024-W03"].to_pylist()[0]["event_id"]
-    dirty = with_rows(
-        events, "2024-W03", {"event_id": known}, {"item_id": "item-99"}, {"event_type": "view"}, {"item_id": None}
+@pytest.mark.parametrize("rows_at_once", [1, 1000])
+def test_prepare_gives_the_same_whatever_the_users_are_called_and_however_much_is_read_at_once(
+    events: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr(numbering, "ROWS_AT_ONCE", rows_at_once)
+    dirty = with_rows(events, "2024-W03", *[{"session_id": None, "user_id": f"user-{user:02d}"} for user in range(9)])
+    keys = (KeyRing((bytes(32),)), KeyRing((bytes(31) + b"1",)))
+    plain, *hashed = (
+        run({name: key(part) for name, part in dirty.items()})
+        for key in (lambda part: part, *(ring.table for ring in keys))
     )
+    for ring, other in zip(keys, hashed, strict=True):
+        for name in ("items", "history", "validation", "test"):
+            assert getattr(plain, name).equals(getattr(other, name)), name
+        assert plain.split == other.split
+        assert [ring.pseudonym(user) for user in plain.users["user_id"].to_pylist()] == other.users[
+            "user_id"
+        ].to_pylist()
+
+
+def test_prepare_notes_the_key_of_the_users_and_refuses_several(worktree: Path) -> None:
+    stage.main()
+    ring = read_table(worktree / "data/accepted/events/2024-W03.parquet").schema
+    assert key_of(read_table(worktree / "data/prepared/users.parquet").schema) == key_of(ring) != ""
+    path = worktree / "data/accepted/events/2024-W03.parquet"
+    write_table(KeyRing((bytes(32),)).table(read_table(path)), path)
+    with pytest.raises(DataError, match=r"several user keys: .*\n  -> shoploom users rekey"):
+        stage.main()
+
+
+def test_prepare_leaves_out_unknown_items_and_other_kinds_of_event(events: dict[str, pa.Table]) -> None:
+    dirty = with_rows(events, "2024-W03", {"item_id": "item-99"}, {"event_type": "view"}, {"item_id": None})
     assert run(dirty).history.equals(run(events).history)
     wide = run(dirty, params=PrepareParams(event_types=("purchase", "view")))
     assert wide.history.num_rows == run(events).history.num_rows + 1
