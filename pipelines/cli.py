@@ -183,6 +183,33 @@ def train(models: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("model", type=Text())
+@click.option("-n", "--trials", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Trials in all.")
+@click.option(
+    "--metric",
+    default="ndcg_at_10",
+    show_default=True,
+    type=click.Choice(["ndcg_at_10", "ndcg_at_10_new"]),
+    help="What is to grow on the validation window; _new counts only products new to the user.",
+)
+@json_option
+def tune(model: str, trials: int, metric: str, as_json: bool) -> None:
+    """Look for better settings of a model, and write them as a patch to params.yaml.
+
+    Trials are fitted on the newest run's data, judged on its validation window and logged to MLflow; the same command
+    goes on where it stopped.
+    """
+    from pipelines.orchestration.tune import draw_tuned, tune_model
+
+    def tell(line: str) -> None:
+        if not as_json:
+            click.echo(line, err=True)
+
+    outcome = tune_model(_settings(), model, trials=trials, metric=metric, tell=tell)
+    _print(outcome, as_json, draw_tuned)
+
+
+@main.command()
 @click.argument("text", type=Text())
 @click.option("--user", type=Text(), help="Personalise for this user.")
 @click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")

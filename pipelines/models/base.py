@@ -227,6 +227,21 @@ class Serves:
     cold_items: bool = False
 
 
+@dataclass(frozen=True)
+class Span:
+    """Where `shoploom tune` looks for a number.
+
+    Args:
+        low: the least.
+        high: the most.
+        log: look by orders of magnitude.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
 class NoSettings(Section):
     """Of a model that has none."""
 
@@ -320,6 +335,9 @@ class Model(Scoring):
     """Whether it can start from what an earlier run left; its stage then depends on ``data/champion``."""
     Settings: ClassVar[type[Section]] = NoSettings
     """What can be set, with defaults and ranges."""
+
+    spans: ClassVar[Mapping[str, Span]] = {}
+    """Of the settings, those that are tuned, and where."""
 
     @classmethod
     @abstractmethod

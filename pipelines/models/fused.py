@@ -7,6 +7,7 @@ principal components keep what matters. A user's vector is the least-squares ste
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
@@ -57,6 +58,12 @@ class Fused(Model):
     needs: ClassVar[tuple[str, ...]] = ("matrix_factorization",)
     reads_texts: ClassVar[bool] = True
     Settings: ClassVar[type[Section]] = FusionSettings
+    spans: ClassVar[Mapping[str, Span]] = {
+        "text_weight": Span(0.05, 1.0, log=True),
+        "ridge": Span(1.0, 100.0, log=True),
+        "prior_buyers": Span(0.5, 20.0, log=True),
+        "regularization": Span(1.0, 300.0, log=True),
+    }
 
     def __init__(
         self,

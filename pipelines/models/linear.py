@@ -9,6 +9,7 @@ Source: Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Training
+from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts
 from pipelines.params import Section
@@ -52,6 +53,7 @@ class Linear(Model):
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_linear"
     Settings: ClassVar[type[Section]] = LinearSettings
+    spans: ClassVar[Mapping[str, Span]] = {"regularization": Span(10.0, 3000.0, log=True), "power": Span(0.0, 1.0)}
 
     def __init__(
         self, purchases: csr_matrix[Any], kernel: NDArray[np.float32], regularization: float, power: float

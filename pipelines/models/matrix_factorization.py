@@ -8,6 +8,7 @@ Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.params import Section
 
@@ -56,6 +57,11 @@ class MatrixFactorization(Model):
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_mf"
     Settings: ClassVar[type[Section]] = FactorizationSettings
+    spans: ClassVar[Mapping[str, Span]] = {
+        "factors": Span(32, 192, log=True),
+        "regularization": Span(1.0, 300.0, log=True),
+        "alpha": Span(0.05, 10.0, log=True),
+    }
 
     def __init__(
         self,

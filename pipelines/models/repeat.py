@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import Pairs, decayed_counts, dense_columns, pairs_of, purchase_counts
 from pipelines.models.popularity import Popularity, tie_breaker
@@ -115,6 +116,7 @@ class RepeatTiming(Model):
     stage: ClassVar[str | None] = "train_repeat"
     dense: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = RepeatSettings
+    spans: ClassVar[Mapping[str, Span]] = {"horizon_days": Span(14.0, 84.0), "strength": Span(1.0, 100.0, log=True)}
 
     def __init__(self, table: NDArray[np.float32], lift: NDArray[np.float32], buyers: NDArray[np.int32]) -> None:
         self.table = table
