@@ -34,7 +34,7 @@ def test_every_command_is_documented_in_help_and_readme() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serach", "x"], "no command 'serach'; did you mean 'search'?"),
+        (["serach", "x"], "no command 'serach'; did you mean 'search'"),
         (["run", "--until", "2017-13-03"], "'2017-13-03' is not a date; write it as 2017-12-03"),
         (["recommend"], "Missing argument 'USER'"),
         (["search", "pizza", "-k", "0"], "0 is not in the range 1<=x<=1000"),
