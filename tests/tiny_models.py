@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
+from pipelines.models import training as epochs
 from pipelines.models.base import Histories, Model, Scoring, Texts, Training
 from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
@@ -301,6 +303,28 @@ class ModelContract(ScoringContract):
             assert np.isfinite(kept.score(histories, items)).all()
             assert np.isfinite(kept.score(nobody(histories.num_items), items)).all()
             assert kept.recommend(histories, 2).shape == (histories.num_users, 2)
+
+    def test_model_that_is_killed_after_an_epoch_goes_on_to_the_same_bytes(
+        self, shop: TinyShop, fitted: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep, kept = epochs._write_checkpoint, 0
+
+        def die(*arguments: Any) -> None:
+            nonlocal kept
+            keep(*arguments)
+            kept += 1
+            if kept == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(epochs, "_write_checkpoint", die)
+            self.fit_on(shop.training(side=tmp_path / "side"))
+        if not kept:
+            return  # it does not train in epochs
+        for name, model in (("whole", fitted), ("resumed", self.fit_on(shop.training(side=tmp_path / "side")))):
+            (tmp_path / name).mkdir()
+            model.save(tmp_path / name)
+        assert files_of(tmp_path / "whole") == files_of(tmp_path / "resumed")
 
     @pytest.mark.parametrize("broken", [np.nan, np.inf])
     def test_model_is_never_fitted_on_what_is_not_finite(self, broken: float, shop: TinyShop) -> None:

@@ -8,27 +8,19 @@ after another, in a temporary folder. The test window is read here to report, ne
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from worktree import worktree
 
-from dags.dvc_graph import read_graph
 from pipelines.models.base import Histories, Scoring, Training
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization, confidences
 from pipelines.models.ranker import Ranker
 from pipelines.params import WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.validation import measure
-
-ROOT = Path(__file__).parents[2]
 
 
 def time_factorization(histories: Histories, settings: FactorizationSettings, repeats: int = 3) -> None:
@@ -64,22 +56,6 @@ def report(name: str, model: Scoring, histories: Histories, candidates: np.ndarr
     print(f"{name:22s} {figures['ndcg_at_10']:10.4f} {figures['ndcg_at_10_new']:14.4f} {seconds:9.1f}")
 
 
-def make_worktree(folder: Path) -> None:
-    """Land the default data and run every stage up to ``rank`` in ``folder``, printing the seconds of each."""
-    shutil.copy(ROOT / "params.yaml", folder)
-    stages = [stage for stage in read_graph(ROOT / "dvc.yaml") if stage.name not in ("package", "evaluate")]
-    commands = [
-        ["pipelines.sources.landing", "--directory", "data/raw"],
-        *(stage.cmd[0].split()[2:] for stage in stages),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for module, *arguments in commands:
-        start = time.perf_counter()
-        command = [sys.executable, "-m", module, *arguments]
-        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-        print(f"{module:32s} {time.perf_counter() - start:6.1f} s", flush=True)
-
-
 def measure_worktree() -> None:
     """Measure what lies in the current folder."""
     space, window = read_space(), load_params(WindowParams, "window")
@@ -95,14 +71,8 @@ def measure_worktree() -> None:
 
 def main() -> None:
     """Measure the worktree that was named, or a fresh one."""
-    if len(sys.argv) > 1:
-        with chdir(sys.argv[1]):
-            measure_worktree()
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        make_worktree(Path(folder))
-        with chdir(folder):
-            measure_worktree()
+    with worktree():
+        measure_worktree()
 
 
 if __name__ == "__main__":
