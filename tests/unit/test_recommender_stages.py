@@ -14,10 +14,12 @@ import pytest
 import yaml
 
 from pipelines.artifacts import write_arrays, write_json, write_table
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models.blend_settings import BlendSettings
+from pipelines.models.features import feature_names
 from pipelines.models.ranker import Ranker
+from pipelines.models.reasons import explain
 from pipelines.params import RankParams
 from pipelines.prepared import read_histories, read_space
 from pipelines.stages import fuse, rank, train
@@ -99,6 +101,45 @@ def test_recommender_stages_give_equal_bytes_for_equal_input(worktree: Path, tmp
     first, second = files_of(worktree / "data"), run_stages(tmp_path)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("names", [("linear", "repeat"), ("text",), ()])
+def test_stages_follow_from_the_models_that_are_chosen(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = run_stages(tmp_path, {name: name in names for name in MODELS})
+    monkeypatch.chdir(tmp_path)
+    for model, stage in (("matrix_factorization", "train_mf"), ("linear", "train_linear"), ("fused", "fuse")):
+        left = {name for name in files if name.startswith(f"{stage}/")}
+        unchosen = {f"{stage}/{file}" for file in ("validation/chosen.json", "final/chosen.json", "metrics.json")}
+        assert (unchosen <= left) == (model not in names)
+        assert all(json.loads(files[name]) == {"chosen": False} for name in unchosen & left if model not in names)
+    ranker = Ranker.assemble(Path("data/rank/ranker"), Path("data/train_bert/texts.safetensors"))
+    assert tuple(ranker.signals.chosen) == names
+    assert set(ranker.signals.models()) == {"popularity", "own_counts", "decayed_counts", *names}
+    columns = feature_names(ranker.signals)
+    assert ("repeat" in columns, "same_text" in columns) == ("repeat" in names, "text" in names)
+    histories = read_histories("test", read_space())
+    items = np.arange(NUM_ITEMS, dtype=np.int32)
+    scores = ranker.score(histories, items)
+    assert np.isfinite(scores).all()
+    (tmp_path / "kept").mkdir()
+    ranker.save(tmp_path / "kept")
+    np.testing.assert_array_equal(Ranker.load(tmp_path / "kept").score(histories, items), scores)
+    titles = [f"item {item}" for item in items]
+    reasons = explain(ranker.signals, titles, histories.take(0, 1), ranker.recommend(histories.take(0, 1), 5)[0])
+    assert all(reasons)
+    assert json.loads(files["rank/metrics.json"])["models"] == list(names)
+
+
+def test_rank_refuses_a_folder_of_a_model_that_was_not_chosen(
+    worktree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(worktree, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    write_json({"chosen": False}, Path("data/train_linear/validation/chosen.json"))
+    with pytest.raises(ModelError, match="holds no linear: it was not chosen"):
+        rank.main()
 
 
 def test_rank_names_the_missing_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
