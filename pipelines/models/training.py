@@ -143,7 +143,10 @@ def identity_of(kind: type, training: Training, settings: Section, *others: str)
 
 
 def forget(side: Path, name: str = CHECKPOINT_FILE) -> None:
-    """Remove a training's checkpoint, because what was trained is saved, or its curves, because another begins."""
+    """Remove a training's checkpoint, because what was trained is saved, or its curves, because another begins.
+
+    The stage does both, and no model: a kill while the second window is fitted must not cost the first.
+    """
     (side / name).unlink(missing_ok=True)
 
 

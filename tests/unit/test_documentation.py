@@ -63,6 +63,15 @@ def test_params_yaml_says_of_every_model_whether_it_is_chosen() -> None:
     assert CHOSEN["models"].keys() == found.models().keys()
 
 
+def test_every_model_has_its_row_in_the_models_readme() -> None:
+    rows = (ROOT / "pipelines" / "models" / "README.md").read_text().splitlines()
+    answer = {True: "yes", False: "no"}
+    for name, kind in found.models().items():
+        ending = f"| `{kind.stage}` | {answer[kind.serves.cold_users]} | {answer[kind.serves.cold_items]} |"
+        told = [row for row in rows if row.startswith(f"| `{name}` |") and row.endswith(ending)]
+        assert told, f"pipelines/models/README.md lacks a row '| `{name}` | what it learns {ending}'"
+
+
 def test_readme_names_every_section_and_stage() -> None:
     for section in CHOSEN:
         assert f"`{section}`" in README, f"README does not mention section {section}"
