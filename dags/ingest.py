@@ -140,7 +140,7 @@ def version(context: Context) -> dict[str, Any]:
 
 
 def emit(context: Context) -> str:
-    """Tell the train DAG."""
+    """Tell the monitor DAG."""
     made = returned(context, "version")
     if not made["changed"]:
         raise AirflowSkipException("nothing new: another load brought the same meanwhile")

@@ -1,6 +1,6 @@
 """Train: ``dvc.yaml`` rendered as tasks between ``start`` and ``finish``, then ``register -> gate -> promote``.
 
-Runs when the ingest DAG has made a new data version; data versions that queue up meanwhile are trained on once.
+Runs when the monitor DAG says so; what queues up meanwhile is trained on once.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ STAGES = tuple(stage.name for stage in GRAPH)
 
 with DAG(
     dag_id="train",
-    schedule=Asset("shoploom://data"),
+    schedule=Asset("shoploom://retrain"),
     catchup=False,
     max_active_runs=1,
     description=PURPOSE,

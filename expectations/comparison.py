@@ -139,7 +139,7 @@ def judge(
         cache.put(load.md5[name], profile)
     answers = {}
     for name, profile in own.items():
-        names = history.reference(name, {*known.names(), *own}, params)
+        names = history.reference(name, {*known.names(), *own}, params.window, params.min_partitions)
         before = [found for each in names if (found := own.get(each) or known.profile(each)) is not None]
         if len(before) >= params.min_partitions:
             answers[name] = history.compare(profile, before, params)

@@ -105,25 +105,25 @@ def _checks(names: Iterable[str], params: DistributionParams) -> Iterable[Check]
         yield between(f"{name}_is_usual", column, f"{words} are as usual", "warn", name, max_value=1.0)
 
 
-def reference(partition: str, known: Iterable[str], params: DistributionParams) -> list[str]:
+def reference(partition: str, known: Iterable[str], window: int, least: int) -> list[str]:
     """Which partitions one is compared with: the nearest before it.
 
     Args:
         partition: the one to judge.
         known: all that there are; it may be among them.
-        params: how many.
+        window: how many at most.
+        least: of days, so many must be of the same weekday, or all days are taken.
 
     Returns:
-        Names, oldest first; empty where there are too few to say what is usual.
+        Names, oldest first; empty where there are fewer than ``least``.
     """
     span = parse_partition(partition)
-    others = {name: parse_partition(name) for name in known if name != partition}
+    before = {name: other for name in known if (other := parse_partition(name)).first_day < span.first_day}
     if span.days == 1:
-        alike = {name: other for name, other in others.items() if other.first_day.weekday() == span.first_day.weekday()}
-        before = sum(other.first_day < span.first_day for other in alike.values())
-        others = alike if before >= params.min_partitions else others
-    earlier = sorted(name for name in others if others[name].first_day < span.first_day)
-    return earlier[-params.window :] if len(earlier) >= params.min_partitions else []
+        alike = {name: day for name, day in before.items() if day.first_day.weekday() == span.first_day.weekday()}
+        before = alike if len(alike) >= least else before
+    chosen = sorted(before)[-window:]
+    return chosen if len(chosen) >= least else []
 
 
 def compare(found: Profile, before: Sequence[Profile], params: DistributionParams) -> dict[str, Compared]:

@@ -244,6 +244,17 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
+@click.option("-n", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Decisions to show.")
+@json_option
+def monitor(count: int, as_json: bool) -> None:
+    """Show the last decisions whether to train again, and the numbers behind each."""
+    from pipelines.orchestration.monitor import draw_decisions
+    from pipelines.registry.decisions import last_decisions
+
+    _print(last_decisions(_settings(), count), as_json, draw_decisions)
+
+
+@main.command()
 @json_option
 def rollback(as_json: bool) -> None:
     """Give the alias champion back to the version that held it before."""

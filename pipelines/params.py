@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import ConfigError, near_names
 
@@ -152,6 +152,59 @@ LIMITS: dict[str, tuple[float, float | None]] = {
 """Defaults of ``distribution.limits``: every question that a load is asked beside its history."""
 
 
+class MonitorParams(Section):
+    """When to train again (section ``monitor``; read by the monitor DAG, which is no stage)."""
+
+    rule: Literal["always", "k_of_n"] = "always"
+    """``always`` trains on every load; ``k_of_n`` when enough of the last windows were breached, and the latest."""
+    k: int = Field(default=2, ge=1)
+    """Breached windows that it takes."""
+    n: int = Field(default=4, ge=1, le=52)
+    """Windows that are looked at, the newest; a window is a partition that the champion was not trained on."""
+    reference: int = Field(default=12, ge=1, le=104)
+    """Partitions that a window is compared with: the champion's newest, or those before where there is no champion."""
+    users: int = Field(default=500, ge=0)
+    """Users on whom the champion's quality is measured; 0 leaves it out."""
+    limits: dict[str, float] = Field(default_factory=lambda: dict(MONITOR_LIMITS))
+    """Over which a measure breaches its window. Jensen–Shannon distances (``category_drift``, ``event_type_drift``,
+    ``channel_drift``, ``hour_drift``), population stability indices (``price_drift``, ``quantity_drift``), shares
+    (``new_user_share``, ``new_item_share``), and the part of NDCG@10 that is lost since the champion's own last
+    window (``quality_loss``)."""
+
+    @field_validator("limits")
+    @classmethod
+    def _known(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            if name not in MONITOR_LIMITS:
+                near = near_names(name, MONITOR_LIMITS) or ", ".join(MONITOR_LIMITS)
+                raise ValueError(f"there is no measure {name!r}; {near}")
+        return value
+
+    @model_validator(mode="after")
+    def _k_within_n(self) -> MonitorParams:
+        if self.k > self.n:
+            raise ValueError(f"k ({self.k}) must not lie over n ({self.n})")
+        return self
+
+    def limit(self, measure: str) -> float:
+        """Over which ``measure`` breaches its window."""
+        return self.limits.get(measure, MONITOR_LIMITS[measure])
+
+
+MONITOR_LIMITS: dict[str, float] = {
+    "category_drift": 0.1,
+    "event_type_drift": 0.1,
+    "channel_drift": 0.1,
+    "hour_drift": 0.15,
+    "price_drift": 0.25,
+    "quantity_drift": 0.25,
+    "new_user_share": 0.2,
+    "new_item_share": 0.4,
+    "quality_loss": 0.2,
+}
+"""Defaults of ``monitor.limits``."""
+
+
 class PrepareParams(Section):
     """What is kept of events and texts (section ``prepare``)."""
 
@@ -262,6 +315,7 @@ SECTIONS: dict[str, type[Section]] = {
     "gate": GateParams,
     "validate": ValidateParams,
     "distribution": DistributionParams,
+    "monitor": MonitorParams,
     "prepare": PrepareParams,
     "embed": EmbedParams,
     "package": PackageParams,

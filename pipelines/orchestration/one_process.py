@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipelines.errors import ConfigError, ShoploomError, near_names
 from pipelines.orchestration.airflow import DAGS_FOLDER
 from pipelines.progress import DAG_VARIABLE, STAGE_VARIABLE, report
 
-DAG_IDS = ("ingest", "train")
+DAG_IDS = ("ingest", "monitor", "train")
 
 
 class TaskListener:
@@ -145,7 +146,7 @@ def _forget_queued_events(dag_id: str) -> None:
 
 
 def run_all(runs: list[tuple[str, dict[str, object]]]) -> list[dict[str, object]]:
-    """Run DAGs in order, up to the first that fails.
+    """Run DAGs in order, up to the first that fails, or to a monitor that says not to train.
 
     Raises:
         ConfigError: a DAG id is unknown.
@@ -160,9 +161,15 @@ def run_all(runs: list[tuple[str, dict[str, object]]]) -> list[dict[str, object]
     outcomes: list[dict[str, object]] = []
     for dag_id, conf in runs:
         outcomes.append(run(dag_id, conf, listener))
-        if outcomes[-1]["state"] != "success":
+        if outcomes[-1]["state"] != "success" or _is_enough(outcomes[-1]):
             break
     return outcomes
+
+
+def _is_enough(outcome: Mapping[str, Any]) -> bool:
+    """Whether a DAG run decided that what follows it is not wanted."""
+    decision = outcome.get("returned", {}).get("decide") or {}
+    return decision.get("retrain") is False
 
 
 def main() -> None:

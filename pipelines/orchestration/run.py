@@ -16,13 +16,17 @@ from pipelines.orchestration.dag_runs import DagOutcome, OneProcess
 from pipelines.orchestration.display import Display
 from pipelines.settings import Settings
 
-TITLES = {"ingest": "land, validate and version the data", "train": "train, evaluate, gate and promote"}
+TITLES = {
+    "ingest": "land, validate and version the data",
+    "monitor": "measure drift, decide whether to train",
+    "train": "train, evaluate, gate and promote",
+}
 
 
 def run_all(
     settings: Settings, *, until: date | None = None, models: str | None = None, quiet: bool = False
 ) -> dict[str, Any]:
-    """Land what is new up to ``until``, train on it, gate and promote.
+    """Land what is new up to ``until``; train on it, gate and promote where the monitor's rule says so.
 
     Args:
         settings: places and addresses.
@@ -31,14 +35,16 @@ def run_all(
         quiet: draw nothing.
 
     Returns:
-        The summary of the run, with ``examples`` (a search, a user's recommendations) and ``look`` (where to go on).
+        The summary of the run, with ``examples`` (a search, a user's recommendations), ``look`` (where to go on) and
+        ``monitor`` (``retrain`` and ``why``).
 
     Raises:
         StageError: a task failed; the message is the task's own.
         ConfigError: ``models`` names what is no model.
     """
-    _watch(settings, {"ingest": _days(None, until), "train": _models(models)}, quiet)
-    return _summary(settings)
+    outcomes = _watch(settings, {"ingest": _days(None, until), "monitor": {}, "train": _models(models)}, quiet)
+    decision = outcomes[1].returned["decide"]
+    return _summary(settings) | {"monitor": {name: decision[name] for name in ("retrain", "why")}}
 
 
 def ingest_range(settings: Settings, start: date | None, end: date | None, *, quiet: bool = False) -> dict[str, Any]:

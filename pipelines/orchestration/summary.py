@@ -37,6 +37,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     executed = len(stages) - cached
     seconds = sum(stage["seconds"] for stage in stages.values() if not stage["cached"])
     run, champion, gate = summary["run"], summary["champion"], summary["gate"]
+    monitor = summary.get("monitor") or {"retrain": True}
     facts = [
         ("data", _short(summary["data_version"])),
         ("rows", f"{rows['accepted']:,} accepted, {rows['quarantined']:,} quarantined"),
@@ -48,6 +49,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("run", _short(run["run_commit"]) + (" (uncommitted changes)" if run.get("code_dirty") else "")),
     ]
+    if not monitor["retrain"]:
+        facts.append(("monitor", f"not trained again: {monitor['why']}; what follows is of the last run"))
     if gate:
         facts.append(("gate", _verdict(gate)))
     if not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):

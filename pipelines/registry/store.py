@@ -55,13 +55,13 @@ def connect(settings: Settings) -> MlflowClient:
     return client
 
 
-def experiment_id(settings: Settings) -> str:
-    """The id of shoploom's experiment, made with the artifact root of ``settings`` on first use."""
+def experiment_id(settings: Settings, name: str = EXPERIMENT) -> str:
+    """The id of an experiment, made with the artifact root of ``settings`` on first use."""
     client = connect(settings)
     with translated(settings):
-        found = client.get_experiment_by_name(EXPERIMENT)
+        found = client.get_experiment_by_name(name)
         if found is None:
-            return _create_experiment(client, settings)
+            return _create_experiment(client, settings, name)
         identifier: str = found.experiment_id
         return identifier
 
@@ -135,18 +135,18 @@ def _prepare_environment() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
-def _create_experiment(client: MlflowClient, settings: Settings) -> str:
+def _create_experiment(client: MlflowClient, settings: Settings, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     server_decides = settings.tracking_url is not None and settings.artifacts_url is None
     root = None if server_decides else settings.artifacts
     try:
-        created: str = client.create_experiment(EXPERIMENT, artifact_location=root)
+        created: str = client.create_experiment(name, artifact_location=root)
         return created
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        found = client.get_experiment_by_name(EXPERIMENT)
+        found = client.get_experiment_by_name(name)
         assert found is not None
         identifier: str = found.experiment_id
         return identifier

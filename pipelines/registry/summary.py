@@ -56,7 +56,7 @@ def summarise(settings: Settings, parent_run_id: str, **facts: Any) -> dict[str,
                 "report": f"{parent.info.artifact_uri}/report.html",
             },
             "champion": champion_entry(settings),
-            "gate": _artifact(client, parent_run_id, VERDICT_FILE),
+            "gate": read_artifact(client, parent_run_id, VERDICT_FILE),
             "rows": _rows(_metrics_of(client, stages.get("validate"), "report.json")),
             "stages": {name: _stage(run.data.tags) for name, run in stages.items()},
             "models": _models(_metrics_of(client, stages.get("evaluate"), "metrics.json")),
@@ -82,7 +82,7 @@ def latest_summary(settings: Settings) -> dict[str, Any] | None:
             order_by=["attributes.start_time DESC"],
             max_results=1,
         )
-        summary = _artifact(client, runs[0].info.run_id, SUMMARY_FILE) if runs else None
+        summary = read_artifact(client, runs[0].info.run_id, SUMMARY_FILE) if runs else None
     if not runs:
         return None
     if summary is None:
@@ -139,10 +139,10 @@ def _models(metrics: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 def _metrics_of(client: MlflowClient, run: Any | None, name: str) -> Any | None:
     """A stage's metrics document, as it was booked."""
-    return None if run is None else _artifact(client, run.info.run_id, f"metrics/{name}")
+    return None if run is None else read_artifact(client, run.info.run_id, f"metrics/{name}")
 
 
-def _artifact(client: MlflowClient, run_id: str, path: str) -> Any | None:
+def read_artifact(client: MlflowClient, run_id: str, path: str) -> Any | None:
     """A JSON artifact of a run, or None when the run has none of that name.
 
     Raises:

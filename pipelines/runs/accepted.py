@@ -1,17 +1,22 @@
-"""What the newest data version holds, by hash: for whoever compares a load with it and fetches nothing."""
+"""What a data version holds, by hash: for whoever compares a load with it and fetches nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipelines.runs.data_versions import latest_data_version, partition_hashes
+from pipelines.runs.data_versions import latest_data_version, partition_hashes, read_version
+from pipelines.runs.git import Git
 from pipelines.runs.store import ObjectLostError, Store
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS, ITEMS
 
 
-def accepted_history(settings: Settings) -> dict[str, Any]:
-    """The newest data version, for :class:`expectations.comparison.Accepted`.
+def accepted_history(settings: Settings, commit: str = "") -> dict[str, Any]:
+    """A data version, for :class:`expectations.comparison.Accepted`.
+
+    Args:
+        settings: the repository and the cache.
+        commit: of ``data/main``; its tip by default.
 
     Returns:
         ``commit``; ``events``: the MD5 of each partition's raw file; ``items``: of the catalogue's; ``paths``: where
@@ -19,7 +24,7 @@ def accepted_history(settings: Settings) -> dict[str, Any]:
         lists.
     """
     nothing: dict[str, Any] = {"commit": "", "events": {}, "items": "", "paths": {}}
-    tip = latest_data_version(settings)
+    tip = read_version(Git(settings.repository), commit) if commit else latest_data_version(settings)
     if tip is None:
         return nothing
     try:

@@ -64,7 +64,7 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
     for name, text in {
         ".gitignore": ".shoploom/\n",
-        "params.yaml": "{}\n",
+        "params.yaml": "monitor: {rule: k_of_n, users: 0}\n",
         "dvc.yaml": PIPELINE,
         "step.py": STEP,
     }.items():
@@ -213,13 +213,21 @@ def insert(connection: sqlite3.Connection, table: str, **values: str | None) -> 
     connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(values.values()))
 
 
-def test_scheduler_runs_two_stages_in_parallel(settings: Settings, up: services.Up) -> None:
+def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
+    settings: Settings, up: services.Up
+) -> None:
     api = Api(up)
-    deadline = time.monotonic() + 120
-    while "train" not in {dag["dag_id"] for dag in api.call("/api/v2/dags")["dags"]}:
-        assert time.monotonic() < deadline, "the DAG processor did not parse dags/train.py"
+    deadline = time.monotonic() + 150
+    while not {"monitor", "train"} <= {dag["dag_id"] for dag in api.call("/api/v2/dags")["dags"]}:
+        assert time.monotonic() < deadline, "the DAG processor did not parse dags/monitor.py and dags/train.py"
         time.sleep(0.5)
-    run = api.call("/api/v2/dags/train/dagRuns", {"logical_date": None})["dag_run_id"]
+    assert api.call("/api/v2/dags/train/dagRuns")["dag_runs"] == []
+    api.call("/api/v2/dags/monitor/dagRuns", {"logical_date": None})
+    while not (found := api.call("/api/v2/dags/train/dagRuns")["dag_runs"]):
+        assert time.monotonic() < deadline, "the monitor, without a champion to keep, did not ask for a training"
+        time.sleep(0.5)
+    assert (len(found), found[0]["run_type"]) == (1, "asset_triggered")
+    run = found[0]["dag_run_id"]
     path = f"/api/v2/dags/train/dagRuns/{urllib.request.quote(run)}/taskInstances"
     while True:
         tasks = {task["task_id"]: task for task in api.call(path)["task_instances"]}

@@ -97,7 +97,13 @@ def ingest(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("dag_id", ["train", "ingest"])
+@pytest.fixture(scope="module")
+def monitor(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = python(folder, PROGRAM, "monitor")
+    return found
+
+
+@pytest.mark.parametrize("dag_id", ["train", "ingest", "monitor"])
 def test_dag_file_loads_nothing_heavy(dag_id: str, request: pytest.FixtureRequest) -> None:
     found = request.getfixturevalue(dag_id)
     assert not set(HEAVY) & set(found["loaded"])
@@ -123,6 +129,11 @@ def test_train_renders_every_stage_between_start_and_finish(train: dict[str, Any
 def test_train_documentation_holds_the_hash_of_the_graph(folder: Path, train: dict[str, Any]) -> None:
     assert hashlib.sha256((folder / "dvc.yaml").read_bytes()).hexdigest() in train["doc"]
     assert "Clean and split." in train["doc"]
+
+
+def test_monitor_measures_decides_and_tells(monitor: dict[str, Any]) -> None:
+    assert monitor["edges"] == {"measure": ["decide"], "decide": ["emit"], "emit": []}
+    assert (monitor["max_active_runs"], monitor["catchup"]) == (1, False)
 
 
 def test_ingest_runs_on_data_intervals(ingest: dict[str, Any]) -> None:
