@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.operators import FunctionOperator, returned, run_module
 from pipelines.artifacts import write_json
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, RunError
 from pipelines.orchestration.notify import task_failed
 from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 DATA = Asset("shoploom://data")
+ATTEMPTS = 5
 CRON = {"week": "0 0 * * 1", "day": "0 0 * * *"}
 SOURCE = load_source(Settings().source)
 
@@ -73,27 +75,54 @@ def days_to_land(context: Context, source: Source) -> tuple[date | None, date | 
 def validate(context: Context) -> dict[str, Any]:
     """Refuse what the tables' contract stops, before any of it is versioned.
 
-    Rows are judged by themselves, the partitions that came beside those that the data version holds already.
+    What came is first put together with the partitions that it touches. Rows are judged by themselves, the partitions
+    beside those that the data version holds already. Of two loads of one interval, one waits here.
     """
-    from pathlib import Path
-
-    from pipelines.runs.accepted import accepted_history
     from pipelines.runs.data_versions import changes_of
+    from pipelines.runs.loads import held
 
     settings = Settings()
-    directory = returned(context, "land")["directory"]
-    if not changes_of(settings, Path(directory)):
-        shutil.rmtree(directory)
-        raise AirflowSkipException("nothing new: these very partitions are in the data version already")
+    landed = returned(context, "land")
+    with held(settings, landed["partitions"]):
+        merged = _merge(context)
+        if not changes_of(settings, merged):
+            _forget(context)
+            raise AirflowSkipException("nothing new: these very partitions are in the data version already")
+        return _check(context)
+
+
+def _merge(context: Context) -> Path:
+    """Put the landing together with the partitions that it touches; notes what they were in ``onto.json``."""
+    from dataclasses import asdict
+
+    from pipelines.runs.loads import Load, merge_load
+
+    settings = Settings()
     folder = run_folder(settings, context["run_id"])
-    before, report = folder / "partitions-before.json", folder / "landing-report.json"
+    onto = merge_load(settings, Load.from_landing(returned(context, "land")), folder / "merged")
+    write_json(asdict(onto), folder / "onto.json")
+    return folder / "merged"
+
+
+def _check(context: Context) -> dict[str, Any]:
+    """Hold what was merged to the contract."""
+    from pipelines.runs.accepted import accepted_history
+
+    settings = Settings()
+    folder = run_folder(settings, context["run_id"])
+    before, report, history = (folder / f"{name}.json" for name in ("partitions-before", "landing-report", "history"))
     write_json(partitions_before(settings), before)
-    history = folder / "history.json"
     write_json(accepted_history(settings), history)
-    arguments = ["--landing", directory, "--before", str(before), "--history", str(history), "--report", str(report)]
-    run_module("pipelines.stages.validate", arguments, context)
+    arguments = ["--landing", str(folder / "merged"), "--before", str(before), "--history", str(history)]
+    run_module("pipelines.stages.validate", [*arguments, "--report", str(report)], context)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
+
+
+def _forget(context: Context) -> None:
+    """Remove what a load that ended well leaves."""
+    for name in ("landing", "merged"):
+        shutil.rmtree(run_folder(Settings(), context["run_id"]) / name, ignore_errors=True)
 
 
 def partitions_before(settings: Settings) -> dict[str, int | None]:
@@ -130,12 +159,24 @@ def partitions_before(settings: Settings) -> dict[str, int | None]:
 
 def version(context: Context) -> dict[str, Any]:
     """Commit the landing to the data branch; the same content gives the version that is there already."""
-    landed = returned(context, "land")
+    from pipelines.runs.loads import held
+
+    settings, landed = Settings(), returned(context, "land")
     partitions = landed["partitions"]
-    message = f"Land {landed['source']} {partitions[0]} to {partitions[-1]}"
-    arguments = ["--landing", landed["directory"], "--message", message]
-    made: dict[str, Any] = json.loads(run_module("pipelines.runs.data_versions", arguments, context))
-    shutil.rmtree(landed["directory"], ignore_errors=True)
+    folder = run_folder(settings, context["run_id"])
+    arguments = ["--landing", str(folder / "merged"), "--onto", str(folder / "onto.json")]
+    arguments += ["--message", f"Land {landed['source']} {partitions[0]} to {partitions[-1]}"]
+    with held(settings, partitions):
+        for _ in range(ATTEMPTS):
+            made: dict[str, Any] = json.loads(run_module("pipelines.runs.data_versions", arguments, context))
+            if not made["moved"]:
+                break
+            # Another load changed a partition that this one touches, by a late event for instance.
+            _merge(context)
+            _check(context)
+        else:
+            raise RunError(made["moved"], mend="run the same ingest again")
+    _forget(context)
     return {"commit": made["commit"], "changed": made["changed"]}
 
 

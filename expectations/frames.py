@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,21 +98,39 @@ def is_known(ids: pa.ChunkedArray, catalogue: pa.ChunkedArray) -> NDArray[np.boo
     return _true(pc.is_in(ids, catalogue.combine_chunks())) | ~_true(pc.is_valid(ids))
 
 
-def first_of_id(ids: pa.ChunkedArray, refused: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which row of each id stays: the first that is not refused already, else the first.
+def first_of_id(
+    ids: pa.ChunkedArray, refused: NDArray[np.bool_], landed: NDArray[np.int64] | None = None
+) -> NDArray[np.bool_]:
+    """Which row of each id stays: of those that are not refused already, else of all, the one landed last, the first of
+    these.
 
     Args:
         ids: string [num_rows]; a null repeats nothing.
         refused: bool [num_rows].
+        landed: int64 [num_rows]: the later the interval that brought a row, the higher; None where that is the same.
 
     Returns:
         bool [num_rows].
     """
-    order = np.argsort(refused, kind="stable")
+    order = np.argsort(refused, kind="stable") if landed is None else np.lexsort((-landed, refused))
     series = _series(ids)
     repeats = np.zeros(len(series), bool)
     repeats[order] = series.iloc[order].duplicated(keep="first").to_numpy()
     return ~repeats | series.isna().to_numpy()
+
+
+def landed_order(parts: Mapping[str, Raw]) -> NDArray[np.int64]:
+    """int64 [rows of all partitions]: the first day of the interval that brought a row, as an ordinal."""
+    orders = []
+    for partition, raw in parts.items():
+        own = parse_partition(partition).first_day.toordinal()
+        order = np.full(raw.rows.num_rows, own, np.int64)
+        if raw.landed_in is not None:
+            names = raw.landed_in.to_pylist()
+            days = {name: parse_partition(name).first_day.toordinal() if name else own for name in set(names)}
+            order = np.array([days[name] for name in names], np.int64)
+        orders.append(order)
+    return np.concatenate(orders)
 
 
 def _true(mask: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from pipelines.artifacts import read_table
 from pipelines.errors import DataError, near_names
 from pipelines.pseudonyms import key_of
 from pipelines.sources.calendars import time_zone_of
-from pipelines.tables import TIMESTAMP, Table
+from pipelines.tables import EVENTS, LANDED_IN, TIMESTAMP, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Raw:
         extra_columns: columns that the table does not have; they are left out.
         time_zone: the shop's, as the file says; UTC where it says nothing.
         user_key: id of the key that its user ids were hashed with; empty where they are raw, or there are none.
+        landed_in: string [num_rows], see :mod:`pipelines.sources.late`; None where all came in the partition's own
+            interval.
     """
 
     rows: pa.Table
@@ -36,6 +38,12 @@ class Raw:
     extra_columns: tuple[str, ...]
     time_zone: str
     user_key: str = ""
+    landed_in: pa.ChunkedArray | None = None
+
+    @property
+    def all_late(self) -> bool:
+        """Whether the partition's own interval brought nothing, so that its volume says nothing."""
+        return self.landed_in is not None and not self.landed_in.null_count
 
 
 def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
@@ -53,7 +61,7 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
         raise DataError(f"{place}: {error.message}", mend=mend) from error
     if not found.num_rows and table.required:
         raise DataError(f"{place}: the {'partition' if partition else 'table'} is empty: {path} has no rows", mend=mend)
-    extra = tuple(name for name in found.column_names if name not in table.schema.names)
+    extra = tuple(name for name in found.column_names if name not in (*table.schema.names, LANDED_IN))
     columns: list[pa.ChunkedArray] = []
     is_utf8 = np.ones(found.num_rows, bool)
     for field in table.schema:
@@ -69,7 +77,9 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
         columns.append(clean)
         is_utf8 &= good
     nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
-    return Raw(pa.table(columns, schema=nullable), is_utf8, extra, time_zone_of(found.schema), key_of(found.schema))
+    rows, zone, key = pa.table(columns, schema=nullable), time_zone_of(found.schema), key_of(found.schema)
+    late = found.column(LANDED_IN) if table is EVENTS and LANDED_IN in found.column_names else None
+    return Raw(rows, is_utf8, extra, zone, key, late)
 
 
 def _missing(place: str, name: str, found: list[str], extra: tuple[str, ...]) -> str:

@@ -13,6 +13,10 @@ import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+LANDED_IN = "landed_in"
+"""A column of raw events that no contract looks at: the interval that brought a row, null for the partition's own; see
+:mod:`pipelines.sources.late`."""
+
 EVENT_TYPES = ("view", "cart", "purchase", "rating", "search", "like", "dislike", "exposure")
 
 

@@ -347,15 +347,22 @@ def read_pointers(git: Git, commit: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Commit a landing directory; print the version as JSON."""
+    """Commit a landing directory; print the version as JSON, with ``moved``: why nothing was committed, or null."""
     import argparse
     import json
 
     parser = argparse.ArgumentParser(prog="python -m pipelines.runs.data_versions", description=main.__doc__)
     parser.add_argument("--landing", type=Path, required=True)
     parser.add_argument("--message", required=True)
+    parser.add_argument("--onto", type=Path, help="JSON: what the landing was merged with")
     given = parser.parse_args()
-    print(json.dumps(commit_landing(Settings(), given.landing, given.message).to_dict()))
+    onto = Onto(**json.loads(given.onto.read_text(encoding="utf-8"))) if given.onto else None
+    try:
+        made = commit_landing(Settings(), given.landing, given.message, onto).to_dict()
+    except PartitionMovedError as error:
+        print(json.dumps({"moved": error.message}))
+    else:
+        print(json.dumps({**made, "moved": None}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pipelines.tables import JUDGEMENTS, OFFERS, USERS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NOT_SOURCES = {"calendars", "landing"}
+_NOT_SOURCES = {"calendars", "landing", "late"}
 
 
 class Source(ABC):
@@ -28,6 +28,8 @@ class Source(ABC):
     time_zone: ClassVar[str]
     """The shop's own, an IANA name: partitions turn at its midnight."""
     partition: ClassVar[PartitionKind]
+    late_days: ClassVar[int] = 0
+    """Days after its time within which an event may still come, in a later interval; 0 where none does."""
 
     @abstractmethod
     def span(self) -> tuple[date, date]:
@@ -35,7 +37,10 @@ class Source(ABC):
 
     @abstractmethod
     def events(self, start: datetime, end: datetime) -> pa.Table:
-        """Events of ``start <= timestamp < end`` (aware datetimes), ordered by time, in the events schema."""
+        """What came of an interval: the events of ``start <= timestamp < end`` (aware datetimes), ordered by time, in
+        the events schema. Where the feed brings late ones and corrections, those that came in the interval too, with a
+        time up to ``late_days`` before it; each lands in the partition of its own time.
+        """
 
     @abstractmethod
     def items(self) -> pa.Table:

@@ -12,12 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.artifacts import write_table
+from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError
 from pipelines.progress import track
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.sources import Source, load_source, partitions
 from pipelines.sources.calendars import zone_metadata
+from pipelines.sources.late import by_partition, merge
 from pipelines.stage_environment import state_folder
 
 if TYPE_CHECKING:
@@ -32,16 +33,21 @@ class Landing:
         source: the source's name.
         partitions: names of the event partitions, oldest first.
         rows: rows of each table.
+        late: names of the earlier partitions that events of these came late for.
+        late_days: how late an event may come, as the source says.
     """
 
     source: str
     partitions: tuple[str, ...]
     rows: dict[str, int]
+    late: tuple[str, ...] = ()
+    late_days: int = 0
 
 
 def land(source: Source, start: date | None, end: date | None, directory: Path, keys: KeyRing | None = None) -> Landing:
     """Write a source's tables below ``directory``: ``events/<partition>.parquet``, and ``<table>/<table>.parquet`` for
-    the others (empty where the shop has none). The same rows give the same bytes.
+    the others (empty where the shop has none). The same rows give the same bytes. An event that came late is in the
+    partition of its own time, beside the interval's own.
 
     Args:
         source: what to land.
@@ -53,21 +59,37 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
     Raises:
         ConfigError: no partition lies in that span.
     """
+    import pyarrow as pa
+
     chosen = partitions(source, start, end)
     ring = keys or open_ring(state_folder())
     rows = {"events": 0}
 
+    def zoned(table: pa.Table) -> pa.Table:
+        return table.replace_schema_metadata(zone_metadata(source.time_zone))
+
     def put(table: pa.Table, path: str) -> int:
-        write_table(ring.table(table.replace_schema_metadata(zone_metadata(source.time_zone))), directory / path)
+        write_table(ring.table(zoned(table)), directory / path)
         return int(table.num_rows)
 
+    names = tuple(partition.name for partition in chosen)
+    late: dict[str, list[pa.Table]] = {}
     for partition in track(chosen, "land events"):
-        events = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
-        rows["events"] += put(events, f"events/{partition.name}.parquet")
+        came = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
+        parts = by_partition(came, partition, source.partition, source.time_zone, source.late_days)
+        rows["events"] += put(next(parts)[1], f"events/{partition.name}.parquet")
+        for earlier, events in parts:
+            late.setdefault(earlier.name, []).append(events)
+    for name, tables in late.items():
+        path = directory / "events" / f"{name}.parquet"
+        own = read_table(path) if name in names else None
+        events = merge(name, own, ring.table(zoned(pa.concat_tables(tables))), intervals=())
+        rows["events"] += events.num_rows - (own.num_rows if own else 0)
+        write_table(events, path)
     whole = {"items": source.items, "users": source.users, "offers": source.offers, "judgements": source.judgements}
     for name, give in whole.items():
         rows[name] = put(give(), f"{name}/{name}.parquet")
-    return Landing(source.name, tuple(partition.name for partition in chosen), rows)
+    return Landing(source.name, names, rows, tuple(sorted(late)), source.late_days)
 
 
 def parse_day(text: str) -> date:

@@ -208,7 +208,7 @@ def _sort_events(
     refused = np.concatenate([mask_of(by_row[name].values(), sizes[name]) for name in shop.events])
     ids = pa.concat_tables([raw.rows.select(["event_id", "item_id"]) for raw in shop.events.values()])
     derived = {
-        FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused),
+        FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused, frames.landed_order(shop.events)),
         events.ITEM_KNOWN: frames.is_known(ids["item_id"], catalogue),
     }
     between_rows = cut(_rejects(across, validation.run(across, frames.frame_of(ids, derived, across))), sizes)
@@ -300,7 +300,7 @@ def _partition_columns(shop: Shop, partitions: dict[str, Sorted], now: datetime)
     every = sorted((parse_partition(name) for name in (*partitions, *shop.before)), key=lambda span: span.first_day)
     follows = {later for earlier, later in pairwise(every) if (later.first_day - earlier.last_day).days == 1}
     return {
-        "volume_ratio": np.round(np.array(rows) / median, 6),
+        "volume_ratio": np.where([raw.all_late for raw in shop.events.values()], np.nan, np.round(rows / median, 6)),
         "silent_days": np.round(silent, 6),
         "started": [span.starts(zone) <= now for span, zone in zip(spans, zones, strict=True)],
         "follows": [span == every[0] or span in follows for span in spans],

@@ -26,7 +26,7 @@ from pipelines.errors import DataError
 from pipelines.params import ValidateParams
 from pipelines.stages import validate as stage
 from pipelines.stages.validate import Validated, read_shop, validate
-from pipelines.tables import EVENTS, TABLES
+from pipelines.tables import EVENTS, LANDED_IN, TABLES
 from tests.tiny_shop import land_tiny_shop
 
 ROOT = Path(__file__).parents[2]
@@ -145,12 +145,29 @@ def test_validate_keeps_the_good_copy_of_a_repeated_id(raw: Path) -> None:
     assert part.accepted["event_id"].to_pylist().count(rows[0]["event_id"]) == 1
 
 
-def test_validate_finds_an_id_that_an_earlier_partition_has(raw: Path) -> None:
+def test_validate_keeps_the_row_of_an_id_that_was_landed_last(raw: Path) -> None:
     earlier = read_table(raw / "events/2024-W01.parquet").to_pylist()[0]["event_id"]
     rewrite(raw, EVENTS_FILE, setting("event_id", earlier))
     validated = run(raw)
+    assert validated.events[PARTITION].reasons == {}
+    assert validated.events["2024-W01"].reasons == {"event_id_is_unique": 1}
+    path = raw / "events/2024-W01.parquet"
+    rows = read_table(path)
+    landed_in = pa.array(["2024-W04"] + [None] * (rows.num_rows - 1), pa.string())
+    write_table(rows.append_column(LANDED_IN, landed_in), path)
+    validated = run(raw)
     assert validated.events[PARTITION].reasons == {"event_id_is_unique": 1}
     assert validated.events["2024-W01"].reasons == {}
+    assert not any("columns_are_known" in warning["check"] for warning in validated.findings.warnings)
+
+
+def test_validate_takes_a_partition_of_late_rows_alone_whatever_its_volume(raw: Path) -> None:
+    path = raw / EVENTS_FILE
+    few = read_table(path).slice(0, 1)
+    write_table(few, path)
+    assert any("volume_is_possible" in stop for stop in run(raw).findings.stops)
+    write_table(few.append_column(LANDED_IN, pa.array(["2024-W04"])), path)
+    assert run(raw).findings.stops == []
 
 
 @pytest.mark.parametrize(
