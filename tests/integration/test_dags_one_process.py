@@ -120,9 +120,9 @@ class Shop:
         self.git("add", path)
         self.git("commit", "-qm", f"Change {path}")
 
-    def train(self) -> DagOutcome:
+    def train(self, **conf: str) -> DagOutcome:
         home = self.settings.home
-        return run_dag_in_one_process("train", {}, home / "train.log", self.settings, progress=home / "progress")
+        return run_dag_in_one_process("train", conf, home / "train.log", self.settings, progress=home / "progress")
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.settings.home / "progress").read_text().splitlines()]
@@ -193,6 +193,19 @@ def test_train_runs_no_stage_when_nothing_is_new(shop: Shop, first: DagOutcome) 
     assert {event["note"] for event in shop.events() if event["stage"] == "double" and event["event"] == "task"} >= {
         "cached"
     }
+
+
+def test_train_with_other_models_starts_from_a_marked_snapshot_and_leaves_params_yaml_alone(
+    shop: Shop, first: DagOutcome
+) -> None:
+    before = (shop.root / "params.yaml").read_bytes()
+    chosen = shop.train(models="linear,repeat").raise_for_failure()
+    start = chosen.returned["start"]["start"]
+    assert start["dirty"] is True
+    assert chosen.returned["double"]["cached"] is True
+    assert "linear: true" in shop.git("show", f"{chosen.returned['finish']['commit']}:params.yaml")
+    assert (shop.root / "params.yaml").read_bytes() == before
+    assert shop.git("status", "--porcelain") == ""
 
 
 def test_train_fails_with_the_stage_s_own_words(shop: Shop, first: DagOutcome) -> None:
