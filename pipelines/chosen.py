@@ -44,7 +44,10 @@ def named_models(wanted: str) -> tuple[str, ...]:
     """
     if wanted == ALL:
         return tuple(models())
-    return checked(name for name in (part.strip() for part in wanted.split(",")) if name)
+    names = checked(name for name in (part.strip() for part in wanted.split(",")) if name)
+    if not names:
+        raise ConfigError(f"{wanted!r} names no model", mend=f"models: {ALL}, or of {', '.join(models())}")
+    return names
 
 
 def with_models(content: bytes, wanted: str) -> bytes:
