@@ -325,7 +325,7 @@ class ModelContract(ScoringContract):
             (tmp_path / name).mkdir()
             model.save(tmp_path / name)
         assert files_of(tmp_path / "whole") == files_of(tmp_path / "resumed")
-        assert (tmp_path / "side" / epochs.CHECKPOINT_FILE).is_file(), "the stage forgets it when all is saved, no model"
+        assert (tmp_path / "side" / epochs.CHECKPOINT_FILE).is_file(), "the stage removes it, no model"
 
     @pytest.mark.parametrize("broken", [np.nan, np.inf])
     def test_model_is_never_fitted_on_what_is_not_finite(self, broken: float, shop: TinyShop) -> None:
