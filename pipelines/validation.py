@@ -9,8 +9,9 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, write_json
+from pipelines.artifacts import atomic_directory, read_table, write_json
 from pipelines.metrics.ranking import mean, ndcg, rank_users
+from pipelines.models.attributes import Attributes
 from pipelines.models.base import Histories, Model, Scoring, Training
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, load_trained, read_texts
 from pipelines.models.histories import dense_columns, purchase_counts
@@ -18,11 +19,12 @@ from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
 from pipelines.models.training import CURVES_FILE, forget
 from pipelines.params import SeedParams, WindowParams, load_params
-from pipelines.prepared import Space, read_events, read_histories, read_space
+from pipelines.prepared import PREPARED, Space, read_events, read_histories, read_space
 from pipelines.stage_environment import side_folder
 
 _Fitted = TypeVar("_Fitted", bound=Model)
 DATA = Path("data")
+ACCEPTED_ITEMS = DATA / "accepted" / "items.parquet"
 TEXTS = DATA / "train_bert" / "texts.safetensors"
 WINDOWS: tuple[tuple[Literal["validation", "test"], str], ...] = (("validation", "validation"), ("test", "final"))
 """The window that a model is fitted before, and the folder that it is left in."""
@@ -71,8 +73,21 @@ def read_training(kind: type[Model], before: Literal["validation", "test"]) -> T
         fitted={name: load_trained(needed, DATA / str(needed.stage) / folder) for name, needed in stages.items()},
         seed=load_params(SeedParams, "seed").value,
         side=side_folder(str(kind.stage)) / folder,
+        attributes=read_attributes() if kind.reads_attributes else None,
         previous=previous if kind.starts_warm and previous.is_dir() else None,
     )
+
+
+def read_attributes(prepared: Path = PREPARED, accepted: Path = ACCEPTED_ITEMS) -> Attributes:
+    """The groups that each item belongs to, by the accepted catalogue's attributes too.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    items = read_table(prepared / "items.parquet", ["item_id", "category", "brand"])
+    told = read_table(accepted, ["item_id", "attributes"])
+    by_id = dict(zip(told["item_id"].to_pylist(), told["attributes"].to_pylist(), strict=True))
+    return Attributes.of_items(items, [dict(by_id.get(name) or ()) for name in items["item_id"].to_pylist()])
 
 
 def leave_out(output: Path) -> None:

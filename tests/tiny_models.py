@@ -17,12 +17,14 @@ from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models import training as epochs
+from pipelines.models.attributes import Attributes
 from pipelines.models.base import Histories, Model, Scoring, Texts, Training
 from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import feature_names
 from pipelines.models.found import models
 from pipelines.models.fused import Fused, FusionSettings
+from pipelines.models.graph import GraphSettings
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
@@ -40,6 +42,7 @@ FUSION = FusionSettings(
     components=12, text_components=6, text_weight=0.3, ridge=10.0, prior_buyers=3.0, regularization=1.0
 )
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
+GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
 TINY: dict[str, Section] = {
     "fused": FUSION,
@@ -82,6 +85,8 @@ class TinyShop:
         index = (np.arange(NUM_ITEMS) % TASTES) * 8 + np.arange(NUM_ITEMS) // TASTES % 6
         self.texts = TextSimilarity(unit.astype(np.float32), index.astype(np.int32).clip(0, len(unit) - 1))
         self.popularity = Popularity.of(self.histories)
+        taste = (np.arange(NUM_ITEMS) % TASTES + 1).astype(np.int32)
+        self.attributes = Attributes({"category_1": taste, "brand": (np.arange(NUM_ITEMS) % 3 + 1).astype(np.int32)})
 
     def _histories(self, rows: NDArray[np.bool_]) -> Histories:
         return Histories.from_events(
@@ -96,7 +101,8 @@ class TinyShop:
 
     def training(self, **others: Any) -> Training:
         """All that a model may learn from, the models that others build on included."""
-        return Training(**{"histories": self.histories, "texts": self.texts.texts, "threads": 1, **others})
+        parts = {"histories": self.histories, "texts": self.texts.texts, "attributes": self.attributes, "threads": 1}
+        return Training(**{**parts, **others})
 
     def factorization(self) -> MatrixFactorization:
         return MatrixFactorization.fit(self.training(), FACTORIZATION)
@@ -138,7 +144,9 @@ def odd_shops(shop: TinyShop) -> dict[str, Training]:
         return Histories.from_events(*rows, ones, num_users=num_users, num_items=num_items, as_of=100.0)
 
     def training(histories: Histories, embeddings: NDArray[np.float32] = shop.texts.embeddings) -> Training:
-        return shop.training(histories=histories, texts=Texts(embeddings, shop.texts.text_index[: histories.num_items]))
+        texts = Texts(embeddings, shop.texts.text_index[: histories.num_items])
+        groups = {name: codes[: histories.num_items] for name, codes in shop.attributes.groups.items()}
+        return shop.training(histories=histories, texts=texts, attributes=Attributes(groups))
 
     everybody = [user for user in range(6) for _ in range(5)]
     return {

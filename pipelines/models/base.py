@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import DataError, ModelError
 from pipelines.params import Section
+
+if TYPE_CHECKING:
+    from pipelines.models.attributes import Attributes
 
 USERS_AT_ONCE = 256
 """Users scored at once: bounds memory, changes no result."""
@@ -180,6 +183,7 @@ class Training:
     Args:
         histories: every user's purchases up to that moment.
         texts: text vectors of every item; None where the model does not ask for them (``Model.reads_texts``).
+        attributes: the groups that items belong to; None where the model does not ask (``Model.reads_attributes``).
         fitted: the models that it builds on (``Model.needs``), by name, fitted on the same purchases.
         seed: from which every random draw of the fit starts.
         threads: that the fit may use; fixed and not the machine's, so that equal input gives equal bytes.
@@ -197,6 +201,7 @@ class Training:
     threads: int = 2
     side: Path | None = None
     previous: Path | None = None
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         for name, array in (("age", self.histories.ages), ("quantity", self.histories.quantities)):
@@ -206,6 +211,8 @@ class Training:
                 raise ModelError(f"event {event} of the histories has the {name} {array[event]}", mend=MADE_AGAIN)
         if self.texts is not None:
             self.texts.check(self.histories.num_items)
+        if self.attributes is not None:
+            self.attributes.check(self.histories.num_items)
 
 
 @dataclass(frozen=True)
@@ -331,6 +338,8 @@ class Model(Scoring):
     """Models that it builds on."""
     reads_texts: ClassVar[bool] = False
     """Whether it learns from the catalogue's text vectors."""
+    reads_attributes: ClassVar[bool] = False
+    """Whether it learns from the items' categories, brands and attributes."""
     starts_warm: ClassVar[bool] = False
     """Whether it can start from what an earlier run left; its stage then depends on ``data/champion``."""
     Settings: ClassVar[type[Section]] = NoSettings

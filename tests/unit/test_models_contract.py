@@ -10,14 +10,16 @@ from pkgutil import iter_modules
 
 import pipelines.models
 from pipelines.models.base import Scoring
+from pipelines.models.cold_start import ColdStart
 from pipelines.models.fused import Fused
+from pipelines.models.graph import LightGCN
 from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
 from pipelines.models.text import TextSimilarity
-from tests.tiny_models import FACTORIZATION, FUSION, LINEAR, REPEAT, ModelContract, ScoringContract, TinyShop
+from tests.tiny_models import FACTORIZATION, FUSION, GRAPH, LINEAR, REPEAT, ModelContract, ScoringContract, TinyShop
 
 
 class TestPopularity(ModelContract):
@@ -51,6 +53,17 @@ class TestLinear(ModelContract):
     model = Linear
     min_ndcg = 0.30
     settings = LINEAR
+
+
+class TestLightGCN(ModelContract):
+    model = LightGCN
+    min_ndcg = 0.30
+    settings = GRAPH
+
+
+class TestColdStart(ModelContract):
+    model = ColdStart
+    min_ndcg = 0.15
 
 
 class TestTextSimilarity(ModelContract):
