@@ -139,7 +139,7 @@ class ColdStart(Model):
 
         start = np.full(len(self.groups), 1.0 / max(len(self.groups), 1))
         found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(start))
-        return (self.settings.damping * found.x).astype(np.float32)
+        return np.asarray(self.settings.damping * found.x, np.float32)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
