@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,18 +118,14 @@ def first_of_id(
     return ~repeats | series.isna().to_numpy()
 
 
-def landed_order(parts: Mapping[str, Raw]) -> NDArray[np.int64]:
-    """int64 [rows of all partitions]: the first day of the interval that brought a row, as an ordinal."""
-    orders = []
-    for partition, raw in parts.items():
-        own = parse_partition(partition).first_day.toordinal()
-        order = np.full(raw.rows.num_rows, own, np.int64)
-        if raw.landed_in is not None:
-            names = raw.landed_in.to_pylist()
-            days = {name: parse_partition(name).first_day.toordinal() if name else own for name in set(names)}
-            order = np.array([days[name] for name in names], np.int64)
-        orders.append(order)
-    return np.concatenate(orders)
+def landed_order(partition: str, raw: Raw) -> NDArray[np.int64]:
+    """int64 [num_rows]: the first day of the interval that brought a row, as an ordinal."""
+    own = parse_partition(partition).first_day.toordinal()
+    if raw.landed_in is None:
+        return np.full(raw.rows.num_rows, own, np.int64)
+    names = raw.landed_in.to_pylist()
+    days = {name: parse_partition(name).first_day.toordinal() if name else own for name in set(names)}
+    return np.array([days[name] for name in names], np.int64)
 
 
 def _true(mask: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:

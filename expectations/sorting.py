@@ -23,6 +23,46 @@ Reasons = dict[str, "NDArray[np.int64]"]
 
 
 @dataclass(frozen=True)
+class Tally:
+    """How many rows of a table or partition were accepted, and why others were not.
+
+    Args:
+        accepted: rows.
+        quarantined: rows.
+        reasons: rows that fail each check; a row may fail several.
+    """
+
+    accepted: int
+    quarantined: int
+    reasons: dict[str, int]
+
+    @classmethod
+    def of(cls, reasons: Reasons, num_rows: int) -> Tally:
+        """Of positions by check."""
+        refused = int(mask_of(reasons.values(), num_rows).sum())
+        return cls(num_rows - refused, refused, {check: len(rows) for check, rows in reasons.items()})
+
+    @property
+    def num_rows(self) -> int:
+        """Accepted and quarantined."""
+        return self.accepted + self.quarantined
+
+    @property
+    def rejected_share(self) -> float:
+        """Quarantined rows over all rows; 0 where there are none."""
+        return self.quarantined / max(self.num_rows, 1)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, for the report."""
+        return {
+            "rows": self.num_rows,
+            "accepted": self.accepted,
+            "quarantined": self.quarantined,
+            "reasons": self.reasons,
+        }
+
+
+@dataclass(frozen=True)
 class Sorted:
     """A table's rows, told apart.
 
@@ -37,23 +77,9 @@ class Sorted:
     reasons: dict[str, int]
 
     @property
-    def num_rows(self) -> int:
-        """Accepted and quarantined."""
-        return int(self.accepted.num_rows + self.quarantined.num_rows)
-
-    @property
-    def rejected_share(self) -> float:
-        """Quarantined rows over all rows; 0 where there are none."""
-        return float(self.quarantined.num_rows / max(self.num_rows, 1))
-
-    def summary(self) -> dict[str, Any]:
-        """Counts, for the report."""
-        return {
-            "rows": self.num_rows,
-            "accepted": self.accepted.num_rows,
-            "quarantined": self.quarantined.num_rows,
-            "reasons": self.reasons,
-        }
+    def tally(self) -> Tally:
+        """Its counts."""
+        return Tally(self.accepted.num_rows, self.quarantined.num_rows, self.reasons)
 
 
 @dataclass

@@ -6,9 +6,7 @@ the order: it is a pseudonym under a key of this machine, and a model must not d
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,36 +14,12 @@ import ibis
 import pyarrow as pa
 from ibis import _
 
+from pipelines import out_of_core
 from pipelines.artifacts import parquet_file
-from pipelines.stage_environment import side_folder
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
-
-ROWS_AT_ONCE = 2_000_000
-"""Rows of a batch; one partition may have more."""
-
-DUCKDB_MEMORY = "3GB"
-"""What DuckDB may keep in memory; the rest goes to a scratch folder beside what the stage leaves."""
-
-
-@contextmanager
-def out_of_core() -> Iterator[Backend]:
-    """A DuckDB of its own that spills to disk; gone at the end."""
-    parent = side_folder("prepare")
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="scratch-", dir=parent) as scratch:
-        connection = ibis.duckdb.connect(
-            str(Path(scratch) / "events.duckdb"),
-            memory_limit=DUCKDB_MEMORY,
-            temp_directory=scratch,
-            preserve_insertion_order=False,
-        )
-        try:
-            yield connection
-        finally:
-            connection.disconnect()
 
 
 class Events:
@@ -98,7 +72,7 @@ class Events:
         start, rows = 0, 0
         for week, path in enumerate(self._paths):
             more = parquet_file(path).metadata.num_rows
-            if week > start and rows + more > ROWS_AT_ONCE:
+            if week > start and rows + more > out_of_core.ROWS_AT_ONCE:
                 yield range(start, week)
                 start, rows = week, 0
             rows += more

@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from pipelines.artifacts import parquet_file, read_table, table_writer, write_json, write_table
 from pipelines.errors import DataError
-from pipelines.numbering import Events, out_of_core
+from pipelines.numbering import Events
+from pipelines.out_of_core import out_of_core
 from pipelines.params import PrepareParams, WindowParams, load_params
 from pipelines.pseudonyms import key_metadata, key_of
 from pipelines.sources.calendars import parse_partition, time_zone_of
@@ -146,7 +147,7 @@ def prepare(accepted: Path, directory: Path, window: WindowParams, params: Prepa
     windows = split_windows(list(paths), window, zone)
     catalogue = _items(read_table(accepted / "items.parquet"), params)
     known = catalogue.select(["item", "item_id"])
-    with out_of_core() as connection:
+    with out_of_core("prepare") as connection:
         events = Events.read(connection, [paths[name] for name in windows.names], known, params.event_types)
         users = events.users().cast(PREPARED_USERS)
         counts = _write_parts(events, directory, windows, catalogue.num_rows)

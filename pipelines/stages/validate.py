@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,16 +22,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from expectations import comparison, events, frames, items, judgements, offers, users
-from expectations.contract import FIRST_OF_ID, Check, Contract
+from expectations.contract import Check, Contract
 from expectations.history import file_md5
+from expectations.partitions import RawPartitions, SortedPartitions, rejects, sort_events
 from expectations.profiles import ProfileCache
 from expectations.row_cache import RowCache
 from expectations.run import Validation
 from expectations.shape import Raw, read_raw
-from expectations.sorting import Findings, Reasons, Sorted, cut, mask_of, sort_rows
+from expectations.sorting import Findings, Sorted, Tally, sort_rows
 from pipelines.artifacts import atomic_directory, file_sha256, read_json, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.params import DistributionParams, ValidateParams, load_params
@@ -58,7 +59,7 @@ class Shop:
             nobody knows: what came is judged beside them.
     """
 
-    events: dict[str, Raw]
+    events: Mapping[str, Raw]
     digests: dict[str, str]
     items: Raw
     optional: dict[str, Raw] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Validated:
     A landing's also says how its partitions lie beside the history.
     """
 
-    events: dict[str, Sorted]
+    events: SortedPartitions
     whole: dict[str, Sorted]
     findings: Findings
     suites: dict[str, str]
@@ -81,14 +82,14 @@ class Validated:
     def report(self) -> dict[str, Any]:
         """Rows, accepted, quarantined and reasons of each table and partition, and the warnings."""
         whole: dict[str, Any] = {"rows": 0, "accepted": 0, "quarantined": 0, "reasons": {}}
-        for part in (sorted_.summary() for sorted_ in self.events.values()):
+        for part in (tally.summary() for tally in self.events.tallies.values()):
             for name in ("rows", "accepted", "quarantined"):
                 whole[name] += part[name]
             for reason, count in part["reasons"].items():
                 whole["reasons"][reason] = whole["reasons"].get(reason, 0) + count
         return {
-            "tables": {"events": whole, **{name: rows.summary() for name, rows in self.whole.items()}},
-            "partitions": {name: part.summary() for name, part in self.events.items()},
+            "tables": {"events": whole, **{name: rows.tally.summary() for name, rows in self.whole.items()}},
+            "partitions": {name: tally.summary() for name, tally in self.events.tallies.items()},
             "warnings": self.findings.warnings,
             "suites": self.suites,
             **({"history": self.beside_history} if self.beside_history else {}),
@@ -110,7 +111,7 @@ def read_shop(directory: Path, before: Mapping[str, int | None] | None = None) -
             raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
     paths.sort(key=lambda path: parse_partition(path.stem).first_day)
     return Shop(
-        {path.stem: read_raw(path, EVENTS, path.stem) for path in paths},
+        RawPartitions({path.stem: path for path in paths}, lambda partition, path: read_raw(path, EVENTS, partition)),
         {path.stem: file_sha256(path) for path in paths},
         read_raw(directory / ITEMS.name / "items.parquet", ITEMS),
         _read_optional(directory),
@@ -137,7 +138,6 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
         Accepted and quarantined rows. ``findings.stops`` names what the load is to be refused for, if anything.
     """
     findings = Findings()
-    _note_extra_columns(shop, findings)
     catalogue = _sort_table(
         shop.items, ITEMS, items.rows(params), frames.item_columns(shop.items), validation, findings
     )
@@ -157,12 +157,13 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
     whole = {"items": catalogue}
     for name, raw in given.items():
         whole[name] = _sort_table(raw, TABLES[name], suites[name][0], columns_of[name], validation, findings)
-    partitions = _sort_events(shop, params, ids, validation, cache)
+    partitions = sort_events(shop.events, shop.digests, params, ids, validation, cache)
+    _note_extra_columns(shop, partitions, findings)
     for name, rows in whole.items():
-        if rows.num_rows:
-            _check_whole({"": rows}, suites[name][1], suites[name][:1], validation, findings)
+        if rows.tally.num_rows:
+            _check_whole({"": rows.tally}, suites[name][1], suites[name][:1], validation, findings)
     by_row, columns = (events.rows(params), events.across()), _partition_columns(shop, partitions, now)
-    _check_whole(partitions, events.partitions(params), by_row, validation, findings, columns)
+    _check_whole(partitions.tallies, events.partitions(params), by_row, validation, findings, columns)
     contracts = (*by_row, events.partitions(params), *(suite for both in suites.values() for suite in both))
     return Validated(partitions, whole, findings, {each.name: each.digest() for each in contracts})
 
@@ -171,12 +172,13 @@ def _without_rows(table: Table) -> Raw:
     return Raw(table.schema.empty_table(), np.ones(0, bool), (), "UTC")
 
 
-def _note_extra_columns(shop: Shop, findings: Findings) -> None:
-    parts = [(ITEMS, "", shop.items), *((EVENTS, partition, raw) for partition, raw in shop.events.items())]
-    parts += [(TABLES[name], "", raw) for name, raw in shop.optional.items()]
-    for table, partition, raw in parts:
-        if raw.extra_columns:
-            said = f"columns that the contract does not have are left out: {', '.join(raw.extra_columns)}"
+def _note_extra_columns(shop: Shop, partitions: SortedPartitions, findings: Findings) -> None:
+    parts = [(ITEMS, "", shop.items.extra_columns)]
+    parts += [(EVENTS, partition, facts.extra_columns) for partition, facts in partitions.facts.items()]
+    parts += [(TABLES[name], "", raw.extra_columns) for name, raw in shop.optional.items()]
+    for table, partition, columns in parts:
+        if columns:
+            said = f"columns that the contract does not have are left out: {', '.join(columns)}"
             findings.warn("columns_are_known", table.name, said, partition=partition)
 
 
@@ -196,66 +198,11 @@ def _sort_table(
         check = contract.check(name)
         if check.severity != "reject":
             findings.note(check, table.name, f"{1 - len(rows) / raw.rows.num_rows:.1%}")
-    return sort_rows(raw, table, _rejects(contract, failed), contract.digest())
-
-
-def _sort_events(
-    shop: Shop, params: ValidateParams, catalogue: pa.ChunkedArray, validation: Validation, cache: RowCache
-) -> dict[str, Sorted]:
-    contract, across = events.rows(params), events.across()
-    by_row = _row_reasons(shop, contract, validation, cache)
-    sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
-    refused = np.concatenate([mask_of(by_row[name].values(), sizes[name]) for name in shop.events])
-    ids = pa.concat_tables([raw.rows.select(["event_id", "item_id"]) for raw in shop.events.values()])
-    derived = {
-        FIRST_OF_ID: frames.first_of_id(ids["event_id"], refused, frames.landed_order(shop.events)),
-        events.ITEM_KNOWN: frames.is_known(ids["item_id"], catalogue),
-    }
-    between_rows = cut(_rejects(across, validation.run(across, frames.frame_of(ids, derived, across))), sizes)
-    order = [check.name for check in (*contract.checks, *across.checks)]
-    suite = f"{contract.digest()}-{across.digest()}"
-    result = {}
-    for name, raw in shop.events.items():
-        reasons = by_row[name] | between_rows[name]
-        result[name] = sort_rows(raw, EVENTS, {check: reasons[check] for check in order if check in reasons}, suite)
-    return result
-
-
-def _row_reasons(shop: Shop, contract: Contract, validation: Validation, cache: RowCache) -> dict[str, Reasons]:
-    """Run the row checks over every partition whose result is not remembered, in one batch.
-
-    The newest is checked in any case, so that Data Docs always show what the row checks found.
-    """
-    suite = contract.digest()
-    sizes = {name: raw.rows.num_rows for name, raw in shop.events.items()}
-    known = {
-        name: cache.get(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name]) for name in sizes
-    }
-    newest = list(known)[-1:]
-    fresh = [name for name, rows in known.items() if rows is None or name in newest]
-    parts = [
-        frames.frame_of(shop.events[name].rows, frames.event_columns(shop.events[name], name), contract)
-        for name in fresh
-    ]
-    frame = pd.concat(parts, ignore_index=True)
-    print(f"checking {len(frame):,} events of {len(fresh)} partitions of {len(sizes)}")
-    failed = _rejects(contract, validation.run(contract, frame))
-    for name, rows in cut(failed, {name: sizes[name] for name in fresh}).items():
-        known[name] = rows
-        cache.put(name, shop.digests[name], _suite_key(suite, shop.events[name]), sizes[name], rows)
-    return {name: rows or {} for name, rows in known.items()}
-
-
-def _suite_key(suite: str, raw: Raw) -> str:
-    return f"{suite}-{raw.time_zone}"
-
-
-def _rejects(contract: Contract, failed: Reasons) -> Reasons:
-    return {name: rows for name, rows in failed.items() if contract.check(name).severity == "reject" and len(rows)}
+    return sort_rows(raw, table, rejects(contract, failed), contract.digest())
 
 
 def _check_whole(
-    parts: dict[str, Sorted],
+    parts: Mapping[str, Tally],
     contract: Contract,
     by_row: tuple[Contract, ...],
     validation: Validation,
@@ -265,7 +212,7 @@ def _check_whole(
     """Check whole partitions of a table, or the table itself, a part of no name.
 
     Args:
-        parts: rows of each, told apart by the suites ``by_row``.
+        parts: counts of each, told apart by the suites ``by_row``.
         contract: looks at a frame of one row for each part: ``rows``, ``rejected_share`` and ``columns``.
         by_row: name the column that most rejected rows fail in.
         validation: runs the suite.
@@ -288,31 +235,25 @@ def _check_whole(
             findings.note(check, contract.table, found, column, partition)
 
 
-def _partition_columns(shop: Shop, partitions: dict[str, Sorted], now: datetime) -> dict[str, object]:
+def _partition_columns(shop: Shop, partitions: SortedPartitions, now: datetime) -> dict[str, object]:
     """What :func:`expectations.events.partitions` looks at of each partition, itself or beside those before."""
-    spans = [parse_partition(name) for name in partitions]
-    zones = [raw.time_zone for raw in shop.events.values()]
-    ends = [span.ends(zone) for span, zone in zip(spans, zones, strict=True)]
-    newest = [_newest(part.accepted, end) for part, end in zip(partitions.values(), ends, strict=True)]
+    spans, facts = [parse_partition(name) for name in partitions], list(partitions.facts.values())
+    ends = [span.ends(fact.time_zone) for span, fact in zip(spans, facts, strict=True)]
+    newest = [partitions.newest[name] or end for name, end in zip(partitions, ends, strict=True)]
     silent = [(end - last).total_seconds() / 86_400 for end, last in zip(ends, newest, strict=True)]
-    rows = [part.num_rows for part in partitions.values()]
+    rows = [fact.num_rows for fact in facts]
     median = np.median([*rows, *(known for known in shop.before.values() if known is not None)])
     every = sorted((parse_partition(name) for name in (*partitions, *shop.before)), key=lambda span: span.first_day)
     follows = {later for earlier, later in pairwise(every) if (later.first_day - earlier.last_day).days == 1}
     return {
-        "volume_ratio": np.where([raw.all_late for raw in shop.events.values()], np.nan, np.round(rows / median, 6)),
+        "volume_ratio": np.where([fact.all_late for fact in facts], np.nan, np.round(rows / median, 6)),
         "silent_days": np.round(silent, 6),
-        "started": [span.starts(zone) <= now for span, zone in zip(spans, zones, strict=True)],
+        "started": [span.starts(fact.time_zone) <= now for span, fact in zip(spans, facts, strict=True)],
         "follows": [span == every[0] or span in follows for span in spans],
     }
 
 
-def _newest(accepted: pa.Table, otherwise: datetime) -> datetime:
-    newest = pc.max(accepted["timestamp"]).as_py()
-    return newest if isinstance(newest, datetime) else otherwise
-
-
-def _found(check: Check, frame: pd.DataFrame, row: int, rows: Sorted, by_row: tuple[Contract, ...]) -> tuple[str, str]:
+def _found(check: Check, frame: pd.DataFrame, row: int, rows: Tally, by_row: tuple[Contract, ...]) -> tuple[str, str]:
     """What a check of a whole partition or table met, and the column to look at, if one stands out."""
     value = frame[check.subject or check.column].iloc[row]
     if check.subject == "rejected_share":
@@ -351,7 +292,7 @@ def check(
     stops = validated.findings.stops
     if stops:
         folder = side_folder("validate") / "quarantine"
-        _write_quarantine(validated, folder)
+        _write(validated, folder)
         more = f" (and {len(stops) - 1} more: {page})" if len(stops) > 1 else ""
         raise DataError(stops[0] + more, mend=f"look at {folder}; mend the source and land it again")
     return validated
@@ -376,7 +317,7 @@ def judge(
         contract = events.rows(params) if partition else items.rows(params)
         derived = frames.event_columns(raw, partition) if partition else frames.item_columns(raw)
         failed = Validation().run(contract, frames.frame_of(raw.rows, derived, contract))
-        return sort_rows(raw, EVENTS if partition else ITEMS, _rejects(contract, failed), "").accepted
+        return sort_rows(raw, EVENTS if partition else ITEMS, rejects(contract, failed), "").accepted
 
     load = comparison.Load(
         events={name: part.accepted for name, part in validated.events.items()},
@@ -388,20 +329,19 @@ def judge(
     return comparison.judge(load, history, cache, clean, distribution, validation.run, validated.findings)
 
 
-def _write_quarantine(validated: Validated, directory: Path) -> None:
-    with atomic_directory(directory) as folder:
+def _write(validated: Validated, quarantine: Path, accepted: Path | None = None) -> None:
+    """Write quarantined rows and, where they are asked for, accepted ones; every partition is looked at once."""
+    with ExitStack() as stack:
+        refused = stack.enter_context(atomic_directory(quarantine))
+        kept = stack.enter_context(atomic_directory(accepted / EVENTS.name)) if accepted else None
         for name, part in validated.events.items():
-            write_table(part.quarantined, folder / "events" / f"{name}.parquet")
+            write_table(part.quarantined, refused / EVENTS.name / f"{name}.parquet")
+            if kept:
+                write_table(part.accepted, kept / f"{name}.parquet")
         for name, rows in validated.whole.items():
-            write_table(rows.quarantined, folder / f"{name}.parquet")
-
-
-def _write_accepted(validated: Validated, directory: Path) -> None:
-    with atomic_directory(directory / "events") as folder:
-        for name, part in validated.events.items():
-            write_table(part.accepted, folder / f"{name}.parquet")
-    for name, rows in validated.whole.items():
-        write_table(rows.accepted, directory / f"{name}.parquet")
+            write_table(rows.quarantined, refused / f"{name}.parquet")
+            if accepted:
+                write_table(rows.accepted, accepted / f"{name}.parquet")
 
 
 def main() -> None:
@@ -419,8 +359,7 @@ def main() -> None:
     validated = check(chosen.landing or RAW, params, read_json(chosen.before) if chosen.before else None, history)
     report = validated.report()
     if not chosen.landing:
-        _write_accepted(validated, ACCEPTED)
-        _write_quarantine(validated, QUARANTINE)
+        _write(validated, QUARANTINE, ACCEPTED)
     target = chosen.report if chosen.landing else REPORT
     if target:
         write_json(report, target)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import numbering
+from pipelines import out_of_core
 from pipelines.artifacts import read_json, read_table, write_table
 from pipelines.errors import DataError
 from pipelines.params import PrepareParams, WindowParams
@@ -145,7 +145,7 @@ def test_prepare_does_not_depend_on_the_order_of_rows(events: dict[str, pa.Table
 def test_prepare_gives_the_same_whatever_the_users_are_called_and_however_much_is_read_at_once(
     events: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
-    monkeypatch.setattr(numbering, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(out_of_core, "ROWS_AT_ONCE", rows_at_once)
     dirty = with_rows(events, "2024-W03", *[{"session_id": None, "user_id": f"user-{user:02d}"} for user in range(9)])
     keys = (KeyRing((bytes(32),)), KeyRing((bytes(31) + b"1",)))
     plain, *hashed = (

@@ -21,6 +21,7 @@ import pytest
 
 from expectations.row_cache import RowCache
 from expectations.run import Validation
+from pipelines import out_of_core
 from pipelines.artifacts import read_table, write_table
 from pipelines.errors import DataError
 from pipelines.params import ValidateParams
@@ -159,6 +160,20 @@ def test_validate_keeps_the_row_of_an_id_that_was_landed_last(raw: Path) -> None
     assert validated.events[PARTITION].reasons == {"event_id_is_unique": 1}
     assert validated.events["2024-W01"].reasons == {}
     assert not any("columns_are_known" in warning["check"] for warning in validated.findings.warnings)
+
+
+def test_validate_finds_the_same_however_much_it_looks_at_at_once(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = read_table(raw / "events/2024-W01.parquet").to_pylist()[0]["event_id"]
+    rewrite(raw, EVENTS_FILE, setting("event_id", earlier))
+    rewrite(raw, "events/2024-W03.parquet", setting("quantity", -1.0))
+    whole = run(raw)
+    monkeypatch.setattr(out_of_core, "ROWS_AT_ONCE", 1)
+    parts = run(raw)
+    assert parts.report() == whole.report()
+    assert sum(tally.quarantined for tally in parts.events.tallies.values()) == 2
+    for name in whole.events:
+        assert parts.events[name].accepted.equals(whole.events[name].accepted, check_metadata=True)
+        assert parts.events[name].quarantined.equals(whole.events[name].quarantined, check_metadata=True)
 
 
 def test_validate_takes_a_partition_of_late_rows_alone_whatever_its_volume(raw: Path) -> None:
