@@ -99,7 +99,7 @@ def weekday(day: str) -> int:
     return date.fromisoformat(day).weekday()
 
 
-def _volume(found: Profile, before: Sequence[Profile], closed: frozenset[str]) -> Distance:
+def _row_count(found: Profile, before: Sequence[Profile], closed: frozenset[str]) -> Distance:
     median = float(np.median([profile.rows for profile in before]))
     return Distance(abs(float(np.log(max(found.rows, 1) / max(median, 1)))), f"{found.rows:,} beside {median:,.0f}")
 
@@ -264,7 +264,7 @@ def _repeated(found: Profile, before: Sequence[Profile], closed: frozenset[str])
 
 
 MEASURES: Mapping[str, Measure] = {
-    "volume": _volume,
+    "row_count": _row_count,
     "day_volume": _day_volume,
     "nulls": _nulls,
     "values": _values,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = {
-    "volume": ("timestamp", "rows"),
+    "row_count": ("timestamp", "rows"),
     "day_volume": ("timestamp", "rows of each day, beside the same weekday's,"),
     "nulls": ("event_id", "empty fields of each column"),
     "values": ("event_type", "the mix of event types and channels"),

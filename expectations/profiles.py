@@ -48,7 +48,7 @@ class Profile:
         numbers: of the columns ``NUMERIC``.
         users: who.
         items: what.
-        item_prices: float32 [len(items.hashes)], mean logarithm of the price paid for each item of the sample; NaN
+        item_prices: float32 [len(items.hashes)], median logarithm of the price paid for each item of the sample; NaN
             where none was.
         ids: event ids.
         contents: who, what, for how much, at what time of the day: the same feed under another date is the same.
@@ -186,16 +186,19 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _item_prices(chosen: Sample, items: NDArray[np.uint64], prices: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Mean log price of each sampled item: float32 [len(chosen.hashes)]."""
+    """Median log price of each sampled item: float32 [len(chosen.hashes)]."""
     size = len(chosen.hashes)
+    medians = np.full(size, np.nan, np.float32)
     if not size:
-        return np.zeros(0, np.float32)
+        return medians
     places = np.minimum(np.searchsorted(chosen.hashes, items), size - 1)
     priced = (chosen.hashes[places] == items) & np.isfinite(prices) & (prices > 0)
-    counts = np.bincount(places[priced], minlength=size)
-    sums = np.bincount(places[priced], np.log(prices[priced]), minlength=size)
-    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
-    return means.astype(np.float32)
+    places, logs = places[priced], np.log(prices[priced])
+    order = np.lexsort((logs, places))
+    places, logs = places[order], logs[order]
+    sold, starts, counts = np.unique(places, return_index=True, return_counts=True)
+    medians[sold] = (logs[starts + (counts - 1) // 2] + logs[starts + counts // 2]) / 2
+    return medians
 
 
 class ProfileCache:

@@ -97,7 +97,7 @@ class DistributionParams(Section):
     """Days of the year, month and day, on which the shop sells nothing."""
     limits: dict[str, tuple[float, float | None]] = Field(default_factory=lambda: dict(LIMITS))
     """For each question: a number up to which nobody wonders, and one over which the load is stopped (null: never).
-    Questions that are not named keep their defaults. Shares lie between 0 and 1; ``volume``, ``day_volume``,
+    Questions that are not named keep their defaults. Shares lie between 0 and 1; ``row_count``, ``day_volume``,
     ``prices``, ``price_level``, ``quantities``, ``users`` and ``title_length`` are logarithms of a factor (0.69 is a
     factor of 2); ``values``, ``categories``, ``hours`` and ``item_categories`` are Jensen–Shannon distances."""
 
@@ -124,7 +124,7 @@ class DistributionParams(Section):
 
 
 LIMITS: dict[str, tuple[float, float | None]] = {
-    "volume": (0.4, None),
+    "row_count": (0.4, None),
     "day_volume": (0.9, None),
     "nulls": (0.02, 0.5),
     "values": (0.05, None),

@@ -284,9 +284,8 @@ def check(
     cache = RowCache(cache_folder("validate_cache"))
     validated = validate(read_shop(directory, before), params, validation, cache, datetime.now(UTC))
     if history is not None and not validated.findings.stops:
-        beside = judge(
-            directory, validated, history, params, load_params(DistributionParams, "distribution"), validation
-        )
+        limits = load_params(DistributionParams, "distribution")
+        beside = judge(directory, validated, history, params, limits, validation, cache_folder("profiles"))
         validated = replace(validated, beside_history=beside)
     page = validation.build_docs(side_folder("validate") / "data_docs")
     stops = validated.findings.stops
@@ -305,8 +304,18 @@ def judge(
     params: ValidateParams,
     distribution: DistributionParams,
     validation: Validation,
+    remembered: Path | None,
 ) -> dict[str, Any]:
     """Hold a landing's accepted rows against the accepted history; what is unusual is added to its findings.
+
+    Args:
+        directory: the landing.
+        validated: what was found of it; its findings are added to.
+        history: the newest data version.
+        params: limits of the contracts.
+        distribution: limits beside the history.
+        validation: runs the suites.
+        remembered: where profiles lie; None = they are made again.
 
     Returns:
         As :func:`expectations.comparison.judge`.
@@ -325,7 +334,7 @@ def judge(
         md5={name: file_md5(directory / EVENTS.name / f"{name}.parquet") for name in validated.events},
         items_md5=file_md5(directory / ITEMS.name / "items.parquet"),
     )
-    cache = ProfileCache(cache_folder("profiles"))
+    cache = ProfileCache(remembered)
     return comparison.judge(load, history, cache, clean, distribution, validation.run, validated.findings)
 
 
