@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts
 from pipelines.models.keras_runtime import import_keras
-from pipelines.models.training import Plan, State, epoch_generator, forget, identity_of, train_epochs
+from pipelines.models.training import Plan, State, epoch_generator, identity_of, train_epochs
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class LightGCN(Model):
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_graph"
     Settings: ClassVar[type[Section]] = GraphSettings
+    spans: ClassVar[Mapping[str, Span]] = {
+        "learning_rate": Span(0.003, 0.1, log=True),
+        "temperature": Span(0.03, 0.5, log=True),
+        "regularization": Span(1e-6, 1e-2, log=True),
+    }
 
     def __init__(
         self,
@@ -106,8 +111,6 @@ class LightGCN(Model):
         curves = train_epochs(learner, plan, training.side)
         model = cls(item_ids, learner.propagated(), buyers, training.histories.num_items)
         model.loss = curves[-1]["loss"]
-        if training.side is not None:
-            forget(training.side)
         return model
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:

@@ -89,8 +89,8 @@ def main() -> None:
         histories = read_histories("validation", read_space())
         everything = Training(histories, read_texts(TEXTS))
         print(f"{os.cpu_count()} cores; at 8x {len(histories.items):,} events of {histories.num_users:,} users")
-        print(f"{'seconds to fit at':22s} {' '.join(f'{times:7d}x' for times in TIMES)}   exponent last doubling processor   "
-              f"asked: {ASKED} at most")  # fmt: skip
+        columns = " ".join(f"{times:7d}x" for times in TIMES)
+        print(f"{'seconds to fit at':22s} {columns}   exponent last doubling processor   asked: {ASKED} at most")
         for name, kind in models().items():
             if not chosen or name in chosen:
                 measure(name, kind, everything)
