@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pipelines.artifacts import atomic_directory, read_table, write_json
 from pipelines.metrics.ranking import mean, ndcg, rank_users
 from pipelines.models.attributes import Attributes
-from pipelines.models.base import Histories, Model, Scoring, Training
-from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, load_trained, read_texts
+from pipelines.models.base import Histories, Model, Previous, Scoring, Training
+from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, SETTINGS_FILE, load_trained, read_texts
 from pipelines.models.histories import dense_columns, purchase_counts
+from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, verify
 from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
 from pipelines.models.training import CURVES_FILE, forget
@@ -25,6 +26,7 @@ from pipelines.stage_environment import side_folder
 _Fitted = TypeVar("_Fitted", bound=Model)
 DATA = Path("data")
 ACCEPTED_ITEMS = DATA / "accepted" / "items.parquet"
+PREVIOUS = DATA / "previous"
 TEXTS = DATA / "train_bert" / "texts.safetensors"
 WINDOWS: tuple[tuple[Literal["validation", "test"], str], ...] = (("validation", "validation"), ("test", "final"))
 """The window that a model is fitted before, and the folder that it is left in."""
@@ -66,16 +68,37 @@ def read_training(kind: type[Model], before: Literal["validation", "test"]) -> T
     """
     folder = dict(WINDOWS)[before]
     stages = {name: model_class(name) for name in kind.needs}
-    previous = DATA / "champion" / "ranker" / kind.name
+    space = read_space()
     return Training(
-        histories=read_histories(before, read_space()),
+        histories=read_histories(before, space),
         texts=read_texts(TEXTS) if kind.reads_texts else None,
         fitted={name: load_trained(needed, DATA / str(needed.stage) / folder) for name, needed in stages.items()},
         seed=load_params(SeedParams, "seed").value,
         side=side_folder(str(kind.stage)) / folder,
         attributes=read_attributes() if kind.reads_attributes else None,
-        previous=previous if kind.starts_warm and previous.is_dir() else None,
+        previous=read_previous(kind, space) if kind.starts_warm and before == "test" else None,
     )
+
+
+def read_previous(kind: type[Model], space: Space, package: Path = PREVIOUS) -> Previous | None:
+    """The model as the champion holds it, where ``params.yaml`` asks for a warm start (``warm``) and it is pinned.
+
+    Only what is fitted before the test window may start from it: the champion knows the validation window, on which
+    choices are made. One that knows the test window too is not used.
+
+    Raises:
+        ModelError: the package is not whole.
+    """
+    folder = package / RANKER_FOLDER / kind.name
+    if not (folder / SETTINGS_FILE).is_file():
+        return None
+    if verify(package).trained_until >= space.test_starts:
+        print("the champion knows the test window: no warm start")
+        return None
+    names = read_table(package / CATALOGUE_FOLDER / "items.parquet", ["item_id"])["item_id"].to_pylist()
+    ours = read_table(PREPARED / "items.parquet", ["item_id"])["item_id"].to_pylist()
+    rows = {name: row for row, name in enumerate(ours)}
+    return Previous(folder, np.fromiter((rows.get(name, -1) for name in names), np.int32, len(names)))
 
 
 def read_attributes(prepared: Path = PREPARED, accepted: Path = ACCEPTED_ITEMS) -> Attributes:

@@ -42,7 +42,7 @@ FUSION = FusionSettings(
     components=12, text_components=6, text_weight=0.3, ridge=10.0, prior_buyers=3.0, regularization=1.0
 )
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
-GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32)
+GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32, learning_rate=0.02)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
 TINY: dict[str, Section] = {
     "fused": FUSION,

@@ -184,16 +184,20 @@ def _segments_table(metrics: Mapping[str, Any]) -> str:
 
 def _cold_table(metrics: Mapping[str, Any]) -> str:
     cold = metrics["cold_items"]
+    times = cold["times_category_popularity"]
     rows = [
         f"<tr{' class=rank' if name == 'rank' else ''}><td>{_words(name)}</td>"
-        f"<td>{_number(row['ndcg_at_10'], 4)}</td><td>{_number(row['recall_at_10'], 4)}</td></tr>"
-        for name, row in cold["models"].items()
+        f"<td>{_number(row['recall_at_50'], 4)}</td><td>{_number(times[name], 1)}</td>"
+        f"<td>{_number(row['ndcg_at_50'], 4)}</td></tr>"
+        for name, row in sorted(cold["models"].items(), key=lambda pair: (-(pair[1]["recall_at_50"] or 0.0), pair[0]))
     ]
     note = (
         f"{cold['items']:,} products without a purchase before the window, offered to the {cold['users']:,} users who "
-        "bought at least one of them in it. A model that knows purchases alone cannot tell them apart."
+        "bought at least one of them in it. A model that knows purchases alone cannot tell them apart. Category "
+        "popularity is how often products of the same type were bought, by everybody or, own category, by the user "
+        "(ties by everybody): the better of the two is what the others are multiples of."
     )
-    return f'<p class="soft">{note}</p>' + _table(["model", "NDCG@10", "Recall@10"], rows)
+    return f'<p class="soft">{note}</p>' + _table(["model", "Recall@50", "times category", "NDCG@50"], rows)
 
 
 def _cards(examples: Sequence[Example]) -> str:

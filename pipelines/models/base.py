@@ -177,6 +177,19 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class Previous:
+    """A model as an earlier run left it.
+
+    Args:
+        folder: that its ``load`` reads.
+        items: int32 [num_items of that run], the dense id here of each of its items; -1 for one that is gone.
+    """
+
+    folder: Path
+    items: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Training:
     """What a model may learn from. Everything in it lies before one moment.
 
@@ -200,7 +213,7 @@ class Training:
     seed: int = 7
     threads: int = 2
     side: Path | None = None
-    previous: Path | None = None
+    previous: Previous | None = None
     attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
@@ -341,7 +354,7 @@ class Model(Scoring):
     reads_attributes: ClassVar[bool] = False
     """Whether it learns from the items' categories, brands and attributes."""
     starts_warm: ClassVar[bool] = False
-    """Whether it can start from what an earlier run left; its stage then depends on ``data/champion``."""
+    """Whether it can start from what an earlier run left; its stage then depends on ``data/previous``."""
     Settings: ClassVar[type[Section]] = NoSettings
     """What can be set, with defaults and ranges."""
 

@@ -10,6 +10,7 @@ the purchases are hidden, and what was launched within them is predicted from wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import decayed_counts
 from pipelines.models.launches import Launches, appeal_features, split_launches
@@ -69,6 +70,7 @@ class ColdStart(Model):
     dense: ClassVar[bool] = False
     reads_attributes: ClassVar[bool] = True
     Settings: ClassVar[type[Section]] = ColdStartSettings
+    spans: ClassVar[Mapping[str, Span]] = {"prior": Span(10.0, 1000.0, log=True), "damping": Span(0.3, 1.2)}
 
     def __init__(
         self,

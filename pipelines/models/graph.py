@@ -47,7 +47,7 @@ class GraphSettings(Section):
     """Purchases a batch."""
     negatives: int = Field(default=2048, ge=1)
     """Items that a batch's purchases are told from, drawn evenly and shared by the batch."""
-    learning_rate: float = Field(default=0.02, gt=0)
+    learning_rate: float = Field(default=0.002, gt=0)
     """Of Adam."""
     temperature: float = Field(default=0.1, gt=0)
     """Scores are divided by it before the softmax."""
@@ -71,6 +71,11 @@ class LightGCN(Model):
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_graph"
     Settings: ClassVar[type[Section]] = GraphSettings
+    spans: ClassVar[Mapping[str, Span]] = {
+        "learning_rate": Span(3e-4, 3e-2, log=True),
+        "temperature": Span(0.01, 1.0, log=True),
+        "regularization": Span(1e-6, 1e-2, log=True),
+    }
     spans: ClassVar[Mapping[str, Span]] = {
         "learning_rate": Span(0.003, 0.1, log=True),
         "temperature": Span(0.03, 0.5, log=True),

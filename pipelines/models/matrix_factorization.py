@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Span, Training
+from pipelines.models.base import Histories, Model, Previous, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.params import Section
 
@@ -38,6 +38,10 @@ class FactorizationSettings(Section):
     """Sweeps over users and items."""
     threads: int = Field(default=2, ge=1, le=256)
     """Of the solver; each row is solved by one thread, so the number changes no result."""
+    warm: bool = False
+    """Whether a retrain starts from the champion's factors, which the run then pins; its result depends on them."""
+    warm_iterations: int = Field(default=5, ge=1, le=1000)
+    """Sweeps of such a retrain."""
 
 
 class MatrixFactorization(Model):
@@ -56,6 +60,7 @@ class MatrixFactorization(Model):
     name: ClassVar[str] = "matrix_factorization"
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_mf"
+    starts_warm: ClassVar[bool] = True
     Settings: ClassVar[type[Section]] = FactorizationSettings
     spans: ClassVar[Mapping[str, Span]] = {
         "factors": Span(32, 192, log=True),
@@ -94,15 +99,19 @@ class MatrixFactorization(Model):
             raise ModelError("matrix factorization needs at least one purchase", mend="shoploom ingest --from DAY")
         item_ids = np.unique(histories.items).astype(np.int32)
         ratings = confidences(histories, settings.alpha)[:, item_ids].tocsr()
+        start = first_vectors(training.previous, item_ids, settings)
         with threadpool_limits(limits=1, user_api="blas"):
             als = AlternatingLeastSquares(
                 factors=settings.factors,
                 regularization=settings.regularization,
                 alpha=1.0,
-                iterations=settings.iterations,
+                iterations=settings.iterations if start is None else settings.warm_iterations,
                 num_threads=settings.threads,
                 random_state=training.seed,
             )
+            if start is not None:
+                als.item_factors = start
+                als.user_factors = als.recalculate_user(np.arange(ratings.shape[0]), ratings)
             als.fit(ratings, show_progress=False)
         vectors = np.asarray(als.item_factors, np.float32)
         return cls(item_ids, vectors, histories.num_items, settings.regularization, settings.alpha)
@@ -157,6 +166,37 @@ class MatrixFactorization(Model):
         arrays, settings = read_model(directory, cls.name, ("item_ids", "vectors"), names)
         numbers = int(settings["num_items"]), float(settings["regularization"]), float(settings["alpha"])
         return cls(arrays["item_ids"], arrays["vectors"], *numbers)
+
+
+def first_vectors(
+    previous: Previous | None, item_ids: NDArray[np.int32], settings: FactorizationSettings
+) -> NDArray[np.float32] | None:
+    """The vectors that a warm start begins with.
+
+    Args:
+        previous: the factorization of an earlier run.
+        item_ids: int32 [num_vectors], ascending: items bought by now.
+        settings: of this fit.
+
+    Returns:
+        float32 [num_vectors, factors], zero for items that the earlier one did not have; None where it is not asked for
+        or there is none of this size.
+
+    Raises:
+        ModelError: the earlier one cannot be read.
+    """
+    if previous is None or not settings.warm:
+        return None
+    earlier = MatrixFactorization.load(previous.folder)
+    if earlier.vectors.shape[1] != settings.factors:
+        print(f"the champion has {earlier.vectors.shape[1]} factors: no warm start")
+        return None
+    ids = previous.items[earlier.item_ids]
+    row = np.searchsorted(item_ids, ids).clip(0, len(item_ids) - 1)
+    known = item_ids[row] == ids
+    vectors = np.zeros((len(item_ids), settings.factors), np.float32)
+    vectors[row[known]] = earlier.vectors[known]
+    return vectors
 
 
 def confidences(histories: Histories, alpha: float) -> csr_matrix[Any]:

@@ -1,7 +1,7 @@
 """Start commits: the merge of a code commit and a data commit, with the champion's package pinned beside the data.
 
     code (or a snapshot of the dirty tree) ──┐
-                                             ├── start commit: code + data/raw/*.dvc + data/champion.dvc
+                                             ├── start commit: code + data/raw/*.dvc + data/{champion,previous}.dvc
     data/main ───────────────────────────────┘
 
 Identity and date follow from the parents, so equal code, data and champion give the same commit. It is kept under
@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipelines.errors import ConfigError, RunError
 from pipelines.runs import data_versions
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, refuse_links, temporary_index
@@ -25,6 +27,10 @@ from pipelines.settings import Settings
 
 STARTS = "refs/shoploom/starts"
 CHAMPION = "data/champion"
+PREVIOUS = "data/previous"
+"""What a warm start begins with: the champion where a section of ``params.yaml`` has ``warm: true``, else nothing.
+
+It is apart from the champion that ``evaluate`` reads, so that otherwise a new champion makes no model train again."""
 PARAMS = "params.yaml"
 
 
@@ -184,8 +190,9 @@ def choosing(git: Git, commit: str, dirty: bool, models: str) -> tuple[str, bool
 def _merged(settings: Settings, git: Git, code: str, data: str, champion: ChampionPin | None) -> list[Entry]:
     entries = {entry.path: entry for entry in git.entries(code) if not _is_run_data(entry.path)}
     entries |= {entry.path: entry for entry in git.entries(data)}
-    pointer = git.write_blob(_pin(settings, champion))
-    entries[f"{CHAMPION}.dvc"] = Entry("100644", pointer, f"{CHAMPION}.dvc")
+    for path, pinned in ((CHAMPION, champion), (PREVIOUS, champion if _starts_warm(git, code) else None)):
+        pointer = git.write_blob(_pin(settings, pinned, path))
+        entries[f"{path}.dvc"] = Entry("100644", pointer, f"{path}.dvc")
     return [entries[path] for path in sorted(entries)]
 
 
@@ -194,7 +201,13 @@ def _is_run_data(path: str) -> bool:
     return path == "dvc.lock" or (path.startswith("data/") and path.endswith((".dvc", ".gitignore")))
 
 
-def _pin(settings: Settings, champion: ChampionPin | None) -> bytes:
+def _starts_warm(git: Git, code: str) -> bool:
+    document = yaml.safe_load(git.read(code, PARAMS) or b"")
+    sections = document.values() if isinstance(document, dict) else ()
+    return any(isinstance(section, dict) and section.get("warm") is True for section in sections)
+
+
+def _pin(settings: Settings, champion: ChampionPin | None, place: str) -> bytes:
     about: dict[str, str | None] = {"version": None, "digest": None, "run": None}
     store = Store(settings)
     try:
@@ -212,7 +225,7 @@ def _pin(settings: Settings, champion: ChampionPin | None) -> bytes:
         store.push([*(file.md5 for file in files), listing])
     finally:
         store.close()
-    return data_versions.pointer(Path(CHAMPION).name, listing, len(files))
+    return data_versions.pointer(Path(place).name, listing, len(files))
 
 
 def _is_again(git: Git, run: RunCommit, tree: str, data: str, champion: ChampionPin | None) -> bool:

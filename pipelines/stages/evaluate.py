@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from pipelines.artifacts import atomic_file, read_json, read_table, write_json, write_table
 from pipelines.errors import DataError
 from pipelines.metrics.baselines import BASELINES, best_baseline
+from pipelines.metrics.cold_items import category_codes, category_scorers, times_baseline
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
 from pipelines.metrics.report import Example, Line, render
 from pipelines.metrics.significance import compare_all
@@ -38,6 +39,8 @@ CHAMPION = Path("data/champion")
 EVALUATE = Path("data/evaluate")
 
 K = 10
+COLD_K = 50
+"""Places that count where cold items are offered: each user bought a few of tens of thousands."""
 NDCG, NDCG_NEW = f"ndcg_at_{K}", f"ndcg_at_{K}_new"
 CANDIDATE = "rank"
 CHAMPION_NAME = "champion"
@@ -174,9 +177,15 @@ def evaluate(
 
 
 def _outcomes(
-    window: Window, candidate: Recommender, champion: Champion, trial: Trial, verb: str
+    window: Window,
+    candidate: Recommender,
+    champion: Champion,
+    trial: Trial,
+    verb: str,
+    k: int = K,
+    others: Mapping[str, Scorer] | None = None,
 ) -> dict[str, Outcome]:
-    """Every model on one trial, the ranker and the champion through their packages."""
+    """Every model on one trial, the ranker and the champion through their packages, and what is given beside them."""
     histories = window.histories.pick(trial.users)
     named = candidate.catalogue.item_ids[trial.candidates]
 
@@ -192,7 +201,7 @@ def _outcomes(
     scorers[CANDIDATE] = of_package(candidate)
     if champion.recommender:
         scorers[CHAMPION_NAME] = of_package(champion.recommender)
-    return {name: measure(trial, scorer, K, f"{verb} {name}") for name, scorer in scorers.items()}
+    return {name: measure(trial, scorer, k, f"{verb} {name}") for name, scorer in {**scorers, **(others or {})}.items()}
 
 
 def _cold_items(
@@ -203,15 +212,22 @@ def _cold_items(
     tested: csr_matrix,
     bought: csr_matrix,
 ) -> dict[str, Any]:
-    """Items without a purchase before the window, offered to the users who bought one of them within it."""
+    """Items without a purchase before the window, offered to the users who bought one of them within it.
+
+    The plain baselines are the popularity of the item's product type, everybody's and the user's own.
+    """
     items = np.flatnonzero(buyers == 0).astype(np.int32)
     trial = Trial.build(tested, bought, items)
-    outcomes = _outcomes(window, candidate, champion, trial, "score cold items:") if len(items) else {}
-    shown = (NDCG, f"recall_at_{K}")
+    codes = category_codes(candidate.catalogue.items["product_type"].to_pylist())
+    plain = category_scorers(codes, window.histories, window.histories.pick(trial.users), items)
+    outcomes = _outcomes(window, candidate, champion, trial, "score cold items:", COLD_K, plain) if len(items) else {}
+    shown = (f"ndcg_at_{COLD_K}", f"recall_at_{COLD_K}")
+    models = {name: {key: outcome.summary(COLD_K)[key] for key in shown} for name, outcome in outcomes.items()}
     return {
         "items": len(items),
         "users": len(trial.users),
-        "models": {name: {key: outcome.summary(K)[key] for key in shown} for name, outcome in outcomes.items()},
+        "models": models,
+        "times_category_popularity": times_baseline(models, f"recall_at_{COLD_K}"),
     }
 
 

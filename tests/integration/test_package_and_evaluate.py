@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.stages import evaluate, package
+from pipelines.validation import read_previous, read_training
 from tests.tiny_models import BLEND, FACTORIZATION, FUSION
 
 NUM_USERS, NUM_ITEMS, SIZE = 40, 60, 16
@@ -316,6 +318,10 @@ def test_evaluate_writes_every_figure_picture_and_page(evaluated: dict[str, byte
     }  # fmt: skip
     assert metrics["cold_items"]["items"] >= 2
     assert metrics["cold_items"]["users"] == NUM_USERS
+    cold = metrics["cold_items"]["models"]
+    assert set(cold) == {*kinds, "category_popularity", "own_category"}
+    assert all(set(row) == {"ndcg_at_50", "recall_at_50"} for row in cold.values())
+    assert set(metrics["cold_items"]["times_category_popularity"]) == set(cold)
     per_user = read_table(folder / "per_user.parquet")
     assert per_user.num_rows == metrics["users"] * len(kinds)
     rank = per_user.filter(pa.compute.equal(per_user["model"], "rank"))
@@ -352,6 +358,20 @@ def test_champion_trained_on_the_test_window_is_flagged(inside: Path) -> None:
     evaluate.main()
     assert read_json(inside / "data/evaluate/metrics.json")["champion"]["saw_test_window"] is True
     assert "Inconclusive" in (inside / "data/evaluate/report.html").read_text()
+
+
+def test_a_warm_start_finds_the_champions_model_and_its_items_by_name(inside: Path, tmp_path: Path) -> None:
+    space = read_space()
+    assert read_previous(MatrixFactorization, space, inside / "data/previous") is None
+    package_folder = tmp_path / "previous"
+    shutil.copytree(inside / "data/package", package_folder)
+    found = read_previous(MatrixFactorization, space, package_folder)
+    assert found is not None
+    assert found.items.tolist() == list(range(NUM_ITEMS))
+    assert len(MatrixFactorization.load(found.folder).vectors)
+    earlier = replace(space, test_starts=space.test_starts - 30.0)
+    assert read_previous(MatrixFactorization, earlier, package_folder) is None
+    assert read_training(MatrixFactorization, "validation").previous is None
 
 
 def test_champion_named_without_its_package_is_refused(inside: Path) -> None:

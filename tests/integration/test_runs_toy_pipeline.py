@@ -186,6 +186,24 @@ def test_start_is_reused_when_the_champion_is_what_it_produced_and_not_for_anoth
     assert json.loads((worktree / "data/champion/champion.json").read_text())["version"] == "2"
 
 
+def test_start_pins_the_champion_for_training_only_where_a_warm_start_is_asked_for(shop: Shop) -> None:
+    shop.land(1)
+    (shop.folder / "package").mkdir()
+    (shop.folder / "package" / "factors.json").write_text("[1, 2]")
+    champion = ChampionPin("1", "abc", "f" * 40, shop.folder / "package")
+    pins = {}
+    for name, text in (("fresh", "factor: 2\n"), ("warm", "factor: 2\ntrain_mf: {warm: true}\n")):
+        (shop.settings.repository / "params.yaml").write_text(text)
+        for version in (None, champion):
+            start = start_run(shop.settings, version)
+            pins[name, version] = data_versions.read_pointers(shop.git, start.commit)
+    nothing = pins["fresh", None]["data/champion"]
+    assert {key: pin["data/previous"] == nothing for key, pin in pins.items()} == {
+        ("fresh", None): True, ("fresh", champion): True, ("warm", None): True, ("warm", champion): False
+    }  # fmt: skip
+    assert pins["warm", champion]["data/previous"] == pins["warm", champion]["data/champion"]
+
+
 def test_stage_failure_is_the_stages_own_text_and_the_retry_finishes(shop: Shop) -> None:
     shop.land(1)
     start = start_run(shop.settings, None)
