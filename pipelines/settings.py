@@ -35,7 +35,10 @@ class Settings(BaseSettings):
     state_folder: Path | None = Field(default=None, validation_alias="SHOPLOOM_HOME")
     """All state that is not source (``SHOPLOOM_HOME``); ``.shoploom`` in the repository by default."""
     source: str = "complete_journey"
-    """The source that the ingest DAG lands: a module in ``pipelines/sources``, or any by its dotted path."""
+    """The source that the ingest DAG lands: a module in ``pipelines/sources``, or any by its dotted path; after a colon
+    what it is given (``tabular:shop.yaml``), a path from the repository."""
+    source_hosts: str = ""
+    """Addresses that a mapping may read from, separated by commas: ``https://files.shop.example,s3://bucket``."""
     database_url: SecretStr | None = None
     """``postgresql://user:password@host:port/database``: Airflow and MLflow each use a database beside it."""
     remote_url: str | None = None

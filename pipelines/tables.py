@@ -17,7 +17,8 @@ LANDED_IN = "landed_in"
 """A column of raw events that no contract looks at: the interval that brought a row, null for the partition's own; see
 :mod:`pipelines.sources.late`."""
 
-EVENT_TYPES = ("view", "cart", "purchase", "rating", "search", "like", "dislike", "exposure")
+EVENT_TYPES = ("view", "cart", "purchase", "return", "rating", "search", "like", "dislike", "exposure")
+"""The quantity of a rating is its stars; that of a return, what came back."""
 
 
 @dataclass(frozen=True)
@@ -111,4 +112,22 @@ JUDGEMENTS = Table(
     required=False,
 )
 
-TABLES = {table.name: table for table in (EVENTS, ITEMS, USERS, OFFERS, JUDGEMENTS)}
+UNPLACED = Table(
+    "unplaced",
+    pa.schema(
+        [
+            pa.field("user_id", pa.string()),
+            pa.field("source_row", pa.string()),
+            pa.field("unmapped", pa.list_(pa.string())),
+        ]
+    ),
+    required=False,
+)
+"""Events that a mapping could read no time of, and lines that are no rows: no partition has a place for them."""
+
+TABLES = {table.name: table for table in (EVENTS, ITEMS, USERS, OFFERS, JUDGEMENTS, UNPLACED)}
+
+SOURCE_ROW = pa.field("source_row", pa.string())
+"""Beside a landed row, where its source keeps it: the source's own values as JSON, without who the user is."""
+UNMAPPED = pa.field("unmapped", pa.list_(pa.string()))
+"""Beside it: the columns whose values the source could not read."""

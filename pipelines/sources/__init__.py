@@ -1,19 +1,21 @@
 """Sources: one module for each kind of raw data, turned into the tables of :mod:`pipelines.tables`.
 
-A source is a module here with a function ``source()``, or any importable module named by its dotted path.
+A source is a module here with a function ``source()``, or any importable module named by its dotted path. What follows
+a colon is its own setting: ``tabular:shop.yaml``.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pipelines.errors import ConfigError, near_names
 from pipelines.sources.calendars import Partition, PartitionKind, partition_of
-from pipelines.tables import JUDGEMENTS, OFFERS, USERS
+from pipelines.tables import JUDGEMENTS, OFFERS, UNPLACED, USERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,11 +26,11 @@ _NOT_SOURCES = {"calendars", "landing", "late"}
 class Source(ABC):
     """Where a shop's raw data comes from."""
 
-    name: ClassVar[str]
-    time_zone: ClassVar[str]
+    name: str
+    time_zone: str
     """The shop's own, an IANA name: partitions turn at its midnight."""
-    partition: ClassVar[PartitionKind]
-    late_days: ClassVar[int] = 0
+    partition: PartitionKind
+    late_days: int = 0
     """Days after its time within which an event may still come, in a later interval; 0 where none does."""
 
     @abstractmethod
@@ -58,6 +60,14 @@ class Source(ABC):
         """Graded pairs of query and item, in the judgements schema; empty where nobody judged."""
         return JUDGEMENTS.schema.empty_table()
 
+    def unplaced(self) -> pa.Table:
+        """What would be events but for a time that cannot be read, in the schema of ``unplaced``."""
+        return UNPLACED.schema.empty_table()
+
+    def has_events(self, partition: Partition) -> bool:
+        """Whether a partition of the span is to be landed; a source that knows of gaps leaves them out."""
+        return True
+
 
 def source_names() -> list[str]:
     """The sources that come with shoploom."""
@@ -68,11 +78,12 @@ def load_source(name: str) -> Source:
     """Find a source by name.
 
     Args:
-        name: one of :func:`source_names`, or a dotted module path.
+        name: one of :func:`source_names`, or a dotted module path; after a colon, what ``source()`` is given.
 
     Raises:
-        ConfigError: there is no such source, or its module has no ``source()``.
+        ConfigError: there is no such source, its module has no ``source()``, or that takes no setting, or wants one.
     """
+    name, _, setting = name.partition(":")
     known = source_names()
     if name not in known and "." not in name:
         raise ConfigError(
@@ -89,7 +100,12 @@ def load_source(name: str) -> Source:
     factory = getattr(module, "source", None)
     if not callable(factory):
         raise ConfigError(f"{path} has no function source()", mend="define source() -> Source there")
-    made = factory()
+    takes = len(inspect.signature(factory).parameters)
+    if bool(setting) != bool(takes):
+        wants = "wants a setting" if takes else "takes no setting"
+        said = f"export SHOPLOOM_SOURCE={name}{':shop.yaml' if takes else ''}"
+        raise ConfigError(f"the source {name!r} {wants}", mend=getattr(module, "SETTING", "") or said)
+    made = factory(setting) if takes else factory()
     if not isinstance(made, Source):
         raise ConfigError(f"{path}.source() gives {type(made).__name__}", mend="return a pipelines.sources.Source")
     return made
@@ -114,7 +130,7 @@ def partitions(source: Source, start: date | None = None, end: date | None = Non
     found: list[Partition] = []
     partition = partition_of(low, source.partition)
     while partition.first_day <= high:
-        if partition.last_day <= high or high == last:
+        if (partition.last_day <= high or high == last) and source.has_events(partition):
             found.append(partition)
         partition = partition_of(partition.last_day + timedelta(days=1), source.partition)
     if not found:

@@ -14,7 +14,7 @@ import re
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -88,7 +88,7 @@ class CompleteJourney(Source):
 
     name = "complete_journey"
     time_zone = "America/New_York"
-    partition: ClassVar[PartitionKind] = "week"
+    partition: PartitionKind = "week"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

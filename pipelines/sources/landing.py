@@ -86,7 +86,13 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
         events = merge(name, own, ring.table(zoned(pa.concat_tables(tables))), intervals=())
         rows["events"] += events.num_rows - (own.num_rows if own else 0)
         write_table(events, path)
-    whole = {"items": source.items, "users": source.users, "offers": source.offers, "judgements": source.judgements}
+    whole = {
+        "items": source.items,
+        "users": source.users,
+        "offers": source.offers,
+        "judgements": source.judgements,
+        "unplaced": source.unplaced,
+    }
     for name, give in whole.items():
         rows[name] = put(give(), f"{name}/{name}.parquet")
     return Landing(source.name, names, rows, tuple(sorted(late)), source.late_days)

@@ -1,0 +1,246 @@
+"""A feed's files: found, fetched where they lie elsewhere, their format and their columns.
+
+An address is read only where its scheme and host are on the allow-list ``SHOPLOOM_SOURCE_HOSTS``; it is never a chain
+(``simplecache::``), and a redirect never leads to another host. A local file is never a symlink.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from pipelines.errors import ConfigError, DataError, near_names
+from pipelines.sources.tabular.mapping import Feed, Format, Mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMATS: dict[str, Format] = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+SAMPLED_LINES = 10_000
+"""Lines of a JSON-lines file that are looked at for its columns."""
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of the longest line that is read."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read.
+
+    Args:
+        path: on this machine.
+        shown: as the mapping names it, for messages and kept rows.
+        format: what it holds.
+        columns: names of its columns, in order; of JSON-lines, what its first lines have, as dotted paths.
+    """
+
+    path: Path
+    shown: str
+    format: Format
+    columns: tuple[str, ...]
+
+
+def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Path) -> list[SourceFile]:
+    """The files of a feed, in the order of their names.
+
+    Args:
+        feed: names them.
+        mapping: whose folder paths are relative to.
+        hosts: allowed addresses, ``https://files.shop.example`` or ``s3://bucket``.
+        scratch: where what must be fetched or unpacked goes.
+
+    Raises:
+        ConfigError: nothing matches, an address is not allowed, or a file is a symlink.
+        DataError: a file cannot be fetched or read.
+    """
+    found = []
+    for name in feed.files:
+        where = f"{mapping.path}:{feed.line}: {feed.table}.files"
+        if "://" in name or "::" in name:
+            found.append((fetch(name, where, hosts, scratch), name))
+        else:
+            found += [(path, path.name) for path in _local(name, where, mapping.path.parent)]
+    return [_source_file(path, shown, feed, mapping, scratch) for path, shown in found]
+
+
+def _local(pattern: str, where: str, folder: Path) -> list[Path]:
+    import glob
+
+    paths = sorted(Path(path) for path in glob.glob(str(folder / Path(pattern).expanduser()), recursive=True))
+    paths = [path for path in paths if not path.is_dir()]
+    if not paths:
+        near = near_names(Path(pattern).name, (path.name for path in folder.glob("*")))
+        raise ConfigError(f"{where}: no file {pattern} in {folder}", mend=near or "paths are relative to the mapping")
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            raise ConfigError(
+                f"{where}: {path} is no plain file", mend="copy the file there; symlinks are not followed"
+            )
+    return paths
+
+
+def fetch(address: str, where: str, hosts: tuple[str, ...], scratch: Path) -> Path:
+    """Bring a file from an allowed address; see :func:`find_files`."""
+    parts = urlsplit(address)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if "::" in address or not parts.netloc or "@" in parts.netloc:
+        raise ConfigError(f"{where}: {address!r} is no plain address", mend="write it as https://host/path/file.csv.gz")
+    if origin not in hosts:
+        raise ConfigError(
+            f"{where}: {origin} is not allowed", mend=f"if you trust it: export SHOPLOOM_SOURCE_HOSTS={origin}"
+        )
+    target = scratch / f"{len(list(scratch.iterdir()))}-{Path(parts.path).name or 'file'}"
+    try:
+        with target.open("wb") as file:
+            _copy(address, parts.scheme, hosts, file)
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"{where}: {address} cannot be fetched: {error}", mend="check the address") from None
+    return target
+
+
+def _copy(address: str, scheme: str, hosts: tuple[str, ...], file: Any) -> None:
+    if scheme in ("http", "https"):
+        with _opener(hosts).open(address, timeout=60) as answer:
+            shutil.copyfileobj(answer, file, 1 << 20)
+        return
+    import fsspec
+
+    with fsspec.open(address, "rb") as remote:
+        shutil.copyfileobj(remote, file, 1 << 20)
+
+
+def _opener(hosts: tuple[str, ...]) -> Any:
+    """Opens http addresses; a redirect to a host that is not allowed is an error."""
+    from urllib.request import HTTPRedirectHandler, build_opener
+
+    class Redirects(HTTPRedirectHandler):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            parts = urlsplit(newurl)
+            if f"{parts.scheme}://{parts.netloc}" not in hosts:
+                raise OSError(f"it redirects to {parts.scheme}://{parts.netloc}, which is not allowed")
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return build_opener(Redirects)
+
+
+def _source_file(path: Path, shown: str, feed: Feed, mapping: Mapping, scratch: Path) -> SourceFile:
+    endings = [ending.lower() for ending in Path(shown).suffixes]
+    packed = COMPRESSIONS.get(endings[-1]) if endings else None
+    named = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
+    kind = feed.format or FORMATS.get(named)
+    if kind is None:
+        raise ConfigError(
+            f"{mapping.path}:{feed.line}: {feed.table}.files: the ending of {shown} tells no format",
+            mend="give the feed a format: csv, tsv, jsonl or parquet",
+        )
+    if packed == "bz2" or (packed and kind == "parquet"):
+        path = _unpacked(path, shown, packed, scratch)
+        packed = None
+    try:
+        columns = _columns(path, kind, packed, feed)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{shown} cannot be read as {kind}: {error}", mend=_whole(shown)) from None
+    return SourceFile(path, shown, kind, columns)
+
+
+def _whole(shown: str) -> str:
+    return f"bring {shown} whole, or correct its format, delimiter or encoding in the mapping"
+
+
+def _unpacked(path: Path, shown: str, packed: str, scratch: Path) -> Path:
+    import pyarrow as pa
+
+    target = scratch / f"{len(list(scratch.iterdir()))}-{path.name}.unpacked"
+    try:
+        with pa.input_stream(str(path), compression=packed) as stream, target.open("wb") as file:
+            shutil.copyfileobj(cast(Any, stream), file, 1 << 20)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{shown} cannot be unpacked: {error}", mend=_whole(shown)) from None
+    return target
+
+
+def _columns(path: Path, kind: Format, packed: str | None, feed: Feed) -> tuple[str, ...]:
+    import pyarrow as pa
+
+    if kind == "parquet":
+        import pyarrow.parquet as pq
+
+        return tuple(_leaves(pq.read_schema(path)))
+    if feed.header is not None:
+        return feed.header
+    with pa.input_stream(str(path), compression=packed) as stream:
+        if kind == "jsonl":
+            return _keys(_lines(stream, SAMPLED_LINES))
+        first = next(_lines(stream, 1), b"").decode(feed.encoding, errors="replace").removeprefix("\ufeff")
+    if not first.strip():
+        raise ValueError("it is empty")
+    delimiter = feed.delimiter or ("\t" if kind == "tsv" else ",")
+    if len(delimiter) > 1:
+        return tuple(first.rstrip("\r\n").split(delimiter))
+    limit = csv.field_size_limit(LONGEST_LINE)
+    try:
+        quoting = csv.QUOTE_MINIMAL if feed.quote else csv.QUOTE_NONE
+        return tuple(
+            next(csv.reader(io.StringIO(first), delimiter=delimiter, quotechar=feed.quote or None, quoting=quoting))
+        )
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _lines(stream: Any, most: int) -> Iterator[bytes]:
+    """The first lines of a stream; a line that is too long is cut."""
+    rest = b""
+    while most:
+        block = stream.read(1 << 16)
+        rest += block
+        *whole, rest = rest.split(b"\n")
+        for line in whole[:most]:
+            yield line
+        most -= min(most, len(whole))
+        if most and (not block or len(rest) > LONGEST_LINE):
+            if rest:
+                yield rest
+            return
+
+
+def _keys(lines: Iterator[bytes]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    read = 0
+    for line in lines:
+        read += 1
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            for key in _paths(value, ""):
+                found.setdefault(key)
+    if not found:
+        raise ValueError("none of its first lines is a JSON object" if read else "it is empty")
+    return tuple(found)
+
+
+def _paths(value: dict[str, Any], above: str) -> Iterator[str]:
+    for key, inner in value.items():
+        yield f"{above}{key}"
+        if isinstance(inner, dict) and above.count(".") < 3:
+            yield from _paths(inner, f"{above}{key}.")
+
+
+def _leaves(schema: Any) -> Iterator[str]:
+    import pyarrow as pa
+
+    for field in schema:
+        yield field.name
+        if pa.types.is_struct(field.type):
+            yield from (f"{field.name}.{part.name}" for part in field.type)
