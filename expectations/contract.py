@@ -12,6 +12,7 @@ Severity = Literal["reject", "stop", "warn"]
 
 TEXT_IS_UTF8 = "text_is_utf8"
 NUMBERS_ARE_FINITE = "numbers_are_finite"
+ROW_IS_MAPPED = "row_is_mapped"
 FIRST_OF_ID = "first_of_id"
 """Columns derived for every table, by ``expectations.frames``."""
 
@@ -97,6 +98,11 @@ def unique(column: str) -> Check:
 def finite(column: str, meaning: str) -> Check:
     """Numbers are neither infinite nor NaN; ``column`` is the one to look at first."""
     return holds("numbers_are_finite", column, NUMBERS_ARE_FINITE, meaning)
+
+
+def mapped(column: str) -> Check:
+    """The source could read every value of a row; ``column`` is the one to look at first."""
+    return holds("row_is_mapped", column, ROW_IS_MAPPED, "the source could read every value of the row")
 
 
 def utf8(column: str) -> Check:

@@ -6,7 +6,19 @@ over everything each time), and partitions beside each other.
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, few_rejected, finite, holds, present, short, unique, utf8
+from expectations.contract import (
+    Check,
+    Contract,
+    between,
+    few_rejected,
+    finite,
+    holds,
+    mapped,
+    present,
+    short,
+    unique,
+    utf8,
+)
 from pipelines.params import ValidateParams
 from pipelines.tables import EVENT_TYPES
 
@@ -57,6 +69,7 @@ def rows(params: ValidateParams) -> Contract:
             between("price_is_plausible", "price", "price is at most a million", max_value=1_000_000),
             finite("price", "quantity and price are finite numbers"),
             utf8("event_id"),
+            mapped("event_id"),
         ),
     )
 

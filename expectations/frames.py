@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations import events, items, judgements, offers
-from expectations.contract import FIRST_OF_ID, NUMBERS_ARE_FINITE, TEXT_IS_UTF8, Contract, columns
+from expectations.contract import FIRST_OF_ID, NUMBERS_ARE_FINITE, ROW_IS_MAPPED, TEXT_IS_UTF8, Contract, columns
 from expectations.shape import Raw
 from pipelines.sources.calendars import parse_partition
 from pipelines.tables import TIMESTAMP
@@ -71,7 +71,11 @@ def offer_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray[np.
 
 def user_columns(raw: Raw) -> dict[str, NDArray[np.bool_] | pa.Array]:
     """Derived columns for :func:`expectations.users.rows`."""
-    return {TEXT_IS_UTF8: raw.is_utf8, FIRST_OF_ID: first_of_id(raw.rows["user_id"], ~raw.is_utf8)}
+    return {
+        TEXT_IS_UTF8: raw.is_utf8,
+        ROW_IS_MAPPED: raw.is_mapped,
+        FIRST_OF_ID: first_of_id(raw.rows["user_id"], ~raw.is_utf8),
+    }
 
 
 def judgement_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray[np.bool_] | pa.Array]:
@@ -79,6 +83,7 @@ def judgement_columns(raw: Raw, catalogue: pa.ChunkedArray) -> dict[str, NDArray
     pairs = pc.binary_join_element_wise(raw.rows["query"], raw.rows["item_id"], "\x1f")
     return {
         TEXT_IS_UTF8: raw.is_utf8,
+        ROW_IS_MAPPED: raw.is_mapped,
         judgements.FIRST_OF_PAIR: first_of_id(pairs, ~raw.is_utf8),
         judgements.ITEM_KNOWN: is_known(raw.rows["item_id"], catalogue),
     }
@@ -88,6 +93,7 @@ def _common(raw: Raw, *numbers: str) -> dict[str, NDArray[np.bool_] | pa.Array]:
     """Derived columns that say whether a row's texts are UTF-8 and its ``numbers`` finite."""
     return {
         TEXT_IS_UTF8: raw.is_utf8,
+        ROW_IS_MAPPED: raw.is_mapped,
         NUMBERS_ARE_FINITE: np.logical_and.reduce([_finite(raw.rows[column]) for column in numbers]),
     }
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from expectations.contract import Contract, between, few_rejected, finite, mostly_present, present, short, unique, utf8
+from expectations.contract import (
+    Contract,
+    between,
+    few_rejected,
+    finite,
+    mapped,
+    mostly_present,
+    present,
+    short,
+    unique,
+    utf8,
+)
 from pipelines.params import ValidateParams
 
 CATEGORY = "first_category"
@@ -18,6 +29,7 @@ def rows(params: ValidateParams) -> Contract:
             short("item_id"),
             unique("item_id"),
             utf8("title"),
+            mapped("title"),
             between("price_is_not_negative", "price", "price is 0 or more", min_value=0),
             finite("price", "price is a finite number"),
             mostly_present("title", params.min_title_share),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expectations.contract import Contract, between, few_rejected, holds, present, short, utf8
+from expectations.contract import Contract, between, few_rejected, holds, mapped, present, short, utf8
 from pipelines.params import ValidateParams
 
 FIRST_OF_PAIR = "first_of_pair"
@@ -22,6 +22,7 @@ def rows() -> Contract:
             holds("item_is_known", "item_id", ITEM_KNOWN, "item_id is in the catalogue"),
             between("grade_is_in_range", "grade", "grade is 0 to 4", min_value=0, max_value=4),
             utf8("query"),
+            mapped("query"),
         ),
     )
 

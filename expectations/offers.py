@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from expectations.contract import Check, Contract, between, few_rejected, finite, holds, present, short, unique, utf8
+from expectations.contract import (
+    Check,
+    Contract,
+    between,
+    few_rejected,
+    finite,
+    holds,
+    mapped,
+    present,
+    short,
+    unique,
+    utf8,
+)
 from pipelines.params import ValidateParams
 
 ANY_ITEM_KNOWN = "any_item_known"
@@ -38,6 +50,7 @@ def rows(params: ValidateParams) -> Contract:
             between("budget_is_not_negative", "budget", "budget is 0 or more", min_value=0),
             finite("budget", "budget is a finite number"),
             utf8("offer_id"),
+            mapped("offer_id"),
         ),
     )
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError, near_names
 from pipelines.pseudonyms import key_of
 from pipelines.sources.calendars import time_zone_of
-from pipelines.tables import EVENTS, LANDED_IN, TIMESTAMP, Table
+from pipelines.tables import EVENTS, LANDED_IN, SOURCE_ROW, TIMESTAMP, UNMAPPED, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class Raw:
         user_key: id of the key that its user ids were hashed with; empty where they are raw, or there are none.
         landed_in: string [num_rows], see :mod:`pipelines.sources.late`; None where all came in the partition's own
             interval.
+        kept: string and list<string> [num_rows], ``SOURCE_ROW`` and ``UNMAPPED``: what the source kept beside each row,
+            null where it kept nothing.
     """
 
     rows: pa.Table
@@ -39,11 +42,21 @@ class Raw:
     time_zone: str
     user_key: str = ""
     landed_in: pa.ChunkedArray | None = None
+    kept: pa.Table | None = None
 
     @property
     def all_late(self) -> bool:
         """Whether the partition's own interval brought nothing, so that its volume says nothing."""
         return self.landed_in is not None and not self.landed_in.null_count
+
+    @property
+    def is_mapped(self) -> NDArray[np.bool_]:
+        """bool [num_rows]; False where the source could not read a value."""
+        if self.kept is None:
+            return np.ones(self.rows.num_rows, bool)
+        lengths = pc.fill_null(pc.list_value_length(self.kept[UNMAPPED.name]), 0)
+        mapped: NDArray[np.bool_] = pc.equal(lengths, 0).to_numpy(zero_copy_only=False).astype(bool)
+        return mapped
 
 
 def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
@@ -61,6 +74,8 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
         raise DataError(f"{place}: {error.message}", mend=mend) from error
     if not found.num_rows and table.required:
         raise DataError(f"{place}: the {'partition' if partition else 'table'} is empty: {path} has no rows", mend=mend)
+    kept = _kept(found, table)
+    found = found.select([name for name in found.column_names if name not in kept.column_names])
     extra = tuple(name for name in found.column_names if name not in (*table.schema.names, LANDED_IN))
     columns: list[pa.ChunkedArray] = []
     is_utf8 = np.ones(found.num_rows, bool)
@@ -79,7 +94,19 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
     nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
     rows, zone, key = pa.table(columns, schema=nullable), time_zone_of(found.schema), key_of(found.schema)
     late = found.column(LANDED_IN) if table is EVENTS and LANDED_IN in found.column_names else None
-    return Raw(rows, is_utf8, extra, zone, key, late)
+    return Raw(rows, is_utf8, extra, zone, key, late, kept if kept.num_columns else None)
+
+
+def _kept(found: pa.Table, table: Table) -> pa.Table:
+    """What the source kept beside the rows, in the columns ``SOURCE_ROW`` and ``UNMAPPED``; no columns where nothing.
+
+    A column of such a name but of another type is one that the contract does not have.
+    """
+    fields = [SOURCE_ROW, UNMAPPED]
+    names = [field.name for field in fields if field.name not in table.schema.names]
+    given = all(found.column_names.count(field.name) == 1 for field in fields)
+    right = given and all(found.schema.field(field.name).type == field.type for field in fields)
+    return found.select(names if right else [])
 
 
 def _missing(place: str, name: str, found: list[str], extra: tuple[str, ...]) -> str:

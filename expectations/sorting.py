@@ -13,7 +13,7 @@ from expectations.contract import Check
 from expectations.shape import Raw
 from pipelines.pseudonyms import key_metadata
 from pipelines.sources.calendars import zone_metadata
-from pipelines.tables import TABLES, Table
+from pipelines.tables import SOURCE_ROW, TABLES, UNMAPPED, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +68,8 @@ class Sorted:
 
     Args:
         accepted: in the table's schema.
-        quarantined: the raw columns, ``reasons`` (list of check names) and ``suite`` (digest of the suites).
+        quarantined: the raw columns, ``reasons`` (list of check names), ``suite`` (digest of the suites), and what the
+            source kept beside the row (``source_row``, ``unmapped``).
         reasons: rows that fail each check; a row may fail several.
     """
 
@@ -123,6 +124,10 @@ def sort_rows(raw: Raw, table: Table, reasons: Reasons, suite: str) -> Sorted:
         "reasons", pa.array([list(names[row]) for row in failed], pa.list_(pa.string()))
     )
     quarantined = quarantined.append_column("suite", pa.array([suite] * len(positions), pa.string()))
+    for beside in (SOURCE_ROW, UNMAPPED):
+        if beside.name not in table.schema.names:
+            kept = raw.kept[beside.name] if raw.kept is not None else pa.nulls(raw.rows.num_rows, beside.type)
+            quarantined = quarantined.append_column(beside, kept.take(pa.array(positions)))
     metadata = zone_metadata(raw.time_zone) | key_metadata(raw.user_key)
     accepted = raw.rows.filter(pa.array(~refused)).cast(table.schema)
     counts = {check: len(rows) for check, rows in reasons.items()}

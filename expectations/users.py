@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from expectations.contract import Contract, few_rejected, present, short, unique, utf8
+from expectations.contract import Contract, few_rejected, mapped, present, short, unique, utf8
 from pipelines.params import ValidateParams
 
 
 def rows() -> Contract:
     """What holds for a user. Derived columns: the constants of ``contract``."""
-    return Contract("users", "users", (present("user_id"), short("user_id"), unique("user_id"), utf8("user_id")))
+    return Contract(
+        "users", "users", (present("user_id"), short("user_id"), unique("user_id"), utf8("user_id"), mapped("user_id"))
+    )
 
 
 def whole(params: ValidateParams) -> Contract:

@@ -37,13 +37,15 @@ from pipelines.errors import DataError
 from pipelines.params import DistributionParams, ValidateParams, load_params
 from pipelines.sources.calendars import parse_partition
 from pipelines.stage_environment import cache_folder, side_folder
-from pipelines.tables import EVENTS, ITEMS, JUDGEMENTS, OFFERS, TABLES, USERS, Table
+from pipelines.tables import EVENTS, ITEMS, JUDGEMENTS, OFFERS, TABLES, UNPLACED, USERS, Table
 
 RAW = Path("data/raw")
 ACCEPTED = Path("data/accepted")
 QUARANTINE = Path("data/quarantine")
 REPORT = Path("data/validate/report.json")
 OPTIONAL = (USERS, OFFERS, JUDGEMENTS)
+UNPLACED_ROWS = "event_has_a_time"
+"""Why the rows of ``unplaced`` are in quarantine."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def read_shop(directory: Path, before: Mapping[str, int | None] | None = None) -
 
 
 def _read_optional(directory: Path) -> dict[str, Raw]:
-    paths = {table: directory / table.name / f"{table.name}.parquet" for table in OPTIONAL}
+    paths = {table: directory / table.name / f"{table.name}.parquet" for table in (*OPTIONAL, UNPLACED)}
     return {table.name: read_raw(path, table) for table, path in paths.items() if path.exists()}
 
 
@@ -157,15 +159,26 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
     whole = {"items": catalogue}
     for name, raw in given.items():
         whole[name] = _sort_table(raw, TABLES[name], suites[name][0], columns_of[name], validation, findings)
+    if UNPLACED.name in shop.optional:
+        whole[UNPLACED.name] = _refuse_unplaced(shop.optional[UNPLACED.name], findings)
     partitions = sort_events(shop.events, shop.digests, params, ids, validation, cache)
     _note_extra_columns(shop, partitions, findings)
     for name, rows in whole.items():
-        if rows.tally.num_rows:
+        if rows.tally.num_rows and name in suites:
             _check_whole({"": rows.tally}, suites[name][1], suites[name][:1], validation, findings)
     by_row, columns = (events.rows(params), events.across()), _partition_columns(shop, partitions, now)
     _check_whole(partitions.tallies, events.partitions(params), by_row, validation, findings, columns)
     contracts = (*by_row, events.partitions(params), *(suite for both in suites.values() for suite in both))
     return Validated(partitions, whole, findings, {each.name: each.digest() for each in contracts})
+
+
+def _refuse_unplaced(raw: Raw, findings: Findings) -> Sorted:
+    """Rows that no partition has a place for: all of them go to quarantine."""
+    count = raw.rows.num_rows
+    refused = sort_rows(raw, UNPLACED, {UNPLACED_ROWS: np.arange(count)} if count else {}, UNPLACED_ROWS)
+    if count:
+        findings.warn(UNPLACED_ROWS, UNPLACED.name, f"{count:,} rows have no time that can be read")
+    return refused
 
 
 def _without_rows(table: Table) -> Raw:
@@ -349,7 +362,7 @@ def _write(validated: Validated, quarantine: Path, accepted: Path | None = None)
                 write_table(part.accepted, kept / f"{name}.parquet")
         for name, rows in validated.whole.items():
             write_table(rows.quarantined, refused / f"{name}.parquet")
-            if accepted:
+            if accepted and name != UNPLACED.name:
                 write_table(rows.accepted, accepted / f"{name}.parquet")
 
 

@@ -48,7 +48,8 @@ class Tabular(Source):
         """The shop-local days with events, ascending."""
         self.engine.make("events")
         zone = self.time_zone.replace("'", "''")
-        query = f"SELECT DISTINCT (timestamp AT TIME ZONE '{zone}')::DATE AS day FROM events_mapped WHERE timestamp IS NOT NULL"
+        day = f"(timestamp AT TIME ZONE '{zone}')::DATE"
+        query = f"SELECT DISTINCT {day} AS day FROM events_mapped WHERE timestamp IS NOT NULL"
         return sorted(day for (day,) in self.engine.connection.execute(query).fetchall())
 
     @cached_property

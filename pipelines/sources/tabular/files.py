@@ -74,9 +74,9 @@ def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Pa
 
 
 def _local(pattern: str, where: str, folder: Path) -> list[Path]:
-    import glob
-
-    paths = sorted(Path(path) for path in glob.glob(str(folder / Path(pattern).expanduser()), recursive=True))
+    whole = folder / Path(pattern).expanduser()
+    anchor = Path(whole.anchor)
+    paths = sorted(anchor.glob(str(whole.relative_to(anchor))))
     paths = [path for path in paths if not path.is_dir()]
     if not paths:
         near = near_names(Path(pattern).name, (path.name for path in folder.glob("*")))
@@ -189,10 +189,9 @@ def _columns(path: Path, kind: Format, packed: str | None, feed: Feed) -> tuple[
         return tuple(first.rstrip("\r\n").split(delimiter))
     limit = csv.field_size_limit(LONGEST_LINE)
     try:
-        quoting = csv.QUOTE_MINIMAL if feed.quote else csv.QUOTE_NONE
-        return tuple(
-            next(csv.reader(io.StringIO(first), delimiter=delimiter, quotechar=feed.quote or None, quoting=quoting))
-        )
+        if not feed.quote:
+            return tuple(first.rstrip("\r\n").split(delimiter))
+        return tuple(next(csv.reader(io.StringIO(first), delimiter=delimiter, quotechar=feed.quote)))
     finally:
         csv.field_size_limit(limit)
 
@@ -204,8 +203,7 @@ def _lines(stream: Any, most: int) -> Iterator[bytes]:
         block = stream.read(1 << 16)
         rest += block
         *whole, rest = rest.split(b"\n")
-        for line in whole[:most]:
-            yield line
+        yield from whole[:most]
         most -= min(most, len(whole))
         if most and (not block or len(rest) > LONGEST_LINE):
             if rest:

@@ -65,7 +65,7 @@ class Field:
         values: raw value -> value; None where values are taken as they are.
         otherwise: the value where no rule and no entry of ``values`` fits.
         parts: the fields of a map, by key.
-        hashed: made from the row's content.
+        hashed: made from the columns, or from the whole row's content where none are named.
         options: of the kind: ``format``, ``zone``, ``earliest``, ``latest`` of a time; ``decimal``, ``thousands``,
             ``remove``, ``times``, ``divided_by``, ``absolute`` of a number; ``split``, ``path`` of a list; ``join``,
             ``prefix``, ``trim``, ``lower`` of a text.

@@ -54,7 +54,7 @@ _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "list": ("path", "split"),
     "map": (),
 }
-_FLAGS = ("trim", "lower", "absolute", "hash", "once")
+_FLAGS = ("trim", "lower", "absolute")
 _DIRECTIVES = {
     "year": "YyGc", "month": "mbBc", "day": "djc", "other": "HIMSpfgnzZaAwuUWVxX%-",
 }  # fmt: skip
@@ -263,7 +263,14 @@ class _Reader:
             known = [key for key in _GIVERS if key in (*_ALL_KINDS, *_OF_KIND[kind], *hashes)]
             found = f"has {' and '.join(givers)}" if givers else "says nothing of where its value comes from"
             self.note(node, f"{what} {found}: give it one of {', '.join(known)}")
-        columns = next((self.texts(said[key], what) for key in ("column", "columns", "path") if key in said), ())
+        if name == "user_id" and ("rules" in said or "constant" in said):
+            self.note(node, f"{what}: a user is told by a column, not by rules or a constant")
+        columns = next(
+            (self.texts(said[key], what) for key in ("column", "columns", "path", "hash") if key in said), ()
+        )
+        if "hash" in said and isinstance(said["hash"], yaml.ScalarNode):
+            self.one_of(said["hash"], ("true",), f"{what}.hash")
+            columns = ()
         if "column" in said and len(columns) > 1:
             self.note(said["column"], f"{what}: two columns for one field; columns: takes the first that has a value")
         return Field(
@@ -274,7 +281,7 @@ class _Reader:
             self.rules(said["rules"], what) if "rules" in said else (),
             self.values(said["values"], what, name) if "values" in said else None,
             self.event_type(said["otherwise"], name, what) if "otherwise" in said else None,
-            hashed="hash" in said and self.flag(said["hash"], what),
+            hashed="hash" in said,
             options=self.options(said, kind, what),
             line=line,
         )
