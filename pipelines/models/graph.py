@@ -76,11 +76,6 @@ class LightGCN(Model):
         "temperature": Span(0.01, 1.0, log=True),
         "regularization": Span(1e-6, 1e-2, log=True),
     }
-    spans: ClassVar[Mapping[str, Span]] = {
-        "learning_rate": Span(0.003, 0.1, log=True),
-        "temperature": Span(0.03, 0.5, log=True),
-        "regularization": Span(1e-6, 1e-2, log=True),
-    }
 
     def __init__(
         self,
