@@ -254,6 +254,20 @@ def monitor(count: int, as_json: bool) -> None:
     _print(last_decisions(_settings(), count), as_json, draw_decisions)
 
 
+@main.group(cls=SuggestingGroup)
+def expectations() -> None:
+    """What data may pass: the contracts' bounds."""
+
+
+@expectations.command()
+@json_option
+def propose(as_json: bool) -> None:
+    """Profile what was accepted and propose bounds: a fragment of params.yaml, the numbers behind each beside it."""
+    from pipelines.orchestration.expectations import draw_proposals, propose_bounds
+
+    _print(propose_bounds(_settings()), as_json, draw_proposals)
+
+
 @main.command()
 @json_option
 def rollback(as_json: bool) -> None:
