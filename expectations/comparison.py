@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,13 +97,15 @@ class Load:
     """What came and was accepted.
 
     Args:
-        events: rows of each partition, oldest first.
+        partitions: names, oldest first.
+        events: reads a partition's accepted rows.
         items: the catalogue.
         md5: of each partition's raw file.
         items_md5: of the raw catalogue.
     """
 
-    events: Mapping[str, pa.Table]
+    partitions: Sequence[str]
+    events: Callable[[str], pa.Table]
     items: pa.Table
     md5: Mapping[str, str]
     items_md5: str
@@ -134,7 +136,7 @@ def judge(
     """
     categories = Categories(load.items)
     known = Known(accepted, cache, clean, categories)
-    own = {name: profile_of(name, rows, categories) for name, rows in load.events.items()}
+    own = {name: profile_of(name, load.events(name), categories) for name in load.partitions}
     for name, profile in own.items():
         cache.put(load.md5[name], profile)
     answers = {}

@@ -5,8 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import pyarrow as pa
+
+from pipelines.errors import ConfigError, DataError, near_names
+from pipelines.tables import TABLES
+
+if TYPE_CHECKING:
+    from pipelines.params import ColumnBounds, ValidateParams
 
 Severity = Literal["reject", "stop", "warn"]
 
@@ -15,6 +23,19 @@ NUMBERS_ARE_FINITE = "numbers_are_finite"
 ROW_IS_MAPPED = "row_is_mapped"
 FIRST_OF_ID = "first_of_id"
 """Columns derived for every table, by ``expectations.frames``."""
+
+OWN_CHECKS_KEY = b"shoploom.checks"
+"""Parquet schema metadata of a landed file: its source's own checks, as JSON."""
+OWN_EXPECTATIONS = (
+    "ExpectColumnValueLengthsToBeBetween",
+    "ExpectColumnValuesToBeBetween",
+    "ExpectColumnValuesToBeInSet",
+    "ExpectColumnValuesToMatchRegex",
+    "ExpectColumnValuesToNotBeInSet",
+    "ExpectColumnValuesToNotBeNull",
+    "ExpectColumnValuesToNotMatchRegex",
+)
+"""What a source's own checks may be."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,44 @@ class Check:
     arguments: Mapping[str, object] = field(default_factory=dict)
     subject: str = ""
 
+    @property
+    def tolerated(self) -> float:
+        """Share of rows that may fail it."""
+        mostly = self.arguments.get("mostly", 1.0)
+        return 1.0 - mostly if isinstance(mostly, float) else 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """For a landed file's metadata."""
+        return {**asdict(self), "arguments": dict(self.arguments)}
+
+
+def own_metadata(checks: Iterable[Check]) -> dict[bytes, bytes]:
+    """The schema metadata from which :func:`own_checks` reads a source's checks; none where there are none."""
+    listed = [check.to_json() for check in checks]
+    return {OWN_CHECKS_KEY: json.dumps(listed, sort_keys=True).encode()} if listed else {}
+
+
+def own_checks(metadata: Mapping[bytes, bytes] | None) -> tuple[Check, ...]:
+    """The source's own checks of a landed file.
+
+    Raises:
+        DataError: they are not what :func:`own_metadata` writes, or ask for an expectation that looks beyond a column.
+    """
+    text = (metadata or {}).get(OWN_CHECKS_KEY)
+    if text is None:
+        return ()
+    try:
+        checks = tuple(Check(**fields) for fields in json.loads(text))
+        sound = all(check.severity in get_args(Severity) and check.expectation in OWN_EXPECTATIONS for check in checks)
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise DataError(
+            "the source's own checks in a landed file cannot be read",
+            mend=f"land it again; its checks() may use {', '.join(OWN_EXPECTATIONS)}",
+        )
+    return checks
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -62,6 +121,35 @@ class Contract:
     def check(self, name: str) -> Check:
         """The check of that name."""
         return next(check for check in self.checks if check.name == name)
+
+    def extended(self, bounds: Iterable[Check], own: Iterable[Check]) -> Contract:
+        """The same suite and more checks; with a source's own, under a name of its own.
+
+        Args:
+            bounds: from :func:`bounds`.
+            own: the source's.
+
+        Raises:
+            DataError: a check of the source has the name of another, or a column that the table lacks.
+        """
+        whole, added = (*self.checks, *bounds), tuple(own)
+        known = {check.name for check in whole}
+        for check in added:
+            if check.name in known or check.column not in TABLES[self.table].schema.names:
+                raise DataError(
+                    f"{self.table}: the source's own check {check.name!r} of column {check.column!r} does not fit",
+                    mend="give it a name of its own and a column of the table, in the source's checks()",
+                )
+        made = Contract(self.name, self.table, (*whole, *added))
+        return Contract(f"{self.name}_{made.digest()[:6]}", self.table, made.checks) if added else made
+
+    def strict(self) -> Contract:
+        """The same checks without what they tolerate: every row that fails one is named."""
+        checks = [
+            replace(check, arguments={name: value for name, value in check.arguments.items() if name != "mostly"})
+            for check in self.checks
+        ]
+        return Contract(self.name, self.table, tuple(checks))
 
     def digest(self) -> str:
         """16 hexadecimal digits that change with any check of the suite."""
@@ -136,6 +224,57 @@ def mostly_present(column: str, share: float, subject: str = "") -> Check:
         {"mostly": share},
         subject,
     )
+
+
+def bounds(table: str, params: ValidateParams) -> tuple[Check, ...]:
+    """The checks that ``validate.columns`` asks of a table's columns.
+
+    Raises:
+        ConfigError: there is no such column, or a bound does not fit its type.
+    """
+    checks: list[Check] = []
+    for name, bound in params.columns.items():
+        kind = _type_of(name)
+        of, _, column = name.partition(".")
+        limits = {
+            key: value for key, value in (("min_value", bound.min), ("max_value", bound.max)) if value is not None
+        }
+        numeric = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+        if (limits and not numeric) or (bound.values is not None and not pa.types.is_string(kind)):
+            raise ConfigError(
+                f"params.yaml: validate.columns.{name}: a column of type {kind} has no such bound",
+                mend="min and max are for numbers, values for texts, max_null_share for all",
+            )
+        if of == table:
+            checks += _bounds_of(column, bound, limits)
+    return tuple(checks)
+
+
+def _type_of(name: str) -> pa.DataType:
+    known = {f"{table.name}.{field.name}": field.type for table in TABLES.values() for field in table.schema}
+    if name not in known:
+        raise ConfigError(
+            f"params.yaml: validate.columns: there is no column {name!r}",
+            mend=near_names(name, known) or "write it as table.column: events.price",
+        )
+    return known[name]
+
+
+def _bounds_of(column: str, bound: ColumnBounds, limits: Mapping[str, float]) -> Iterable[Check]:
+    if limits:
+        low, high = (limits.get(key, "any") for key in ("min_value", "max_value"))
+        meaning = f"{column} lies between {low} and {high}"
+        kind = "ExpectColumnValuesToBeBetween"
+        yield Check(f"{column}_is_within_bounds", bound.severity, column, kind, meaning, limits)
+    if bound.values is not None:
+        meaning = f"{column} is one of {', '.join(bound.values)}"
+        kind, arguments = "ExpectColumnValuesToBeInSet", {"value_set": list(bound.values)}
+        yield Check(f"{column}_is_of_the_set", bound.severity, column, kind, meaning, arguments)
+    if bound.max_null_share is not None:
+        severity: Severity = "stop" if bound.severity == "stop" else "warn"
+        meaning = f"at most {bound.max_null_share:.2%} of rows lack a {column}"
+        mostly = {"mostly": 1.0 - bound.max_null_share} if bound.max_null_share else {}
+        yield Check(f"{column}_is_rarely_empty", severity, column, "ExpectColumnValuesToNotBeNull", meaning, mostly)
 
 
 def few_rejected(share: float, of: str = "the") -> Check:

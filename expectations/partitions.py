@@ -5,7 +5,7 @@ What a check found of a partition is kept as positions of rows; the rows themsel
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expectations import events, frames
-from expectations.contract import FIRST_OF_ID, Contract
+from expectations.contract import FIRST_OF_ID, Check, Contract, bounds
 from expectations.repeats import Repeats
 from expectations.row_cache import RowCache
 from expectations.run import Validation
 from expectations.shape import Raw
-from expectations.sorting import Reasons, Sorted, Tally, cut, mask_of, sort_rows
+from expectations.sorting import Findings, Reasons, Sorted, Tally, cut, mask_of, sort_rows
 from pipelines import out_of_core
 from pipelines.params import ValidateParams
 from pipelines.tables import EVENTS
@@ -128,6 +128,7 @@ def sort_events(
     catalogue: pa.ChunkedArray,
     validation: Validation,
     cache: RowCache,
+    findings: Findings,
 ) -> SortedPartitions:
     """Check the rows of all partitions, by themselves and beside each other.
 
@@ -138,50 +139,70 @@ def sort_events(
         catalogue: ids of the accepted items.
         validation: runs the suites.
         cache: of row checks.
+        findings: what a check that rejects no row is failed by is noted here.
     """
-    contract, across = events.rows(params), events.across()
+    contract, across = event_contract(params), events.across()
     with Repeats() as repeats:
-        by_row, facts = _by_row(raw, digests, contract, validation, cache, repeats)
+        by_row, facts = _by_row(raw, digests, params, validation, cache, repeats, findings)
         repeated = repeats.found(raw, by_row)
-    reasons, newest = _across(raw, facts, by_row, repeated, (contract, across), catalogue, validation)
+    reasons, newest = _across(raw, facts, by_row, repeated, across, catalogue, validation)
     return SortedPartitions(raw, facts, reasons, newest, f"{contract.digest()}-{across.digest()}")
+
+
+def event_contract(params: ValidateParams, own: tuple[Check, ...] = ()) -> Contract:
+    """The row suite of a partition, with the bounds of ``params.yaml`` and its source's own checks."""
+    return events.rows(params).extended(bounds(EVENTS.name, params), own)
 
 
 def _by_row(
     raw: Mapping[str, Raw],
     digests: Mapping[str, str],
-    contract: Contract,
+    params: ValidateParams,
     validation: Validation,
     cache: RowCache,
     repeats: Repeats,
+    findings: Findings,
 ) -> tuple[dict[str, Reasons], dict[str, Facts]]:
     """Run the row checks over every partition whose result is not remembered, a batch at a time.
 
     The newest is checked in any case, so that Data Docs always show what the row checks found.
     """
-    suite, last = contract.digest(), list(raw)[-1]
+    last = list(raw)[-1]
     found: dict[str, Reasons] = {}
     facts: dict[str, Facts] = {}
     waiting: dict[str, pd.DataFrame] = {}
-    runs = 0
+    contract = event_contract(params)
+    runs: Counter[str] = Counter()
 
     def check() -> None:
-        nonlocal runs
-        runs += 1
+        if not waiting:
+            return
+        runs[contract.name] += 1
         print(f"checking {sum(map(len, waiting.values())):,} events of {len(waiting)} partitions of {len(raw)}")
         frame = pd.concat(waiting.values(), ignore_index=True)
-        failed = rejects(contract, validation.run(_numbered(contract, runs), frame))
+        failed = validation.run(_numbered(contract.strict(), runs[contract.name]), frame)
         for name, rows in cut(failed, {name: len(part) for name, part in waiting.items()}).items():
-            found[name] = rows
-            cache.put(name, digests[name], _key(suite, facts[name]), facts[name].num_rows, rows)
+            cache.put(name, digests[name], _key(contract.digest(), facts[name]), facts[name].num_rows, rows)
+            keep(name, rows)
         waiting.clear()
 
+    def keep(name: str, failed: Reasons) -> None:
+        found[name] = rejects(contract, failed)
+        for check_name, rows in failed.items():
+            failing, share = contract.check(check_name), len(rows) / max(facts[name].num_rows, 1)
+            if failing.severity != "reject" and share > failing.tolerated:
+                findings.note(failing, EVENTS.name, f"{len(rows):,} rows, {share:.1%}", partition=name)
+
+    own: tuple[Check, ...] = ()
     for name, part in raw.items():
+        if part.checks != own:
+            check()
+            own, contract = part.checks, event_contract(params, part.checks)
         facts[name] = Facts.of(part)
         repeats.add(name, part)
-        known = cache.get(name, digests[name], _key(suite, facts[name]), facts[name].num_rows)
+        known = cache.get(name, digests[name], _key(contract.digest(), facts[name]), facts[name].num_rows)
         if known is not None and name != last:
-            found[name] = known
+            keep(name, known)
             continue
         if waiting and sum(map(len, waiting.values())) + part.rows.num_rows > out_of_core.ROWS_AT_ONCE:
             check()
@@ -195,15 +216,13 @@ def _across(
     facts: Mapping[str, Facts],
     by_row: Mapping[str, Reasons],
     repeated: Mapping[str, NDArray[np.int64]],
-    suites: tuple[Contract, Contract],
+    across: Contract,
     catalogue: pa.ChunkedArray,
     validation: Validation,
 ) -> tuple[dict[str, Reasons], dict[str, datetime | None]]:
     """Hold rows to the suite that looks beside them; gives all reasons of each partition, and its newest event."""
     import numpy as np
 
-    contract, across = suites
-    order = [check.name for check in (*contract.checks, *across.checks)]
     reasons: dict[str, Reasons] = {}
     newest: dict[str, datetime | None] = {}
     for run, names in enumerate(batches({name: fact.num_rows for name, fact in facts.items()}), start=1):
@@ -216,8 +235,8 @@ def _across(
             parts.append(frames.frame_of(raw[name].rows, derived, across))
         failed = rejects(across, validation.run(_numbered(across, run), pd.concat(parts, ignore_index=True)))
         for name, rows in cut(failed, {name: facts[name].num_rows for name in names}).items():
-            every = by_row[name] | rows
-            reasons[name] = {check: every[check] for check in order if check in every}
+            order = [check.name for check in across.checks if check.name in rows]
+            reasons[name] = by_row[name] | {check: rows[check] for check in order}
             accepted = pa.array(~mask_of(reasons[name].values(), facts[name].num_rows))
             newest[name] = pc.max(raw[name].rows["timestamp"].filter(accepted)).as_py()
     return reasons, newest
@@ -237,8 +256,9 @@ def batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 
 def rejects(contract: Contract, failed: Reasons) -> Reasons:
-    """Of what failed, the checks that reject a row."""
-    return {name: rows for name, rows in failed.items() if contract.check(name).severity == "reject" and len(rows)}
+    """Of what failed, the checks that reject a row, in the suite's order."""
+    rejecting = (check.name for check in contract.checks if check.severity == "reject")
+    return {name: failed[name] for name in rejecting if len(failed.get(name, ()))}
 
 
 def _numbered(contract: Contract, run: int) -> Contract:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from expectations.contract import Check, own_checks
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError, near_names
 from pipelines.pseudonyms import key_of
@@ -34,6 +35,7 @@ class Raw:
             interval.
         kept: string and list<string> [num_rows], ``SOURCE_ROW`` and ``UNMAPPED``: what the source kept beside each row,
             null where it kept nothing.
+        checks: the source's own, as the file says.
     """
 
     rows: pa.Table
@@ -43,6 +45,7 @@ class Raw:
     user_key: str = ""
     landed_in: pa.ChunkedArray | None = None
     kept: pa.Table | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def all_late(self) -> bool:
@@ -94,7 +97,8 @@ def read_raw(path: Path, table: Table, partition: str = "") -> Raw:
     nullable = pa.schema([pa.field(field.name, field.type) for field in table.schema])
     rows, zone, key = pa.table(columns, schema=nullable), time_zone_of(found.schema), key_of(found.schema)
     late = found.column(LANDED_IN) if table is EVENTS and LANDED_IN in found.column_names else None
-    return Raw(rows, is_utf8, extra, zone, key, late, kept if kept.num_columns else None)
+    beside, own = kept if kept.num_columns else None, own_checks(found.schema.metadata)
+    return Raw(rows, is_utf8, extra, zone, key, late, beside, own)
 
 
 def _kept(found: pa.Table, table: Table) -> pa.Table:

@@ -63,6 +63,23 @@ class GateParams(Section):
     """Of the resampling."""
 
 
+class ColumnBounds(BaseModel):
+    """What the values of one column may be; each bound that is given becomes a check of the table's suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float | None = None
+    """The least number."""
+    max: float | None = None
+    """The largest number."""
+    values: tuple[str, ...] | None = None
+    """The texts that there may be."""
+    max_null_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of rows without a value, over which the load warns, or stops where ``severity`` is ``stop``."""
+    severity: Literal["reject", "stop", "warn"] = "warn"
+    """What a value out of bounds comes to: its row goes to quarantine, the load stops, or the report says so."""
+
+
 class ValidateParams(Section):
     """The limits of the data contracts in ``expectations/`` (section ``validate``)."""
 
@@ -82,6 +99,9 @@ class ValidateParams(Section):
     """Share of items with a category, under which the report warns."""
     min_known_offers_share: float = Field(default=0.99, ge=0, le=1)
     """Share of offers that name no unknown item, under which the report warns."""
+    columns: dict[str, ColumnBounds] = Field(default_factory=dict)
+    """Bounds of single columns, by table and column: ``events.price: {min: 0.01, max: 500, severity: reject}``.
+    ``shoploom expectations propose`` proposes them."""
 
 
 class DistributionParams(Section):

@@ -18,7 +18,11 @@ from pipelines.sources.calendars import Partition, PartitionKind, partition_of
 from pipelines.tables import JUDGEMENTS, OFFERS, UNPLACED, USERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
+
+    from expectations.contract import Check
 
 _NOT_SOURCES = {"calendars", "landing", "late"}
 
@@ -67,6 +71,14 @@ class Source(ABC):
     def has_events(self, partition: Partition) -> bool:
         """Whether a partition of the span is to be landed; a source that knows of gaps leaves them out."""
         return True
+
+    def checks(self) -> Mapping[str, tuple[Check, ...]]:
+        """The source's own checks, by table, beside those of ``expectations``; none by default.
+
+        They look at one column each and use the expectations that ``expectations.contract.OWN_EXPECTATIONS`` names.
+        Landing writes them into the files, so that these rows are held to them wherever they are validated.
+        """
+        return {}
 
 
 def source_names() -> list[str]:

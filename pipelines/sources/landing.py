@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expectations.contract import own_metadata
 from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError
 from pipelines.progress import track
@@ -20,6 +21,7 @@ from pipelines.sources import Source, load_source, partitions
 from pipelines.sources.calendars import zone_metadata
 from pipelines.sources.late import by_partition, merge
 from pipelines.stage_environment import state_folder
+from pipelines.tables import EVENTS, TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,11 +67,15 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
     ring = keys or open_ring(state_folder())
     rows = {"events": 0}
 
-    def zoned(table: pa.Table) -> pa.Table:
-        return table.replace_schema_metadata(zone_metadata(source.time_zone))
+    checks = source.checks()
+    if unknown := checks.keys() - TABLES.keys():
+        raise ConfigError(f"{source.name}: checks() names {min(unknown)!r}", mend=f"tables are {', '.join(TABLES)}")
+
+    def zoned(table: pa.Table, name: str = EVENTS.name) -> pa.Table:
+        return table.replace_schema_metadata(zone_metadata(source.time_zone) | own_metadata(checks.get(name, ())))
 
     def put(table: pa.Table, path: str) -> int:
-        write_table(ring.table(zoned(table)), directory / path)
+        write_table(ring.table(zoned(table, path.partition("/")[0])), directory / path)
         return int(table.num_rows)
 
     names = tuple(partition.name for partition in chosen)

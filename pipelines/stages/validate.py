@@ -24,9 +24,9 @@ import pandas as pd
 import pyarrow as pa
 
 from expectations import comparison, events, frames, items, judgements, offers, users
-from expectations.contract import Check, Contract
+from expectations.contract import Check, Contract, bounds
 from expectations.history import file_md5
-from expectations.partitions import RawPartitions, SortedPartitions, rejects, sort_events
+from expectations.partitions import RawPartitions, SortedPartitions, event_contract, rejects, sort_events
 from expectations.profiles import ProfileCache
 from expectations.row_cache import RowCache
 from expectations.run import Validation
@@ -140,9 +140,8 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
         Accepted and quarantined rows. ``findings.stops`` names what the load is to be refused for, if anything.
     """
     findings = Findings()
-    catalogue = _sort_table(
-        shop.items, ITEMS, items.rows(params), frames.item_columns(shop.items), validation, findings
-    )
+    contract = _extended(items.rows(params), shop.items, params)
+    catalogue = _sort_table(shop.items, ITEMS, contract, frames.item_columns(shop.items), validation, findings)
     ids = catalogue.accepted["item_id"]
     given = {table.name: shop.optional.get(table.name) or _without_rows(table) for table in OPTIONAL}
     columns_of: dict[str, dict[str, Any]] = {
@@ -151,22 +150,22 @@ def validate(shop: Shop, params: ValidateParams, validation: Validation, cache: 
         "judgements": frames.judgement_columns(given["judgements"], ids),
     }
     suites = {
-        "items": (items.rows(params), items.whole(params)),
-        "users": (users.rows(), users.whole(params)),
-        "offers": (offers.rows(params), offers.whole(params)),
-        "judgements": (judgements.rows(), judgements.whole(params)),
+        "items": (contract, items.whole(params)),
+        "users": (_extended(users.rows(), given["users"], params), users.whole(params)),
+        "offers": (_extended(offers.rows(params), given["offers"], params), offers.whole(params)),
+        "judgements": (_extended(judgements.rows(), given["judgements"], params), judgements.whole(params)),
     }
     whole = {"items": catalogue}
     for name, raw in given.items():
         whole[name] = _sort_table(raw, TABLES[name], suites[name][0], columns_of[name], validation, findings)
     if UNPLACED.name in shop.optional:
         whole[UNPLACED.name] = _refuse_unplaced(shop.optional[UNPLACED.name], findings)
-    partitions = sort_events(shop.events, shop.digests, params, ids, validation, cache)
+    partitions = sort_events(shop.events, shop.digests, params, ids, validation, cache, findings)
     _note_extra_columns(shop, partitions, findings)
     for name, rows in whole.items():
         if rows.tally.num_rows and name in suites:
             _check_whole({"": rows.tally}, suites[name][1], suites[name][:1], validation, findings)
-    by_row, columns = (events.rows(params), events.across()), _partition_columns(shop, partitions, now)
+    by_row, columns = (event_contract(params), events.across()), _partition_columns(shop, partitions, now)
     _check_whole(partitions.tallies, events.partitions(params), by_row, validation, findings, columns)
     contracts = (*by_row, events.partitions(params), *(suite for both in suites.values() for suite in both))
     return Validated(partitions, whole, findings, {each.name: each.digest() for each in contracts})
@@ -179,6 +178,11 @@ def _refuse_unplaced(raw: Raw, findings: Findings) -> Sorted:
     if count:
         findings.warn(UNPLACED_ROWS, UNPLACED.name, f"{count:,} rows have no time that can be read")
     return refused
+
+
+def _extended(contract: Contract, raw: Raw, params: ValidateParams) -> Contract:
+    """A row suite with the bounds of ``params.yaml`` and the source's own checks."""
+    return contract.extended(bounds(contract.table, params), raw.checks)
 
 
 def _without_rows(table: Table) -> Raw:
@@ -272,7 +276,7 @@ def _found(check: Check, frame: pd.DataFrame, row: int, rows: Tally, by_row: tup
     if check.subject == "rejected_share":
         worst = sorted(rows.reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:3]
         columns = {each.name: each.column for contract in by_row for each in contract.checks}
-        return f"{value:.1%} ({', '.join(f'{name} {count:,}' for name, count in worst)})", columns[worst[0][0]]
+        return f"{value:.1%} ({', '.join(f'{name} {count:,}' for name, count in worst)})", columns.get(worst[0][0], "")
     return (f"{value:g}" if isinstance(value, int | float | np.number) else str(value)), ""
 
 
@@ -336,13 +340,14 @@ def judge(
 
     def clean(path: Path, partition: str) -> pa.Table:
         raw = read_raw(path, EVENTS if partition else ITEMS, partition)
-        contract = events.rows(params) if partition else items.rows(params)
+        contract = event_contract(params, raw.checks) if partition else _extended(items.rows(params), raw, params)
         derived = frames.event_columns(raw, partition) if partition else frames.item_columns(raw)
-        failed = Validation().run(contract, frames.frame_of(raw.rows, derived, contract))
+        failed = Validation().run(contract.strict(), frames.frame_of(raw.rows, derived, contract))
         return sort_rows(raw, EVENTS if partition else ITEMS, rejects(contract, failed), "").accepted
 
     load = comparison.Load(
-        events={name: part.accepted for name, part in validated.events.items()},
+        partitions=tuple(validated.events),
+        events=lambda name: validated.events[name].accepted,
         items=validated.whole[ITEMS.name].accepted,
         md5={name: file_md5(directory / EVENTS.name / f"{name}.parquet") for name in validated.events},
         items_md5=file_md5(directory / ITEMS.name / "items.parquet"),
