@@ -343,3 +343,26 @@ def down(as_json: bool) -> None:
     stopped = services.down(_settings())
     text = f"stopped {', '.join(stopped)}" if stopped else "nothing was up"
     _print({"stopped": stopped}, as_json, lambda _, console: console.print(text))
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []}, short_help="Airflow's own command line."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def airflow(arguments: tuple[str, ...]) -> None:
+    """Airflow's own command line, on what `shoploom up` started.
+
+    \b
+    shoploom airflow backfill create --dag-id ingest --from-date 2017-11-06 --to-date 2017-11-27
+    """
+    import subprocess
+
+    from pipelines.orchestration.airflow import environment
+
+    settings = _settings()
+    command = [sys.executable, "-m", "airflow", *arguments]
+    sys.exit(subprocess.run(command, env=environment(settings), cwd=settings.repository).returncode)
+
+
+if __name__ == "__main__":
+    main()

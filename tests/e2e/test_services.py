@@ -12,23 +12,26 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines.errors import ServiceError
 from pipelines.orchestration import services
 from pipelines.orchestration.airflow import metadata_database
 from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.orchestration.databases import close_abandoned
-from pipelines.runs.data_versions import commit_landing
-from pipelines.settings import Settings, sqlite_file
+from pipelines.pseudonyms import write_ring
+from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
+from pipelines.runs.git import Git
+from pipelines.settings import Settings, child_environment, sqlite_file
 from tests.processes import free_port, gone
+from tests.tiny_shop import KEYS, land_tiny_shop
 
 pytestmark = pytest.mark.services
 
@@ -62,9 +65,11 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
     )
     (root / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
+    chosen = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    chosen["monitor"] |= {"rule": "k_of_n", "users": 0}
     for name, text in {
         ".gitignore": ".shoploom/\n",
-        "params.yaml": "monitor: {rule: k_of_n, users: 0}\n",
+        "params.yaml": yaml.safe_dump(chosen),
         "dvc.yaml": PIPELINE,
         "step.py": STEP,
     }.items():
@@ -74,16 +79,17 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
             ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *command], cwd=root, check=True
         )
     landing = root / ".shoploom" / "landing"
-    (landing / "events").mkdir(parents=True)
-    times = pa.array([1_500_000_000_000_000], pa.timestamp("us", "UTC"))
-    pq.write_table(pa.table({"event_id": ["1"], "timestamp": times}), landing / "events" / "2017-W28.parquet")
-    commit_landing(settings, landing, "Land 2017-W28")
+    land_tiny_shop(landing, date(2024, 1, 7))
+    write_ring(KEYS, settings.home)
+    commit_landing(settings, landing, "Land 2024-W01")
     return settings
 
 
 @pytest.fixture(scope="module")
 def up(settings: Settings) -> Iterator[services.Up]:
-    yield services.up(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOPLOOM_SOURCE", "tests.tiny_shop")
+        yield services.up(settings)
     services.down(settings)
 
 
@@ -96,10 +102,10 @@ class Api:
         self.token = ""
         self.token = str(self.call("/auth/token", {"username": up.user, "password": password})["access_token"])
 
-    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.root + path, data=data, headers=headers)
+        request = urllib.request.Request(self.root + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
@@ -240,6 +246,47 @@ def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
     begun = [datetime.fromisoformat(tasks[name]["start_date"]) for name in ("left", "right")]
     ended = [datetime.fromisoformat(tasks[name]["end_date"]) for name in ("left", "right")]
     assert max(begun) < min(ended), "the two stages ran one after the other"
+
+
+def test_backfill_lands_eight_intervals_one_partition_each(settings: Settings, up: services.Up) -> None:
+    api = Api(up)
+    for dag in ("monitor", "train"):
+        api.call(f"/api/v2/dags/{dag}", {"is_paused": True}, "PATCH")
+    weeks = [f"2024-W{week:02d}" for week in range(2, 10)]
+    shoploom = [sys.executable, "-m", "pipelines.cli", "airflow"]
+    arguments = ["backfill", "create", "--dag-id", "ingest", "--from-date", "2024-01-07", "--to-date", "2024-02-26"]
+    made = subprocess.run(
+        [*shoploom, *arguments, "--max-active-runs", "4"],
+        cwd=settings.repository,
+        env=child_environment(settings, SHOPLOOM_AIRFLOW_PORT=str(settings.airflow_port), PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    deadline = time.monotonic() + 400
+    while True:
+        runs = api.call("/api/v2/dags/ingest/dagRuns?run_type=backfill")["dag_runs"]
+        states = {run["dag_run_id"]: run["state"] for run in runs}
+        if len(states) == len(weeks) and set(states.values()) <= {"success", "failed"}:
+            break
+        assert time.monotonic() < deadline, states
+        time.sleep(0.5)
+    assert set(states.values()) == {"success"}
+    tip = latest_data_version(settings)
+    assert tip is not None
+    assert {name.removesuffix(".parquet") for name in partition_hashes(settings, tip)["events"]} == {"2024-W01", *weeks}
+    git = Git(settings.repository)
+    said = [git.message(commit).splitlines()[0] for commit in git.text("rev-list", tip.commit).split()]
+    assert sorted(said) == ["Land 2024-W01", *(f"Land tiny_shop {week} to {week}" for week in weeks)]
+    tasks = [
+        task
+        for run in states
+        for task in api.call(f"/api/v2/dags/ingest/dagRuns/{urllib.request.quote(run)}/taskInstances")["task_instances"]
+    ]
+    spans = sorted((task["start_date"], task["end_date"], task["dag_run_id"]) for task in tasks)
+    assert any(later[0] < earlier[1] and later[2] != earlier[2] for earlier, later in pairwise(spans)), (
+        "no two intervals were landed at the same time"
+    )
 
 
 def test_down_stops_what_up_started_and_nothing_else(settings: Settings, up: services.Up) -> None:
