@@ -107,6 +107,7 @@ def _merge(context: Context) -> Path:
 def _check(context: Context) -> dict[str, Any]:
     """Hold what was merged to the contract."""
     from pipelines.runs.accepted import accepted_history
+    from pipelines.runs.loads import partitions_before
 
     settings = Settings()
     folder = run_folder(settings, context["run_id"])
@@ -123,38 +124,6 @@ def _forget(context: Context) -> None:
     """Remove what a load that ended well leaves."""
     for name in ("landing", "merged"):
         shutil.rmtree(run_folder(Settings(), context["run_id"]) / name, ignore_errors=True)
-
-
-def partitions_before(settings: Settings) -> dict[str, int | None]:
-    """The event partitions that the newest data version holds, with their rows.
-
-    Nothing is fetched for it: rows are None where this machine's cache lacks the partition. Without a data version, or
-    where the object store lost its list, there are no partitions.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from pipelines.runs.data_versions import latest_data_version
-    from pipelines.runs.store import ObjectLostError, Store
-    from pipelines.tables import EVENTS
-
-    tip = latest_data_version(settings)
-    rows: dict[str, int | None] = {}
-    if tip is None or EVENTS.name not in tip.listings:
-        return rows
-    store = Store(settings)
-    try:
-        for file in store.files(tip.listings[EVENTS.name]):
-            partition = file.path.removesuffix(".parquet")
-            try:
-                rows[partition] = pq.ParquetFile(store.cache_path(file.md5)).metadata.num_rows
-            except (OSError, pa.ArrowException):
-                rows[partition] = None
-    except ObjectLostError:
-        return {}
-    finally:
-        store.close()
-    return rows
 
 
 def version(context: Context) -> dict[str, Any]:

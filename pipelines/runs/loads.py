@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import atomic_directory, parquet_file, read_table, write_table
+from pipelines.errors import DataError
 from pipelines.runs.data_versions import Onto, latest_data_version
 from pipelines.runs.store import ObjectLostError, Store
 from pipelines.runs.worktrees import locked
@@ -88,6 +89,31 @@ def merge_load(settings: Settings, load: Load, merged: Path) -> Onto:
             if name in landed or rows.num_rows < before.num_rows:
                 write_table(rows, folder / EVENTS.name / f"{name}.parquet")
     return Onto(onto)
+
+
+def partitions_before(settings: Settings) -> dict[str, int | None]:
+    """The event partitions that the newest data version holds, with their rows.
+
+    Nothing is fetched for it: rows are None where this machine's cache lacks the partition. Without a data version, or
+    where the object store lost its list, there are no partitions.
+    """
+    tip = latest_data_version(settings)
+    rows: dict[str, int | None] = {}
+    if tip is None or EVENTS.name not in tip.listings:
+        return rows
+    store = Store(settings)
+    try:
+        for file in store.files(tip.listings[EVENTS.name]):
+            partition = file.path.removesuffix(".parquet")
+            try:
+                rows[partition] = parquet_file(store.cache_path(file.md5)).metadata.num_rows
+            except DataError:
+                rows[partition] = None
+    except ObjectLostError:
+        return {}
+    finally:
+        store.close()
+    return rows
 
 
 def _stored(settings: Settings, load: Load) -> dict[str, tuple[str, Path | None]]:

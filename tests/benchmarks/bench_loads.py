@@ -1,7 +1,7 @@
 """Loads: how fast a year is landed, validated and versioned, that it does not cost more beside ten times the history,
 and that ``prepare`` takes a hundred million events in bounded memory.
 
-    python tests/benchmarks/bench_loads.py [load] [history] [prepare]    all three by default; about half an hour
+    python tests/benchmarks/bench_loads.py [load] [prepare]    both by default; about half an hour
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,14 +25,34 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.artifacts import read_table, write_table
-from pipelines.pseudonyms import USER_KEY
-from pipelines.sources.calendars import Partition, parse_partition, zone_metadata
+from pipelines.artifacts import parquet_file, read_table, write_table
+from pipelines.sources.calendars import Partition, parse_partition
 from pipelines.tables import EVENTS, TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
 EVENTS_ASKED = 100_000_000
+EVENTS_A_SECOND = 40_000
+TIMES_THE_HISTORY = 10
 WEEKS = 53
+
+MERGE = """
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from pipelines.artifacts import write_json
+from pipelines.runs.accepted import accepted_history
+from pipelines.runs.data_versions import changes_of
+from pipelines.runs.loads import Load, merge_load, partitions_before
+from pipelines.settings import Settings
+
+folder, settings = Path(sys.argv[1]), Settings()
+intervals = tuple(path.stem for path in (folder / "landing/events").iterdir())
+write_json(asdict(merge_load(settings, Load(folder / "landing", intervals), folder / "merged")), folder / "onto.json")
+assert changes_of(settings, folder / "merged")
+write_json(partitions_before(settings), folder / "before.json")
+write_json(accepted_history(settings), folder / "history.json")
+"""
+"""What the ingest DAG does between landing and validating."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,10 @@ class Cost:
 
 
 def cost_of(module: str, *arguments: str, folder: Path, environment: dict[str, str]) -> Cost:
-    """Run ``python -m module arguments...``, which must succeed."""
+    """Run ``python -m module arguments...`` (or a program, after ``-c``), which must succeed."""
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, *(["-c"] if module == "-c" else ["-m", module]), *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     peaks, ended = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(process.pid, peaks, ended))
     watcher.start()
@@ -59,7 +79,7 @@ def cost_of(module: str, *arguments: str, folder: Path, environment: dict[str, s
     ended.set()
     watcher.join()
     if code:
-        raise SystemExit(f"{module} {' '.join(arguments)} ended with status {code}")
+        raise SystemExit(f"{module} {' '.join(arguments)[-200:]} ended with status {code}")
     return Cost(seconds, peaks[0])
 
 
@@ -116,16 +136,82 @@ def repeat(year: Path, target: Path, copies: int) -> int:
 
 
 def shifted(table: pa.Table, span: Partition, later: Partition, copy: int) -> pa.Table:
-    """The events of a partition as those of a later one, of other users; in UTC, whose days are all of one length."""
-    zone = table.schema.metadata
+    """The events of a partition as those of another, of other users."""
     micros = table["timestamp"].cast(pa.int64())
     moved = (later.first_day - span.first_day).days * 86_400_000_000
     columns = {name: table[name] for name in EVENTS.schema.names}
     for name in ("event_id", "user_id", "session_id"):
         columns[name] = pc.binary_join_element_wise(table[name], f"{copy}", "-")
     columns["timestamp"] = pc.add(micros, moved).cast(TIMESTAMP)
-    metadata = {**zone_metadata("UTC"), USER_KEY: zone[USER_KEY]}
-    return pa.table(list(columns.values()), schema=EVENTS.schema).replace_schema_metadata(metadata)
+    return pa.table(list(columns.values()), schema=EVENTS.schema).replace_schema_metadata(table.schema.metadata)
+
+
+def one_load(folder: Path, *, commit: bool = True) -> dict[str, Cost]:
+    """Land the default year as one interval, validate and version it: what the ingest DAG does, without Airflow."""
+    env, landing = environment(folder / "home", SHOPLOOM_REPOSITORY=str(folder)), folder / "landing"
+    shutil.rmtree(landing, ignore_errors=True)
+    options = [f"--{name}={folder / name}.json" for name in ("before", "history", "report")]
+    costs = {
+        "land": cost_of("pipelines.sources.landing", "--directory", str(landing), folder=folder, environment=env),
+        "merge": cost_of("-c", MERGE, str(folder), folder=folder, environment=env),
+        "validate": cost_of(
+            "pipelines.stages.validate", "--landing", str(folder / "merged"), *options, folder=folder, environment=env
+        ),
+    }
+    if commit:
+        arguments = [
+            "--landing",
+            str(folder / "merged"),
+            "--onto",
+            str(folder / "onto.json"),
+            "--message",
+            "Land a year",
+        ]
+        costs["version"] = cost_of("pipelines.runs.data_versions", *arguments, folder=folder, environment=env)
+    return costs
+
+
+def total(costs: dict[str, Cost]) -> Cost:
+    return sum(costs.values(), Cost(0.0, 0))
+
+
+def load_year() -> None:
+    """One load of the whole year, into nothing and beside ten times as much."""
+    with workplace() as folder:
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        alone = one_load(folder)
+        rows = sum(parquet_file(path).metadata.num_rows for path in (folder / "landing/events").iterdir())
+        for name, cost in alone.items():
+            print(f"  {name:<10} {cost.seconds:8.1f} s {cost.peak / 1e9:6.2f} GB", flush=True)
+        speed = rows / total(alone).seconds
+        print(f"one load of a year {rows:>12,} events in {total(alone).seconds:.1f} s")
+        print(f"  events a second    {speed:>12,.0f}      (asked: at least {EVENTS_A_SECOND:,})", flush=True)
+    with workplace() as folder:
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        history_of(folder, TIMES_THE_HISTORY)
+        one_load(folder, commit=False)  # so that what loads remember of their history is there, as after real ones
+        shutil.rmtree(folder / "home" / "validate_cache")
+        beside = one_load(folder)
+        for name, cost in beside.items():
+            print(f"  {name:<10} {cost.seconds:8.1f} s {cost.peak / 1e9:6.2f} GB", flush=True)
+    print(f"the same beside {TIMES_THE_HISTORY} times the history: {total(beside).seconds:.1f} s")
+    print(f"  time               {total(beside).seconds / total(alone).seconds:12.2f} x    (asked: within 1.2)")
+    print(f"  memory             {total(beside).peak / total(alone).peak:12.2f} x    (asked: within 1.2)", flush=True)
+
+
+def history_of(folder: Path, years: int) -> None:
+    """Commit earlier years of the same purchases, of other users, as one data version."""
+    env = environment(folder / "home", SHOPLOOM_REPOSITORY=str(folder))
+    landing = folder / "landing"
+    cost_of("pipelines.sources.landing", "--directory", str(landing), folder=folder, environment=env)
+    for path in sorted((landing / "events").iterdir()):
+        table, span = read_table(path), parse_partition(path.stem)
+        for year in range(1, years + 1):
+            earlier = Partition(span.first_day - timedelta(weeks=WEEKS * year), span.days)
+            write_table(shifted(table, span, earlier, year), landing / "events" / f"{earlier.name}.parquet")
+        path.unlink()
+    arguments = ["--landing", str(landing), "--message", "Land earlier years"]
+    cost_of("pipelines.runs.data_versions", *arguments, folder=folder, environment=env)
 
 
 def prepare_scale(events: int = EVENTS_ASKED) -> None:
@@ -150,7 +236,7 @@ def prepare_scale(events: int = EVENTS_ASKED) -> None:
 
 
 def main() -> None:
-    parts = {"prepare": prepare_scale}
+    parts = {"load": load_year, "prepare": prepare_scale}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; ", end="")
     print(
         ", ".join(f"{name} {version(name)}" for name in ("duckdb", "ibis-framework", "pyarrow", "great-expectations"))
