@@ -164,7 +164,11 @@ def run(until: date | None, models: str | None, as_json: bool) -> None:
 @click.option("--to", "end", type=Day(), help="Last day to land; the source's last by default.")
 @json_option
 def ingest(start: date | None, end: date | None, as_json: bool) -> None:
-    """Land a range of days as raw partitions and version them."""
+    """Land a range of days, a partition an interval, and version them.
+
+    The same days landed again change nothing. Late events and corrections make new versions of the partitions of their
+    own time. With `shoploom up`, intervals are landed side by side: shoploom airflow backfill create --help
+    """
     from pipelines.orchestration.run import ingest_range
     from pipelines.orchestration.summary import draw_ingest
 

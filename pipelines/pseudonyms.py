@@ -129,7 +129,7 @@ def read_ring(home: Path) -> KeyRing | None:
     path = ring_path(home)
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigError(f"{path} can be read by other users of this machine", mend=f"chmod 600 {path}")

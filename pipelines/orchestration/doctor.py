@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import ConfigError, ShoploomError
+from pipelines.errors import ConfigError, RunError, ShoploomError
 from pipelines.orchestration.airflow import metadata_database
 from pipelines.settings import Settings, sqlite_file
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pipelines.runs.data_versions import DataVersion
 
 Finding = dict[str, str]
 
@@ -52,6 +54,7 @@ def examine(settings: Settings) -> list[Finding]:
         _libraries,
         _git,
         _places,
+        _keys,
         _databases,
         _weights,
         _champion,
@@ -118,6 +121,39 @@ def _places(settings: Settings) -> Iterator[Finding]:
     )
     yield _place("DVC remote", settings.remote, "SHOPLOOM_REMOTE_URL")
     yield _place("MLflow artifacts", settings.artifacts, "SHOPLOOM_ARTIFACTS_URL")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Whether the users of the newest data version can be asked for by name here."""
+    from pipelines.pseudonyms import read_ring, ring_path
+    from pipelines.runs.data_versions import latest_data_version
+
+    place = str(ring_path(settings.home))
+    try:
+        ring, tip = read_ring(settings.home), _or_none(latest_data_version, settings)
+        if ring is not None and tip is not None and tip.user_key:
+            ring.through(tip.user_key)
+    except ShoploomError as error:
+        yield _finding("user keys", "broken", error.message, error.mend)
+        return
+    if ring is None:
+        lost = tip is not None and bool(tip.user_key)
+        yield _finding(
+            "user keys",
+            "broken" if lost else "note",
+            f"{place} {'is lost: its users cannot be asked for' if lost else 'is made by the first load'}",
+            "copy it from the machine that landed the data" if lost else "",
+        )
+    else:
+        yield _finding("user keys", "fine", f"{place}: {len(ring.ids)}, keep a copy of it")
+
+
+def _or_none(ask: Callable[[Settings], DataVersion | None], settings: Settings) -> DataVersion | None:
+    """What git says, or None where there is no repository: that is found by itself."""
+    try:
+        return ask(settings)
+    except RunError:
+        return None
 
 
 def _place(name: str, address: str, variable: str) -> Finding:

@@ -129,18 +129,21 @@ def repeat(year: Path, target: Path, copies: int) -> int:
             later = Partition(
                 type(span.first_day).fromordinal(span.first_day.toordinal() + 7 * WEEKS * copy), span.days
             )
-            write_table(shifted(table, span, later, copy), target / "events" / f"{later.name}.parquet")
+            moved = shifted(table, span, later, copy, ("event_id", "user_id", "session_id"))
+            write_table(moved, target / "events" / f"{later.name}.parquet")
             rows += table.num_rows
     shutil.copy(year / "items.parquet", target / "items.parquet")
     return rows
 
 
-def shifted(table: pa.Table, span: Partition, later: Partition, copy: int) -> pa.Table:
-    """The events of a partition as those of another, of other users."""
+def shifted(
+    table: pa.Table, span: Partition, later: Partition, copy: int, ids: tuple[str, ...] = ("event_id", "session_id")
+) -> pa.Table:
+    """The events of a partition as those of another, with other ``ids``."""
     micros = table["timestamp"].cast(pa.int64())
     moved = (later.first_day - span.first_day).days * 86_400_000_000
     columns = {name: table[name] for name in EVENTS.schema.names}
-    for name in ("event_id", "user_id", "session_id"):
+    for name in ids:
         columns[name] = pc.binary_join_element_wise(table[name], f"{copy}", "-")
     columns["timestamp"] = pc.add(micros, moved).cast(TIMESTAMP)
     return pa.table(list(columns.values()), schema=EVENTS.schema).replace_schema_metadata(table.schema.metadata)
@@ -200,7 +203,7 @@ def load_year() -> None:
 
 
 def history_of(folder: Path, years: int) -> None:
-    """Commit earlier years of the same purchases, of other users, as one data version."""
+    """Commit earlier years of the same users' same purchases as one data version."""
     env = environment(folder / "home", SHOPLOOM_REPOSITORY=str(folder))
     landing = folder / "landing"
     cost_of("pipelines.sources.landing", "--directory", str(landing), folder=folder, environment=env)

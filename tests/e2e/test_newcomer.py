@@ -104,6 +104,7 @@ def test_readme_commands_work(shop: Shop) -> None:
         "shoploom down",
         "shoploom train",
         "shoploom ingest",
+        "shoploom airflow",
     )
     ran = [command for command in readme_commands() if not command.startswith(long)]
     assert len(ran) >= 4

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError, DataError, RunError
+from pipelines.orchestration.doctor import examine
 from pipelines.pseudonyms import KeyRing, key_of, open_ring, read_ring, ring_path, write_ring
 from pipelines.runs import user_keys
 from pipelines.runs.data_versions import DataVersion, Onto, commit_landing, latest_data_version
@@ -40,7 +41,7 @@ def users_of(settings: Settings, version: DataVersion) -> dict[str, tuple[str, s
     store = Store(settings)
     try:
         found = {}
-        for table in ("events", "users"):
+        for table in ("events", "users", "unplaced"):
             for file in store.files(version.listings[table]):
                 rows = read_table(store.cache_path(file.md5))
                 found[f"{table}/{file.path}"] = (key_of(rows.schema), set(rows["user_id"].to_pylist()))
@@ -68,7 +69,7 @@ def test_rekey_makes_a_version_under_a_new_key_and_keeps_the_old_one(settings: S
     assert ring.secrets[0] == KEYS.secrets[0]
     after = latest_data_version(settings)
     assert after is not None
-    assert (made.commit, made.key, made.partitions) == (after.commit, ring.ids[1], 3)
+    assert (made.commit, made.key, made.partitions) == (after.commit, ring.ids[1], 4)
     assert after.user_key == ring.ids[1] == key_for_load(settings)
     assert {
         name: (ring.ids[1], hashed(ring) if users else set()) for name, (_, users) in users_of(settings, after).items()
@@ -107,7 +108,7 @@ def test_rekey_begins_again_when_a_load_came_between(
         return commit_landing(settings, folder, message, onto)
 
     monkeypatch.setattr(user_keys, "commit_landing", commit)
-    assert rekey(settings).partitions == 4
+    assert rekey(settings).partitions == 5
     after = latest_data_version(settings)
     assert after is not None
     assert {key for key, _ in users_of(settings, after).values()} == {after.user_key}
@@ -125,6 +126,21 @@ def test_a_lost_or_foreign_ring_stops_a_load_and_a_rekey(settings: Settings, ver
             action(settings)
 
 
+def test_doctor_says_whether_the_users_can_be_asked_for(settings: Settings, version: DataVersion) -> None:
+    def found() -> dict[str, str]:
+        return next(finding for finding in examine(settings) if finding["name"] == "user keys")
+
+    assert found()["state"] == "fine"
+    ring_path(settings.home).chmod(0o640)
+    assert (found()["state"], found()["mend"]) == ("broken", f"chmod 600 {ring_path(settings.home)}")
+    ring_path(settings.home).unlink()
+    assert (found()["state"], "is lost" in found()["detail"]) == ("broken", True)
+    open_ring(settings.home)
+    assert (found()["state"], "has only" in found()["detail"]) == ("broken", True)
+    Git(settings.repository).delete_ref("refs/heads/data/main", version.commit)
+    assert found()["state"] == "fine"
+
+
 def test_raw_ids_of_an_older_version_are_hashed_by_rekey(
     settings: Settings, version: DataVersion, tmp_path: Path
 ) -> None:
@@ -134,7 +150,8 @@ def test_raw_ids_of_an_older_version_are_hashed_by_rekey(
     named = rows.set_column(1, rows.schema.field(1), [["user-07"] * rows.num_rows])
     for path in (tmp_path / "landing" / "events").iterdir():
         write_table(named.replace_schema_metadata(None), path)
-    for path in (tmp_path / "landing" / "users").iterdir():
+    for table in ("users", "unplaced"):
+        path = tmp_path / "landing" / table / f"{table}.parquet"
         write_table(read_table(path).replace_schema_metadata(None), path)
     commit_landing(settings, tmp_path / "landing", "Land as it was done before there were keys")
     with pytest.raises(ConfigError, match=r"raw user ids\n  -> shoploom users rekey"):
