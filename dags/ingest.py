@@ -105,8 +105,9 @@ def _merge(context: Context) -> Path:
 
 
 def _check(context: Context) -> dict[str, Any]:
-    """Hold what was merged to the contract."""
+    """Hold what was merged to the contract; the Data Docs of a load that is refused stay under its run's name."""
     from pipelines.runs.accepted import accepted_history
+    from pipelines.runs.load_docs import REPORT, load_docs
     from pipelines.runs.loads import partitions_before
 
     settings = Settings()
@@ -115,7 +116,9 @@ def _check(context: Context) -> dict[str, Any]:
     write_json(partitions_before(settings), before)
     write_json(accepted_history(settings), history)
     arguments = ["--landing", str(folder / "merged"), "--before", str(before), "--history", str(history)]
-    run_module("pipelines.stages.validate", [*arguments, "--report", str(report)], context)
+    docs = load_docs(settings, folder.name)
+    run_module("pipelines.stages.validate", [*arguments, "--docs", str(docs), "--report", str(report)], context)
+    shutil.copy(report, docs / REPORT)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
 
@@ -127,7 +130,11 @@ def _forget(context: Context) -> None:
 
 
 def version(context: Context) -> dict[str, Any]:
-    """Commit the landing to the data branch; the same content gives the version that is there already."""
+    """Commit the landing to the data branch; the same content gives the version that is there already.
+
+    The Data Docs of the load are kept under the version's name.
+    """
+    from pipelines.runs.load_docs import keep_docs
     from pipelines.runs.loads import held
 
     settings, landed = Settings(), returned(context, "land")
@@ -145,8 +152,9 @@ def version(context: Context) -> dict[str, Any]:
             _check(context)
         else:
             raise RunError(made["moved"], mend="run the same ingest again")
+    docs = keep_docs(settings, folder.name, made["commit"])
     _forget(context)
-    return {"commit": made["commit"], "changed": made["changed"]}
+    return {"commit": made["commit"], "changed": made["changed"], "docs": str(docs)}
 
 
 def emit(context: Context) -> str:

@@ -94,6 +94,7 @@ def decide(context: Context) -> dict[str, Any]:
     from pipelines.monitoring.decisions import decision_of
     from pipelines.params import MONITOR_LIMITS, MonitorParams, load_params
     from pipelines.registry.decisions import last_decisions, record_decision
+    from pipelines.runs.load_docs import docs_of
 
     settings = Settings()
     params = load_params(MonitorParams, "monitor", settings.repository / "params.yaml")
@@ -106,7 +107,8 @@ def decide(context: Context) -> dict[str, Any]:
     drawn = any(window["measures"] for window in decision["windows"])
     if drawn:
         draw_windows(decision["windows"], limits, decision["why"], plot)
-    run = record_decision(settings, decision, plot if drawn else None)
+    docs = docs_of(settings, decision["data_version"])
+    run = record_decision(settings, decision, plot if drawn else None, docs)
     return {**decision, "mlflow_run": run}
 
 

@@ -31,8 +31,9 @@ MODELS = r"^[a-z][a-z0-9_, ]{0,499}$"
 def start(context: Context) -> dict[str, Any]:
     """Merge code and data into the start commit, pin the champion, and open the books."""
     from pipelines.chosen import check_chosen
-    from pipelines.registry.books import RunStart, open_run
+    from pipelines.registry.books import RunStart, open_run, tag_run
     from pipelines.runs.git import Git
+    from pipelines.runs.load_docs import docs_of
     from pipelines.runs.start import start_run
 
     settings = Settings()
@@ -40,7 +41,10 @@ def start(context: Context) -> dict[str, Any]:
     begun = start_run(settings, _champion_pin(settings), given["code"], given["models"])
     check_chosen(Git(settings.repository).read(begun.commit, "params.yaml") or b"")
     books = RunStart(context["run_id"], begun.commit, begun.code_commit, begun.data_commit, begun.dirty)
-    return {"start": begun.to_dict(), "mlflow_run": open_run(settings, books)}
+    opened, docs = open_run(settings, books), docs_of(settings, begun.data_commit)
+    if docs:
+        tag_run(settings, opened, data_docs=str(docs))
+    return {"start": begun.to_dict(), "mlflow_run": opened}
 
 
 def _champion_pin(settings: Settings) -> ChampionPin | None:

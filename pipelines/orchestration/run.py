@@ -106,10 +106,15 @@ def _summary(settings: Settings) -> dict[str, Any]:
 
 
 def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, str]:
+    from pipelines.runs.load_docs import docs_of
+
     return {
         "search": 'shoploom search "frozen pizza"',
         "report": _readable(summary["run"]["report"]),
-        "data docs": str(settings.home / "side" / "validate" / "data_docs" / "index.html"),
+        "data docs": str(
+            docs_of(settings, summary["data_version"] or "")
+            or settings.home / "side" / "validate" / "data_docs" / "index.html"
+        ),
         "MLflow": f"shoploom up, then http://127.0.0.1:{settings.mlflow_port}",
         "lineage": f"git log --graph {summary['run']['run_commit'] or summary['run']['start_commit']}",
     }

@@ -18,7 +18,9 @@ DECISION_FILE = "decision.json"
 _LONGEST = 5000
 
 
-def record_decision(settings: Settings, decision: Mapping[str, Any], plot: Path | None) -> str:
+def record_decision(
+    settings: Settings, decision: Mapping[str, Any], plot: Path | None, docs: Path | None = None
+) -> str:
     """Log one decision.
 
     Args:
@@ -26,6 +28,7 @@ def record_decision(settings: Settings, decision: Mapping[str, Any], plot: Path 
         decision: ``data_version``, ``champion`` (a version or None), ``rule``, ``retrain``, ``why`` and ``windows``
             (oldest first: ``partition``, ``measures``, ``breached``).
         plot: a picture of the windows; None where there is none.
+        docs: the first page of the load's Data Docs, for the tag ``data_docs``.
 
     Returns:
         The MLflow run's id.
@@ -50,6 +53,8 @@ def record_decision(settings: Settings, decision: Mapping[str, Any], plot: Path 
         "mlflow.user": "shoploom",
         "mlflow.source.name": "dags/monitor.py",
     }
+    if docs is not None:
+        tags["data_docs"] = str(docs)
     now = int(time.time() * 1000)
     with translated(settings):
         name = newest["partition"] or decision["data_version"][:12]

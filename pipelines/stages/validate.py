@@ -3,8 +3,9 @@
 What one row says by itself is checked once for each partition and suite, and remembered; what holds between rows,
 tables and partitions is checked over everything each time. A failure of a table or partition stops the load.
 
-``python -m pipelines.stages.validate --landing DIR --before FILE --history FILE --report FILE`` checks a landing the
-same way, its partitions beside those that the data version holds already, and writes only the report.
+``python -m pipelines.stages.validate --landing DIR --before FILE --history FILE --report FILE --docs DIR`` checks a
+landing the same way, its partitions beside those that the data version holds already, and writes the report and Data
+Docs alone.
 """
 
 from __future__ import annotations
@@ -285,6 +286,7 @@ def check(
     params: ValidateParams,
     before: Mapping[str, int | None] | None = None,
     history: comparison.Accepted | None = None,
+    docs: Path | None = None,
 ) -> Validated:
     """Validate the raw tables below ``directory``, beside partitions ``before``; build Data Docs in the side folder.
 
@@ -293,6 +295,7 @@ def check(
         params: limits of the contracts.
         before: partitions that came earlier.
         history: what was accepted earlier: the load is held against it too.
+        docs: where Data Docs go; by default to the side folder.
 
     Raises:
         DataError: the load is refused; its quarantined rows lie in the side folder.
@@ -304,7 +307,7 @@ def check(
         limits = load_params(DistributionParams, "distribution")
         beside = judge(directory, validated, history, params, limits, validation, cache_folder("profiles"))
         validated = replace(validated, beside_history=beside)
-    page = validation.build_docs(side_folder("validate") / "data_docs")
+    page = validation.build_docs(docs or side_folder("validate") / "data_docs")
     stops = validated.findings.stops
     if stops:
         folder = side_folder("validate") / "quarantine"
@@ -379,11 +382,13 @@ def main() -> None:
         "--before", type=Path, help="JSON: partitions that came earlier, with their rows, null where they are not known"
     )
     parser.add_argument("--history", type=Path, help="JSON: hashes of what was accepted earlier, to compare with")
+    parser.add_argument("--docs", type=Path, help="where Data Docs go; the side folder by default")
     parser.add_argument("--report", type=Path, help="where the landing's report goes")
     chosen = parser.parse_args()
     params = load_params(ValidateParams, "validate")
     history = comparison.Accepted.from_json(read_json(chosen.history)) if chosen.history else None
-    validated = check(chosen.landing or RAW, params, read_json(chosen.before) if chosen.before else None, history)
+    before = read_json(chosen.before) if chosen.before else None
+    validated = check(chosen.landing or RAW, params, before, history, chosen.docs)
     report = validated.report()
     if not chosen.landing:
         _write(validated, QUARANTINE, ACCEPTED)

@@ -12,6 +12,7 @@ from pipelines.artifacts import read_json, read_table, write_table
 from pipelines.orchestration.dag_runs import DagOutcome, run_dag_in_one_process
 from pipelines.pseudonyms import write_ring
 from pipelines.runs.data_versions import DataVersion, commit_landing, latest_data_version
+from pipelines.runs.load_docs import docs_of
 from pipelines.settings import Settings
 from tests.tiny_shop import FIRST_DAY, KEYS, USERS, land_tiny_shop
 
@@ -52,6 +53,8 @@ def test_ingest_stops_a_week_that_is_far_too_small_beside_the_history(settings: 
     assert (outcome.state, outcome.failed_task) == ("failed", "validate")
     assert "events: partition 2024-W05: volume_is_possible" in outcome.error
     assert str(settings.home / "side/validate/quarantine") in outcome.error
+    refused = list((settings.home / "data_docs").glob("load-*/index.html"))
+    assert len(refused) == 1, "the Data Docs of a refused load are kept"
     tip = latest_data_version(settings)
     assert tip is not None
     assert tip.commit == history.commit
@@ -71,6 +74,10 @@ def test_ingest_takes_a_week_when_the_cache_lacks_the_history_and_fetches_none(
     assert tip is not None
     assert tip.changed == ()
     assert tip.commit != history.commit
+    docs = docs_of(settings, tip.commit)
+    assert docs is not None
+    assert outcome.returned["version"]["docs"] == str(docs.parent)
+    assert read_json(docs.parent / "report.json")["partitions"].keys() >= {"2024-W05"}
 
 
 def test_no_file_of_a_load_holds_a_raw_user_id(settings: Settings, history: DataVersion) -> None:
