@@ -112,7 +112,7 @@ def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, 
         "search": 'shoploom search "frozen pizza"',
         "report": _readable(summary["run"]["report"]),
         "data docs": str(
-            docs_of(settings, summary["data_version"] or "")
+            docs_of(settings, summary.get("data_version") or "")
             or settings.home / "side" / "validate" / "data_docs" / "index.html"
         ),
         "MLflow": f"shoploom up, then http://127.0.0.1:{settings.mlflow_port}",
