@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from dags.operators import FunctionOperator, returned, run_module
 from pipelines.artifacts import read_json, write_json
+from pipelines.errors import RegistryError, ShoploomError
 from pipelines.orchestration.notify import task_failed
 from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings
@@ -38,16 +39,23 @@ def measure(context: Context) -> dict[str, Any]:
     params = load_params(MonitorParams, "monitor", settings.repository / "params.yaml")
     found = accepted_history(settings)
     reigning = champion(settings)
-    trained = Landed.of(accepted_history(settings, reigning.data_version)) if reigning else None
+    known = reigning is not None and bool(reigning.data_version)
+    trained = Landed.of(accepted_history(settings, reigning.data_version)) if reigning and known else None
     landed = Landed.of(found)
     windows = windows_of(landed, trained, params)
     drifts = measure_drift(windows, landed, trained, params, settings.home / "profiles")
-    quality = {}
+    quality: dict[str, dict[str, float | None]] = {}
+    unmeasured = ""
     if reigning and trained and drifts and params.users:
-        quality = champion_quality(context, reigning, landed, trained, next(reversed(drifts)))
+        try:
+            quality = champion_quality(context, reigning, landed, trained, next(reversed(drifts)))
+        except (AirflowException, ShoploomError) as error:
+            # A package of an older format, or one that is lost, is no reason not to look at the data.
+            unmeasured = str(error)
     return {
         "data_version": found["commit"],
         "champion": reigning.version if reigning else None,
+        "unmeasured": unmeasured,
         "windows": [{"partition": name, "measures": drifts.get(name, {}) | quality.get(name, {})} for name in windows],
     }
 
@@ -65,7 +73,10 @@ def champion_quality(
 
     settings = Settings()
     package = champion_package(settings, reigning)
-    partitions = since(landed, read_json(package / "manifest.json")["facts"]["as_of"])
+    facts = read_json(package / "manifest.json").get("facts") or {}
+    if "as_of" not in facts:
+        raise RegistryError(f"the package of version {reigning.version} does not say when its histories end")
+    partitions = since(landed, facts["as_of"])
     own = trained.in_order()[-1]
     if not {window, own} <= partitions.keys():
         return {}

@@ -18,13 +18,14 @@ def decision_of(
     """Decide.
 
     Args:
-        measured: ``data_version``, ``champion`` and ``windows`` (``partition`` and ``measures``, oldest first).
+        measured: ``data_version``, ``champion``, ``windows`` (``partition`` and ``measures``, oldest first) and, if the
+            champion's quality could not be measured, ``unmeasured``, why.
         earlier: decisions, newest first.
         params: the rule and the limits.
 
     Returns:
-        ``data_version``, ``champion``, ``rule``, ``retrain``, ``why``, ``windows`` (those that count, each with
-        ``breached``) and ``repeats``: whether this very decision is the last one already.
+        ``data_version``, ``champion``, ``rule``, ``retrain``, ``why``, ``unmeasured``, ``windows`` (those that count,
+        each with ``breached``) and ``repeats``: whether this very decision is the last one already.
     """
     same = [one for one in earlier if one["champion"] == measured["champion"]]
     remembered = {window["partition"]: window["measures"] for one in reversed(same) for window in one["windows"]}
@@ -44,6 +45,7 @@ def decision_of(
         "rule": params.rule,
         "retrain": decision.retrain,
         "why": decision.why,
+        "unmeasured": measured.get("unmeasured", ""),
         "windows": [window.as_dict() for window in counted],
     }
     last = earlier[0] if earlier else {}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def draw_decisions(decisions: Sequence[Mapping[str, Any]], console: Console) -> None:
     """A block for each decision, newest first: what was decided, and what each window measured."""
+    from rich.markup import escape
+
     if not decisions:
         console.print("nothing was decided yet\n  -> shoploom run")
     for decision in decisions:
@@ -24,6 +26,9 @@ def draw_decisions(decisions: Sequence[Mapping[str, Any]], console: Console) -> 
             f"{when}  {said}: {decision['why']} [dim](data {decision['data_version'][:12]}, {champion})[/]",
             soft_wrap=True,
         )
+        if decision.get("unmeasured"):
+            reason = escape(decision["unmeasured"].splitlines()[0])
+            console.print(f"  [yellow]the champion's quality was not measured: {reason}[/]", soft_wrap=True)
         for window in decision["windows"]:
             console.print(f"  {window['partition']}  {_measures(window)}", soft_wrap=True)
 

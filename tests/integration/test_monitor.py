@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PARAMS = """
 seed: {value: 7}
 gate: {}
-monitor: {rule: k_of_n, k: 2, n: 3, users: 0}
+monitor: {rule: k_of_n, k: 2, n: 3}
 """
 
 
@@ -121,6 +121,13 @@ def test_monitor_measures_what_drifted_and_nothing_else(history: list[tuple[str,
     for name in ("2024-W08", "2024-W09"):
         assert set(windows[name]["breached"]) == {"price_drift", "new_user_share"}
         assert windows[name]["measures"]["new_user_share"] == 1.0
+
+
+def test_monitor_decides_where_the_champion_s_quality_cannot_be_measured(
+    history: list[tuple[str, list[DagOutcome]]],
+) -> None:
+    assert [bool(one["unmeasured"]) for one in decisions(history)] == [False, True, True]
+    assert "does not say when its histories end" in decisions(history)[1]["unmeasured"]
 
 
 def test_monitor_tells_the_train_dag_only_when_it_is_to_train(history: list[tuple[str, list[DagOutcome]]]) -> None:
