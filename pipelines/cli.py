@@ -303,6 +303,48 @@ def rekey(as_json: bool) -> None:
     _print(asdict(made), as_json, lambda _, console: console.print(text))
 
 
+@main.group(cls=SuggestingGroup)
+def source() -> None:
+    """Where a shop's data comes from: what there is, what a mapping gives, a first mapping."""
+
+
+@source.command("list")
+@json_option
+def list_sources(as_json: bool) -> None:
+    """Name the sources that come with shoploom, and the one that is set."""
+    from pipelines.sources.tabular.check import draw_sources, list_all
+
+    _print(list_all(_settings()), as_json, draw_sources)
+
+
+@source.command()
+@click.argument("mapping", type=Text())
+@click.option(
+    "-n", "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows of each feed to read."
+)
+@json_option
+def check(mapping: str, rows: int, as_json: bool) -> None:
+    """Read a sample by a MAPPING and show what it gives, and all that will not map; nothing is landed.
+
+    MAPPING is a YAML file, or a source with its setting: movielens:ml-25m.
+    """
+    from pipelines.sources.tabular.check import check_source, draw_check
+
+    found = check_source(_settings(), mapping, rows)
+    _print(found, as_json, draw_check)
+    if any(table["unmapped"] or table["refused"] for table in found["tables"].values()):
+        sys.exit(1)
+
+
+@source.command()
+@click.argument("files", type=Text(), nargs=-1, required=True)
+def draft(files: tuple[str, ...]) -> None:
+    """Write a first mapping of FILES to standard output, for a person to finish."""
+    from pipelines.sources.tabular.draft import draft_mapping
+
+    click.echo(draft_mapping([*files]), nl=False)
+
+
 @main.command()
 @json_option
 def doctor(as_json: bool) -> None:

@@ -15,7 +15,7 @@ from pipelines.sources import Source
 from pipelines.sources.calendars import Partition, PartitionKind, partition_of
 from pipelines.sources.tabular.engine import Engine
 from pipelines.sources.tabular.mapping import Mapping
-from pipelines.sources.tabular.reader import read_mapping
+from pipelines.sources.tabular.reader import parse_mapping, read_mapping
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,6 +112,11 @@ def source(setting: str) -> Tabular:
 
     settings = Settings()
     return Tabular(read_mapping(settings.repository / Path(setting).expanduser()), allowed_hosts(settings.source_hosts))
+
+
+def from_mapping(text: str, path: Path) -> Tabular:
+    """The source of files whose layout is known: ``path`` is where a mapping of them would lie."""
+    return Tabular(parse_mapping(text, path))
 
 
 def allowed_hosts(listed: str) -> tuple[str, ...]:

@@ -65,20 +65,22 @@ class Engine:
     Args:
         mapping: what to read, and how.
         hosts: allowed addresses.
+        sample: rows of each feed to read at most; 0 = all.
     """
 
-    def __init__(self, mapping: Mapping, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, mapping: Mapping, hosts: tuple[str, ...] = (), sample: int = 0) -> None:
         import duckdb
 
         self.mapping = mapping
         self.hosts = hosts
+        self.sample = sample
         self.scratch = Path(tempfile.mkdtemp(prefix="shoploom-source-"))
         self._finish = weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
         self.connection = duckdb.connect(
             str(self.scratch / "rows.duckdb"),
             config={
                 "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "memory_limit": MEMORY,
-                "temp_directory": str(self.scratch / "spill"), "preserve_insertion_order": "false",
+                "temp_directory": str(self.scratch / "spill"), "preserve_insertion_order": str(bool(sample)).lower(),
             },
         )  # fmt: skip
         self.connection.execute("SET TimeZone = 'UTC'")
@@ -127,13 +129,17 @@ class Engine:
             return
         self.check_columns()
         zone = self.mapping.time_zone
-        parts = [mapped(feed, rows_of(feed, self.files(feed), zone), zone) for feed in self.mapping.of(table)]
+        parts = [mapped(feed, self._rows(feed), zone) for feed in self.mapping.of(table)]
         with self._errors(table):
             self.connection.execute("SET threads = 2")
             empty = no_rows(table)
             self.connection.execute(f"CREATE OR REPLACE TABLE {table}_mapped AS {' UNION ALL '.join([*parts, empty])}")
         self.refused[table] = [line for feed in self.mapping.of(table) for line in self._refused(feed)]
         self._made.add(table)
+
+    def _rows(self, feed: Feed) -> str:
+        rows = rows_of(feed, self.files(feed), self.mapping.time_zone)
+        return f"SELECT * FROM ({rows}) LIMIT {self.sample}" if self.sample else rows
 
     def remap(self, table: str, rows: pa.Table) -> pa.Table:
         """Map rows again from what was kept of them, as :meth:`make` maps the files they came from.
@@ -196,7 +202,7 @@ class Engine:
         refused = []
         for file in self.files(feed):
             if file.format == "jsonl":
-                count = self.one(no_objects(file))[0]
+                count = self.one(no_objects(file, self.sample))[0]
                 refused += [Refused(feed.name, file.shown, 0, "no JSON object")] * count
         made = self.one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")[0]
         if not made:  # DuckDB makes these tables with the first CSV that it reads

@@ -77,6 +77,9 @@ def given(field: Field, names: Names) -> str:
 def expression(field: Field, names: Names) -> str:
     """SQL of the field's value, of the type that its table has."""
     if field.kind == "map":
+        if field.columns:
+            whole = names.value(field.columns[0])
+            return f"try_cast(CASE WHEN json_valid({whole}) THEN {whole} END::JSON AS MAP(VARCHAR, VARCHAR))"
         parts = [f"({literal(part.name)}, {expression(part, names)})" for part in field.parts]
         return f"map_from_entries(list_filter([{', '.join(parts)}], lambda pair: pair[2] IS NOT NULL))"
     if field.kind == "list":
@@ -98,7 +101,9 @@ def _raw(field: Field, names: Names) -> str:
         cases = [f"WHEN {every(rule.when, names)} THEN {literal(rule.then)}" for rule in field.rules]
         return f"CASE {' '.join(cases)} ELSE {otherwise} END"
     if field.options.get("join") is not None:
-        value = f"concat_ws({literal(field.options['join'])}, {', '.join(map(names.value, field.columns))})"
+        joint = literal(field.options["join"])
+        parts = ", ".join(_flat(names.value(column), joint) for column in field.columns)
+        value = f"concat_ws({joint}, {parts})"
         value = f"nullif({value}, '')"
     else:
         value = names.first(field.columns)
@@ -106,6 +111,16 @@ def _raw(field: Field, names: Names) -> str:
         return f"coalesce({value}, {otherwise})"
     cases = [f"WHEN {literal(raw)} THEN {literal(mapped)}" for raw, mapped in field.values.items()]
     return f"CASE {value} {' '.join(cases)} ELSE {otherwise} END" if cases else otherwise
+
+
+def _flat(value: str, joint: str) -> str:
+    """SQL of a text; of a JSON list, its parts joined."""
+    joined = f"coalesce(array_to_string({_parts(value)}, {joint}), {value})"
+    return f"CASE WHEN {value} LIKE '[%' THEN {joined} ELSE {value} END"
+
+
+def _parts(value: str) -> str:
+    return f"try(from_json({value}, '[\"VARCHAR\"]'))"
 
 
 def _text(raw: str, field: Field) -> str:
@@ -119,6 +134,8 @@ def _text(raw: str, field: Field) -> str:
 
 def _number(raw: str, field: Field, names: Names) -> str:
     options = field.options
+    if options.get("first_number") == "true":
+        raw = f"nullif(regexp_extract({raw}, '-?[0-9]+([.,][0-9]+)*'), '')"
     if "remove" in options:
         raw = f"translate({raw}, {literal(options['remove'])}, '')"
     if "thousands" in options:
@@ -163,13 +180,19 @@ def _list(field: Field, names: Names) -> str:
         return f"[{literal(field.constant)}]"
     if field.options.get("path") == "true":
         found = f"list_filter([{', '.join(map(names.value, field.columns))}], lambda part: part IS NOT NULL)"
+    elif field.options.get("flags") == "true" and field.values:
+        flags = [
+            f"CASE WHEN lower({names.value(column)}) IN ('1', 'true', 'yes') THEN {literal(label)} END"
+            for column, label in field.values.items()
+        ]
+        found = f"list_filter([{', '.join(flags)}], lambda part: part IS NOT NULL)"
     else:
         raw = _raw(field, names)
         if "split" in field.options:
             parts = f"string_split({raw}, {literal(field.options['split'])})"
             parts = f"list_transform({parts}, lambda part: trim(part))"
         else:
-            parts = f"CASE WHEN {raw} LIKE '[%' THEN try(from_json({raw}, '[\"VARCHAR\"]')) ELSE [{raw}] END"
+            parts = f"CASE WHEN {raw} LIKE '[%' THEN {_parts(raw)} ELSE [{raw}] END"
         found = f"list_filter({parts}, lambda part: part IS NOT NULL AND part <> '')"
     return f"CASE WHEN len({found}) > 0 THEN {found} END"
 

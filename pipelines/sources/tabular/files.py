@@ -233,6 +233,8 @@ def _paths(value: dict[str, Any], above: str) -> Iterator[str]:
         yield f"{above}{key}"
         if isinstance(inner, dict) and above.count(".") < 3:
             yield from _paths(inner, f"{above}{key}.")
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            yield from _paths(inner[0], f"{above}{key}.0.")
 
 
 def _leaves(schema: Any) -> Iterator[str]:

@@ -67,7 +67,8 @@ class Field:
         parts: the fields of a map, by key.
         hashed: made from the columns, or from the whole row's content where none are named.
         options: of the kind: ``format``, ``zone``, ``earliest``, ``latest`` of a time; ``decimal``, ``thousands``,
-            ``remove``, ``times``, ``divided_by``, ``absolute`` of a number; ``split``, ``path`` of a list; ``join``,
+            ``remove``, ``times``, ``divided_by``, ``absolute``, ``first_number`` of a number; ``split``, ``path``,
+            ``flags`` of a list; ``join``,
             ``prefix``, ``trim``, ``lower`` of a text.
         line: of the YAML file.
     """

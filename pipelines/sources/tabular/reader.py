@@ -44,17 +44,17 @@ _FEED = (
     "quote",
     "encoding",
 )
-_GIVERS = ("column", "columns", "constant", "rules", "path", "hash")
+_GIVERS = ("column", "columns", "constant", "rules", "path", "flags", "hash")
 _ALL_KINDS = ("column", "columns", "constant", "rules", "values", "otherwise")
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "text": ("prefix", "trim", "lower", "join"),
-    "number": ("decimal", "thousands", "remove", "times", "divided_by", "absolute"),
+    "number": ("decimal", "thousands", "remove", "times", "divided_by", "absolute", "first_number"),
     "grade": (),
     "time": ("format", "zone", "earliest", "latest"),
-    "list": ("path", "split"),
+    "list": ("path", "split", "flags"),
     "map": (),
 }
-_FLAGS = ("trim", "lower", "absolute")
+_FLAGS = ("trim", "lower", "absolute", "first_number")
 _DIRECTIVES = {
     "year": "YyGc", "month": "mbBc", "day": "djc", "other": "HIMSpfgnzZaAwuUWVxX%-",
 }  # fmt: skip
@@ -268,6 +268,8 @@ class _Reader:
         columns = next(
             (self.texts(said[key], what) for key in ("column", "columns", "path", "hash") if key in said), ()
         )
+        if "flags" in said:
+            columns = tuple(self.entries(said["flags"], None, f"{what}.flags"))
         if "hash" in said and isinstance(said["hash"], yaml.ScalarNode):
             self.one_of(said["hash"], ("true",), f"{what}.hash")
             columns = ()
@@ -279,7 +281,7 @@ class _Reader:
             columns,
             self.text(said["constant"], what) if "constant" in said else None,
             self.rules(said["rules"], what) if "rules" in said else (),
-            self.values(said["values"], what, name) if "values" in said else None,
+            next((self.values(said[key], what, name) for key in ("values", "flags") if key in said), None),
             self.event_type(said["otherwise"], name, what) if "otherwise" in said else None,
             hashed="hash" in said,
             options=self.options(said, kind, what),
@@ -300,11 +302,10 @@ class _Reader:
         }
         found = self.defaults(kind)
         for name in _OF_KIND[kind]:
-            if name in said and name != "path":
+            if name in said and name not in ("path", "flags"):
                 found[name] = self.text(said[name], f"{what}.{name}")
                 checks.get(name, self.text)(said[name], f"{what}.{name}")
-        if "path" in said:
-            found["path"] = "true"
+        found |= {name: "true" for name in ("path", "flags") if name in said}
         return found
 
     def day(self, node: Any, what: str) -> None:

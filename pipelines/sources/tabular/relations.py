@@ -64,9 +64,10 @@ def no_rows(table: str) -> str:
     return f"SELECT {', '.join(columns)}, {beside} WHERE false"
 
 
-def no_objects(file: SourceFile) -> str:
-    """SQL that counts the lines of a JSON-lines file that are no JSON object."""
-    return f"SELECT count(*) FROM {_lines(f'[{literal(str(file.path))}]', rejects=False)} WHERE NOT {_IS_OBJECT}"
+def no_objects(file: SourceFile, sample: int = 0) -> str:
+    """SQL that counts the lines of a JSON-lines file that are no JSON object, among all or the first ``sample``."""
+    lines = f"SELECT line FROM {_lines(f'[{literal(str(file.path))}]', rejects=False)}"
+    return f"SELECT count(*) FROM ({lines}{f' LIMIT {sample}' if sample else ''}) WHERE NOT {_IS_OBJECT}"
 
 
 _IS_OBJECT = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE trim(line) = '' END"
@@ -117,7 +118,8 @@ def _column(feed: Feed, column: pa.Field, field: Field | None, names: Names) -> 
         content = f"json_array({literal(feed.name)}, {named})::VARCHAR" if named else "source_row"
         return f"substr(sha256({content}), 1, 32)", ""
     value = f"({expression(field, names)})::{sql_type(kind)}"
-    if field.kind == "map" or (field.kind == "text" and field.values is None and not field.rules):
+    plain = field.kind == "text" and field.values is None and not field.rules
+    if plain or field.kind == "map" or {"flags", "first_number"} & field.options.keys():
         return value, ""
     return value, f"CASE WHEN ({given(field, names)}) AND ({value}) IS NULL THEN {literal(name)} END"
 

@@ -1,0 +1,165 @@
+"""``shoploom source draft``: a first mapping from the columns of files, for a person to finish.
+
+Nothing that the files hold is written into it but the names of columns: a mapping goes to git.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.sources.tabular.engine import Engine
+from pipelines.sources.tabular.mapping import MAPPED, Feed, Field, Mapping
+from pipelines.sources.tabular.types import infer, time_format
+
+SAMPLE = 200
+COLUMNS = 200
+"""Columns of a file that are looked at."""
+
+NAMES = {
+    "event_id": ("event_id", "eventid", "line_id", "transaction_id"),
+    "user_id": (
+        "user_id", "user", "customer_id", "customer", "client_id", "visitor_id", "household_id", "member_id",
+    ),
+    "item_id": (
+        "item_id", "item", "product_id", "product", "sku", "article_id", "parent_asin", "asin", "movie_id",
+    ),
+    "event_type": ("event_type", "event", "action", "type"),
+    "timestamp": ("timestamp", "time", "datetime", "date", "created_at", "event_time", "ordered_at", "when", "t_dat"),
+    "quantity": ("quantity", "qty", "count", "amount", "rating", "units"),
+    "price": ("price", "unit_price", "sales_value", "value"),
+    "session_id": ("session_id", "sessionid", "session", "order_id", "basket_id", "order", "invoice"),
+    "channel": ("channel", "sales_channel_id", "store"),
+    "query": ("query", "search", "search_term"),
+    "title": ("title", "name", "product_name", "prod_name"),
+    "description": ("description", "detail_desc", "desc"),
+    "category": ("category", "categories", "genres", "product_category", "category_name", "department"),
+    "brand": ("brand", "manufacturer", "vendor"),
+    "image": ("image", "image_url", "picture"),
+    "grade": ("grade", "relevance", "label"),
+}  # fmt: skip
+"""Usual names of what a table's columns hold, the likeliest first."""
+
+_PLAIN = {
+    "events": (
+        "event_id", "user_id", "item_id", "event_type", "timestamp", "quantity", "price", "session_id", "channel",
+        "query",
+    ),
+    "items": ("item_id", "title", "description", "category", "brand", "price", "image"),
+    "users": ("user_id",),
+    "judgements": ("query", "item_id", "grade"),
+}  # fmt: skip
+
+
+def draft_mapping(files: list[str]) -> str:
+    """A mapping's YAML, with comments that say what is left to do.
+
+    Raises:
+        ConfigError: a file is missing, or its ending tells no format.
+        DataError: a file cannot be read.
+    """
+    parts: dict[str, list[str]] = {}
+    for file in files:
+        columns = _sample(file)
+        table = _table_of(set(_guess(columns)))
+        parts.setdefault(table, []).append(_feed(file, table, columns))
+    lines = [
+        "# A first mapping, drafted from names of columns: read every line, then: shoploom source check THIS_FILE",
+        "shop: my_shop  # letters, digits, _ and -",
+        "time_zone: UTC  # where the shop's day turns, as Europe/Berlin",
+        "partition: week  # or day",
+    ]
+    for table in MAPPED:
+        if table in parts:
+            lines += [f"{table}:", *parts[table]]
+        elif table in ("events", "items"):
+            lines.append(f"# {table}: no file looks like it; every shop has {table}")
+    return "\n".join(lines) + "\n"
+
+
+def _sample(file: str) -> dict[str, list[str]]:
+    """Column -> its first values."""
+    path = Path(file)
+    probe = Feed("items", "0", (path.name,), None, (Field("item_id", "text", constant=""),))
+    mapping = Mapping(path.parent / "draft.yaml", "draft", "UTC", "week", (probe,))
+    engine = Engine(mapping)
+    try:
+        found = engine.files(probe)[0]
+        names = [name for name in found.columns if found.columns.count(name) == 1][:COLUMNS]
+    finally:
+        engine.close()
+    fields = tuple(Field(name, "text", (name,)) for name in names)
+    probe = Feed("items", "0", (path.name,), None, (Field("attributes", "map", parts=fields),))
+    engine = Engine(Mapping(mapping.path, "draft", "UTC", "week", (probe,)), sample=SAMPLE)
+    try:
+        rows = [json.loads(row)["row"] for row in engine.rows("items")["source_row"].to_pylist()]
+    finally:
+        engine.close()
+    return {name: [row[name] for row in rows if row.get(name)] for name in names}
+
+
+def _guess(columns: dict[str, list[str]]) -> dict[str, str]:
+    """Field -> the column that is likeliest to hold it."""
+    found: dict[str, str] = {}
+    plain = {"".join(filter(str.isalnum, name.lower())): name for name in columns}
+    for field, names in NAMES.items():
+        for name in names:
+            column = plain.get("".join(filter(str.isalnum, name)))
+            if column is not None and column not in found.values():
+                found[field] = column
+                break
+    return found
+
+
+def _table_of(fields: set[str]) -> str:
+    if {"query", "item_id", "grade"} <= fields and "user_id" not in fields:
+        return "judgements"
+    if "user_id" in fields:
+        return "events" if fields & {"item_id", "timestamp", "query"} else "users"
+    return "items"
+
+
+def _feed(file: str, table: str, columns: dict[str, list[str]]) -> str:
+    guessed = {field: column for field, column in _guess(columns).items() if field in _PLAIN[table]}
+    lines = [f"  - name: {_quoted(Path(file).name.split('.')[0])}", f"    files: {_quoted(file)}", "    fields:"]
+    for field in _PLAIN[table]:
+        if field in guessed:
+            lines.append(f"      {field}: {_spec(field, guessed[field], columns)}")
+        elif field == "event_id":
+            lines.append("      event_id: {hash: true}  # or the columns that make a row unique: {hash: [order, line]}")
+        elif field == "event_type":
+            lines.append(
+                "      event_type: {constant: purchase}  # or view, cart, rating, search, ...; rules: for several"
+            )
+        elif not MAPPED[table].schema.field(field).nullable:
+            lines.append(f"      # {field}: no column looks like it, and every row needs one")
+    rest = [name for name in columns if name not in guessed.values()]
+    for name in rest:
+        lines.append(f"      # not mapped: {_quoted(name)} ({infer(columns[name])})")
+    return "\n".join(lines)
+
+
+def _spec(field: str, column: str, columns: dict[str, list[str]]) -> str:
+    name = _quoted(column)
+    if field == "timestamp":
+        form = time_format(columns[column]) if columns[column] else None
+        if form is None:
+            return f"{{column: {name}, format: '%Y-%m-%d'}}  # the format is not known: correct it"
+        return name if form == "iso" else f"{{column: {name}, format: {_quoted(form)}}}"
+    if field == "category" and any("|" in value for value in columns[column]):
+        return f"{{column: {name}, split: '|'}}"
+    if field == "event_type":
+        return f"{{column: {name}, values: {{}}}}  # the shop's own words -> view, cart, purchase, ..."
+    return name
+
+
+def _quoted(text: Any) -> str:
+    """A YAML scalar."""
+    plain = str(text)
+    if plain.replace("_", "").replace("-", "").isalnum() and not plain[0].isdigit() and plain.lower() not in _WORDS:
+        return plain
+    return json.dumps(plain, ensure_ascii=False)
+
+
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

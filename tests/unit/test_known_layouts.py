@@ -1,0 +1,176 @@
+"""Sources of known layouts, and the commands that check and draft mappings; the files are written here."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipelines.cli import main
+from pipelines.errors import ConfigError
+from pipelines.sources import load_source
+from pipelines.sources.movielens import GENRES
+from pipelines.sources.tabular import Tabular
+from pipelines.sources.tabular.draft import draft_mapping
+from pipelines.sources.tabular.reader import parse_mapping
+from pipelines.sources.tabular.types import infer, time_format
+from tests.tabular_shop import MAPPING, order_lines, write_shop
+
+
+def tabular(name: str) -> Tabular:
+    source = load_source(name)
+    assert isinstance(source, Tabular)
+    return source
+
+
+def test_amazon_reviews_are_ratings_of_products(tmp_path: Path) -> None:
+    review = {
+        "rating": 4.0, "title": "Nice", "text": "Smells good", "images": [], "asin": "B01", "parent_asin": "B00",
+        "user_id": "AE2", "timestamp": 1588687728923, "helpful_vote": 0, "verified_purchase": True,
+    }  # fmt: skip
+    other = {**review, "user_id": "AF3", "verified_purchase": False}
+    product = {
+        "main_category": "All Beauty", "title": "Spray", "average_rating": 4.8, "rating_number": 10, "features": [],
+        "description": ["Sea salt", "for hair"], "price": "from 14.99", "videos": [], "store": "Howard",
+        "categories": [],
+        "images": [{"thumb": "https://t", "large": "https://l", "variant": "MAIN", "hi_res": None}],
+        "details": {"Package": "7.1 x 5.5", "UPC": "617"}, "parent_asin": "B00", "bought_together": None,
+    }  # fmt: skip
+    cheap = {**product, "parent_asin": "B02", "price": "None", "categories": ["Beauty", "Hair"]}
+    write_lines(tmp_path / "All_Beauty.jsonl.gz", [review, other])
+    write_lines(tmp_path / "meta_All_Beauty.jsonl.gz", [product, cheap, cheap])
+    source = tabular(f"amazon_reviews:{tmp_path}")
+    first, second = source.engine.rows("events").to_pylist()
+    assert first["event_id"] != second["event_id"]
+    assert {(row["user_id"], row["item_id"], row["event_type"], row["quantity"]) for row in (first, second)} == {
+        ("AE2", "B00", "rating", 4.0),
+        ("AF3", "B00", "rating", 4.0),
+    }
+    assert first["timestamp"] == datetime(2020, 5, 5, 14, 8, 48, 923000, tzinfo=UTC)
+    assert {row["channel"] for row in (first, second)} == {"verified", "unverified"}
+    one, two = source.items().to_pylist()
+    assert (one["title"], one["description"], one["brand"]) == ("Spray", "Sea salt for hair", "Howard")
+    assert (one["price"], one["category"], one["image"]) == (14.99, ["All Beauty"], "https://l")
+    assert dict(one["attributes"]) == {"Package": "7.1 x 5.5", "UPC": "617"}
+    assert (two["price"], two["category"], two["unmapped"]) == (None, ["Beauty", "Hair"], [])
+    with pytest.raises(ConfigError, match="lacks products of Amazon Reviews"):
+        (tmp_path / "meta_All_Beauty.jsonl.gz").unlink()
+        load_source(f"amazon_reviews:{tmp_path}")
+
+
+def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
+def movielens_files(layout: str) -> dict[str, bytes]:
+    if layout == "100K":
+        flags = "|".join(str(int(genre in ("Comedy", "Drama"))) for genre in GENRES)
+        return {
+            "u.data": b"196\t242\t3\t881250949\n",
+            "u.item": f'242|Caf\xe9 "Kolya" (1996)|24-Jan-1997||http://us.imdb.com/M|{flags}\n'.encode("latin-1"),
+            "u.user": b"196|24|M|technician|85711\n",
+        }
+    if layout == "1M":
+        return {
+            "ratings.dat": b"196::242::3::881250949\n",
+            "movies.dat": 'Caf\xe9 "Kolya" (1996)'.join(("242::", "::Comedy|Drama\n")).encode("latin-1"),
+            "users.dat": b"196::M::24::technician::85711\n",
+        }
+    return {
+        "ratings.csv": b"userId,movieId,rating,timestamp\n196,242,3.0,881250949\n",
+        "movies.csv": 'movieId,title,genres\n242,"Caf\xe9 ""Kolya"" (1996)",Comedy|Drama\n'.encode(),
+    }
+
+
+@pytest.mark.parametrize("layout", ["100K", "1M", "25M"])
+def test_movielens_layouts_give_the_same_rating(tmp_path: Path, layout: str) -> None:
+    for name, content in movielens_files(layout).items():
+        (tmp_path / name).write_bytes(content)
+    source = tabular(f"movielens:{tmp_path}")
+    (event,) = source.engine.rows("events").to_pylist()
+    assert (event["user_id"], event["item_id"], event["event_type"], event["quantity"]) == ("196", "242", "rating", 3.0)
+    assert event["timestamp"] == datetime(1997, 12, 4, 15, 55, 49, tzinfo=UTC)
+    (film,) = source.items().to_pylist()
+    assert (film["title"], film["category"]) == ('Caf\xe9 "Kolya" (1996)', ["Comedy", "Drama"])
+    said = {} if layout == "25M" else {"age": "24", "gender": "M", "occupation": "technician"}
+    assert [dict(user["attributes"]) for user in source.users().to_pylist()] == ([said] if said else [])
+
+
+def test_a_folder_of_no_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has none of u.data, ratings.dat, ratings.csv\n  -> unpack"):
+        load_source(f"movielens:{tmp_path}")
+
+
+def test_source_check_shows_first_rows_types_and_all_that_will_not_map(tmp_path: Path) -> None:
+    bad = ["1;0;ann;P1;2;\x1b[31m;05.01.2024 10:00;paid", "2;0;ann;P1;2;1,0;someday;paid", "3;0;ann"]
+    path = write_shop(tmp_path, [*order_lines()[:10], *bad])
+    answer = CliRunner().invoke(main, ["source", "check", str(path)])
+    assert answer.exit_code == 1, answer.output
+    assert "events: 12 rows read of orders.csv.gz" in answer.output
+    assert "qty (integer)" in answer.output
+    assert "will not map: price of 1 rows: amount='\\x1b[31m', qty='2'" in answer.output
+    assert "will not map: timestamp of 1 rows: when='someday'" in answer.output
+    assert "no row: orders.csv.gz:14: missing columns" in answer.output
+    assert "\x1b" not in answer.output
+    found = json.loads(CliRunner().invoke(main, ["source", "check", str(path), "--json", "-n", "5"]).output)
+    assert found["tables"]["events"]["rows"] == 5
+    assert found["tables"]["items"]["first"][0]["title"] == "Tea number 0"
+
+
+def test_source_check_is_content_with_a_good_mapping_and_tells_a_wrong_one(tmp_path: Path) -> None:
+    path = write_shop(tmp_path, order_lines()[:10])
+    answer = CliRunner().invoke(main, ["source", "check", str(path)])
+    assert (answer.exit_code, "everything that was read maps" in answer.output) == (0, True)
+    path.write_text(MAPPING.replace("customer\n", "custmer\n"))
+    answer = CliRunner().invoke(main, ["source", "check", str(path)])
+    assert answer.exit_code == 1
+    assert "shop.yaml:9: events: orders.csv.gz has no column 'custmer'; did you mean 'customer'" in answer.output
+
+
+def test_source_draft_is_a_mapping_that_holds_none_of_the_files_values(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text(
+        "Order ID,Customer,SKU,Created At,Qty,Price\nsecret-1,ann@shop.example,P1,24.12.2024 10:00,1,2.5\n"
+    )
+    (tmp_path / "products.jsonl").write_text('{"sku": "P1", "name": "Tea", "genres": "a|b", "odd: #": 1}\n')
+    text = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "products.jsonl")])
+    assert "ann" not in text.replace("channel", "")
+    assert "secret" not in text
+    mapping = parse_mapping(text, tmp_path / "shop.yaml")
+    events, items = mapping.feeds
+    assert {each.name: each.columns for each in events.fields} == {
+        "event_id": (), "user_id": ("Customer",), "item_id": ("SKU",), "event_type": (), "timestamp": ("Created At",),
+        "quantity": ("Qty",), "price": ("Price",), "session_id": ("Order ID",),
+    }  # fmt: skip
+    assert next(each for each in events.fields if each.name == "timestamp").options["format"] == "%d.%m.%Y %H:%M"
+    assert {each.name: each.columns for each in items.fields} == {
+        "item_id": ("sku",), "title": ("name",), "category": ("genres",),
+    }  # fmt: skip
+    assert Tabular(mapping).span()[0].isoformat() == "2024-12-24"
+    assert '# not mapped: "odd: #" (integer)' in text
+
+
+def test_source_list_names_what_there_is() -> None:
+    answer = CliRunner().invoke(main, ["source", "list", "--json"])
+    assert json.loads(answer.output)["sources"].keys() == {"amazon_reviews", "complete_journey", "movielens", "tabular"}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "form"),
+    [
+        (["1", "22"], "integer", None),
+        (["1.5", "2"], "number", None),
+        (["1588687728923"], "integer", "unix_ms"),
+        (["2024-01-05T10:00:00"], "time", "iso"),
+        (["13/01/2024", "01/02/2024"], "time", "%d/%m/%Y"),
+        (["01/13/2024"], "time", "%m/%d/%Y"),
+        (["tea"], "text", None),
+        (['["a"]'], "list", None),
+    ],
+)
+def test_types_are_inferred_from_all_values(values: list[str], kind: str, form: str | None) -> None:
+    assert (infer(values), time_format(values)) == (kind, form)
+    assert infer(["", None]) == "empty"
