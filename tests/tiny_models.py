@@ -32,6 +32,7 @@ from pipelines.models.ranker import Ranker, training_rows
 from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
+from pipelines.models.transitions import TransitionSettings
 from pipelines.params import Section
 from pipelines.validation import measure
 
@@ -41,6 +42,7 @@ FACTORIZATION = FactorizationSettings(factors=8, regularization=1.0, alpha=1.0, 
 FUSION = FusionSettings(
     components=12, text_components=6, text_weight=0.3, ridge=10.0, prior_buyers=3.0, regularization=1.0
 )
+TRANSITIONS = TransitionSettings(step_decay=0.5, history_decay=0.8)
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
 GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32, learning_rate=0.02)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)

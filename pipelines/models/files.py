@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
 from pipelines.errors import DataError, ModelError
 from pipelines.models.base import MADE_AGAIN, Model, Texts
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _Kind = TypeVar("_Kind", bound=Model)
 
@@ -90,6 +93,41 @@ def read_model(
         if key not in chosen:
             raise ModelError(f"{directory / SETTINGS_FILE} lacks the setting {key!r}", mend=MADE_AGAIN)
     return read_required(directory / ARRAYS_FILE, arrays), chosen
+
+
+SPARSE = ("indptr", "indices", "values")
+"""The arrays of a sparse matrix."""
+
+
+def sparse_arrays(matrix: csr_matrix[Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of a sparse float32 matrix, by the names in :data:`SPARSE`."""
+    return {
+        "indptr": matrix.indptr.astype(np.int64),
+        "indices": matrix.indices.astype(np.int32),
+        "values": matrix.data.astype(np.float32),
+    }
+
+
+def read_sparse(arrays: Mapping[str, NDArray[Any]], num_columns: int, directory: Path) -> csr_matrix[Any]:
+    """Put the matrix together that :func:`sparse_arrays` took apart.
+
+    Args:
+        arrays: holds those of :data:`SPARSE`.
+        num_columns: of the matrix.
+        directory: named where it cannot be.
+
+    Raises:
+        ModelError: the arrays are no matrix of so many columns.
+    """
+    from scipy.sparse import csr_matrix
+
+    try:
+        shape = (len(arrays["indptr"]) - 1, num_columns)
+        matrix = csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape=shape)
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise ModelError(f"{directory} holds no sparse matrix: {error}", mend=MADE_AGAIN) from error
+    return matrix
 
 
 def read_texts(path: Path) -> Texts:

@@ -48,6 +48,51 @@ def dense_columns(matrix: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDA
     return columns
 
 
+def visits_of(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Group events into visits: the purchases of one user at one moment.
+
+    Returns:
+        int64 [num_events], the visit of each event, ascending, oldest first within a user; int32 [num_visits], the
+        user of each visit; float32 [num_visits], its age in days.
+    """
+    users = histories.users_of_events()
+    first = np.ones(len(users), bool)
+    first[1:] = (users[1:] != users[:-1]) | (histories.ages[1:] != histories.ages[:-1])
+    return np.cumsum(first) - 1, users[first], histories.ages[first]
+
+
+def visits_since(histories: Histories) -> NDArray[np.float32]:
+    """float32 [num_events]: how many later visits the user made after each event's; 0 for the last visit's."""
+    visits, owners, _ = visits_of(histories)
+    last = np.cumsum(np.bincount(owners, minlength=histories.num_users)) - 1
+    since: NDArray[np.float32] = (last[histories.users_of_events()] - visits).astype(np.float32)
+    return since
+
+
+def strongest_of_rows(matrix: csr_matrix[Any], kept: int) -> csr_matrix[Any]:
+    """The ``kept`` largest entries of every row by absolute value.
+
+    Args:
+        matrix: sparse float32 [num_rows, num_columns].
+        kept: entries kept of a row, at most; >= 1.
+
+    Returns:
+        Sparse float32 of the same shape, with sorted column ids.
+    """
+    from scipy.sparse import csr_matrix
+
+    lengths = np.diff(matrix.indptr)
+    chosen = np.ones(matrix.nnz, bool)
+    for row in np.flatnonzero(lengths > kept):
+        low, high = matrix.indptr[row : row + 2]
+        weakest = np.argpartition(np.abs(matrix.data[low:high]), high - low - kept)[: high - low - kept]
+        chosen[low + weakest] = False
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, kept))])
+    strongest = csr_matrix((matrix.data[chosen], matrix.indices[chosen], indptr), shape=matrix.shape)
+    strongest.sort_indices()
+    return strongest
+
+
 @dataclass(frozen=True)
 class Pairs:
     """What a user's history says of one item, a row per (user, item) bought; sorted by user, then item.

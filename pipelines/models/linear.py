@@ -1,8 +1,4 @@
-"""EASE, the linear item-to-item model, in its dual form.
-
-EASE's item weights are ``B = I - P / diag(P)`` with ``P = (X^T X + l I)^-1``, an inverse as wide as the catalogue.
-By the Woodbury identity ``P = (I - X^T K X) / l`` with ``K = (X X^T + l I)^-1``, an inverse as wide as the number of
-users, which is far smaller in a shop; ``B`` itself is never formed.
+"""EASE, the linear item-to-item model: in its dual form, exact, or on neighbourhoods.
 
 Source: Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
 """
@@ -10,18 +6,20 @@ Source: Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ModelError
 from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Span, Training
-from pipelines.models.files import read_model, write_model
-from pipelines.models.histories import purchase_counts
+from pipelines.models.files import SPARSE, read_model, read_sparse, write_model
+from pipelines.models.histories import pairs_of, purchase_counts
+from pipelines.models.linear_forms import Dual, Sparse, Weights
+from pipelines.models.linear_solvers import dual_kernel, exact_weights, load_lapack, neighbour_weights
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -35,18 +33,27 @@ class LinearSettings(Section):
     """Ridge; larger trusts the neighbours less."""
     power: float = Field(default=0.5, ge=0, le=1)
     """``n`` purchases of an item enter as ``n ** power``; 0 means bought or not."""
+    half_life_days: float | None = Field(default=None, gt=0)
+    """Age at which a purchase counts half when a user is scored; null counts all alike."""
+    dual_users: int = Field(default=8_000, ge=0)
+    """The most users for which the inverse is as wide as the users."""
+    exact_items: int = Field(default=20_000, ge=0)
+    """The most items bought for which the inverse is as wide as the items; past it neighbourhoods are solved."""
+    neighbours: int = Field(default=200, ge=1)
+    """Of each item, where neighbourhoods are solved."""
+    kept: int = Field(default=512, ge=1)
+    """Weights kept from each item to others, the strongest, where the inverse is as wide as the items."""
 
 
 class Linear(Model):
-    """Scores an item by a linear function of the user's purchases: ``x B = x - (x P) / diag(P)``.
+    """Scores an item by a linear function of the user's purchases: ``x B``.
 
     An item's own purchase does not count for itself (``diag(B) = 0``). A user without events scores 0 everywhere.
 
     Args:
-        purchases: sparse float32 [num_training_users, num_items], the rows that the model was fitted on.
-        kernel: float32 [num_training_users, num_training_users], ``K``.
-        regularization: ``l``.
+        weights: ``B``, in one of its forms.
         power: a purchase count ``n`` enters as ``n ** power``; 0 means bought or not.
+        half_life_days: age at which a purchase counts half; None counts all alike.
     """
 
     name: ClassVar[str] = "linear"
@@ -55,83 +62,75 @@ class Linear(Model):
     Settings: ClassVar[type[Section]] = LinearSettings
     spans: ClassVar[Mapping[str, Span]] = {"regularization": Span(10.0, 3000.0, log=True), "power": Span(0.0, 1.0)}
 
-    def __init__(
-        self, purchases: csr_matrix[Any], kernel: NDArray[np.float32], regularization: float, power: float
-    ) -> None:
-        self.purchases = purchases
-        self.kernel = kernel
-        self.regularization = regularization
+    def __init__(self, weights: Weights, power: float, half_life_days: float | None = None) -> None:
+        self.weights = weights
         self.power = power
-
-    @cached_property
-    def _by_item(self) -> csr_matrix[Any]:
-        return self.purchases.T.tocsr()
-
-    @cached_property
-    def _scaled_diagonal(self) -> NDArray[np.float32]:
-        """float32 [num_items]: ``l diag(P)``."""
-        diagonal = np.zeros(self.purchases.shape[1])
-        for start in range(0, len(diagonal), 8192):
-            rows = self._by_item[start : start + 8192]
-            diagonal[start : start + 8192] = np.asarray(rows.multiply(rows @ self.kernel).sum(axis=1)).ravel()
-        return np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
+        self.half_life_days = half_life_days
 
     @classmethod
     def fit(cls, training: Training, settings: LinearSettings) -> Self:
         """Solve EASE on the users' purchases; users without events carry no information and are left out.
 
         Raises:
-            ModelError: there is no event.
+            ModelError: there is no event, or no inverse.
         """
-        rows = _rows(training.histories, settings.power)
+        rows = _counts(training.histories, settings.power)
         rows = rows[np.diff(rows.indptr) > 0]
         if not rows.shape[0]:
             raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
-        gram = (rows @ rows.T).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += settings.regularization
-        return cls(rows, np.linalg.inv(gram).astype(np.float32), settings.regularization, settings.power)
+        load_lapack()
+        with threadpool_limits(limits=training.threads, user_api="blas"):
+            return cls(_solve(rows, settings), settings.power, settings.half_life_days)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        rows = _rows(histories, self.power)
-        own = rows[:, candidates].toarray()
-        overlap = (rows @ self.purchases.T).toarray() @ self.kernel
-        explained = np.asarray(self._by_item[candidates] @ overlap.T).T
-        scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
-        return scores.astype(np.float32, copy=False)
+        rows = _counts(histories, self.power)
+        if self.half_life_days is not None:
+            rows.data *= np.float32(0.5) ** (pairs_of(histories).last / np.float32(self.half_life_days))
+        return self.weights.apply(rows, candidates)
 
     def facts(self) -> dict[str, float]:
-        return {"users": self.purchases.shape[0]}
+        if isinstance(self.weights, Dual):
+            return {"users": self.weights.matrix.shape[0]}
+        return {"weights": self.weights.matrix.nnz}
 
     def save(self, directory: Path) -> None:
-        arrays = {
-            "indptr": self.purchases.indptr.astype(np.int64),
-            "indices": self.purchases.indices.astype(np.int32),
-            "values": self.purchases.data.astype(np.float32),
-            "kernel": self.kernel,
-        }
+        arrays = self.weights.arrays()
         settings = {
-            "num_items": self.purchases.shape[1],
-            "regularization": self.regularization,
+            "form": self.weights.form,
+            "num_items": self.weights.matrix.shape[1],
             "power": self.power,
+            "half_life_days": self.half_life_days,
         }
         write_model(directory, self.name, arrays, settings)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        from scipy.sparse import csr_matrix
+        names = ("form", "num_items", "power", "half_life_days")
+        arrays, settings = read_model(directory, cls.name, SPARSE, names)
+        matrix = read_sparse(arrays, int(settings["num_items"]), directory)
+        half_life = settings["half_life_days"]
+        weights: Weights
+        if settings["form"] == Sparse.form:
+            weights = Sparse(matrix)
+        elif settings["form"] == Dual.form and arrays.get("kernel", np.zeros(0)).shape == (matrix.shape[0],) * 2:
+            weights = Dual(matrix, arrays["kernel"])
+        else:
+            raise ModelError(f"{directory} holds no form of EASE that is known", mend=MADE_AGAIN)
+        return cls(weights, float(settings["power"]), None if half_life is None else float(half_life))
 
-        names = ("indptr", "indices", "values", "kernel")
-        arrays, settings = read_model(directory, cls.name, names, ("num_items", "regularization", "power"))
-        try:
-            shape = (len(arrays["indptr"]) - 1, int(settings["num_items"]))
-            rows = csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape=shape)
-        except ValueError as error:
-            raise ModelError(f"{directory} is not an EASE model: {error}", mend=MADE_AGAIN) from error
-        return cls(rows, arrays["kernel"], float(settings["regularization"]), float(settings["power"]))
+
+def _solve(rows: csr_matrix[Any], settings: LinearSettings) -> Weights:
+    """The form by what is small."""
+    num_users, num_bought = rows.shape[0], len(np.unique(rows.indices))
+    if num_users <= min(num_bought, settings.dual_users):
+        return Dual(rows, dual_kernel(rows, settings.regularization))
+    if num_bought <= settings.exact_items:
+        return Sparse(exact_weights(rows, settings.regularization, settings.kept))
+    return Sparse(neighbour_weights(rows, settings.regularization, settings.neighbours))
 
 
-def _rows(histories: Histories, power: float) -> csr_matrix[Any]:
+def _counts(histories: Histories, power: float) -> csr_matrix[Any]:
     rows = purchase_counts(histories)
     rows.data = rows.data ** np.float32(power)
     return rows

@@ -19,7 +19,18 @@ from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
 from pipelines.models.text import TextSimilarity
-from tests.tiny_models import FACTORIZATION, FUSION, GRAPH, LINEAR, REPEAT, ModelContract, ScoringContract, TinyShop
+from pipelines.models.transitions import Transitions
+from tests.tiny_models import (
+    FACTORIZATION,
+    FUSION,
+    GRAPH,
+    LINEAR,
+    REPEAT,
+    TRANSITIONS,
+    ModelContract,
+    ScoringContract,
+    TinyShop,
+)
 
 
 class TestPopularity(ModelContract):
@@ -59,6 +70,12 @@ class TestLightGCN(ModelContract):
     model = LightGCN
     min_ndcg = 0.30
     settings = GRAPH
+
+
+class TestTransitions(ModelContract):
+    model = Transitions
+    min_ndcg = 0.30
+    settings = TRANSITIONS
 
 
 class TestColdStart(ModelContract):

@@ -1,0 +1,89 @@
+"""The forms in which the linear item-to-item model's weights are held."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.files import sparse_arrays
+from pipelines.models.histories import dense_columns
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+class Weights(ABC):
+    """A solved form of ``B``."""
+
+    form: ClassVar[str]
+    matrix: csr_matrix[Any]
+
+    @abstractmethod
+    def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [num_rows, num_candidates]: the candidates' columns of ``rows B``."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is saved."""
+
+
+@dataclass(frozen=True)
+class Dual(Weights):
+    """``B = I - P / diag(P)`` by ``P = (I - X^T K X) / l``.
+
+    Args:
+        matrix: sparse float32 [num_training_users, num_items], ``X``.
+        kernel: float32 [num_training_users, num_training_users], ``K``.
+    """
+
+    matrix: csr_matrix[Any]
+    kernel: NDArray[np.float32]
+    form: ClassVar[str] = "dual"
+
+    @cached_property
+    def _by_item(self) -> csr_matrix[Any]:
+        return self.matrix.T.tocsr()
+
+    @cached_property
+    def _scaled_diagonal(self) -> NDArray[np.float32]:
+        """float32 [num_items]: ``l diag(P)``."""
+        diagonal = np.zeros(self.matrix.shape[1])
+        for start in range(0, len(diagonal), 8192):
+            rows = self._by_item[start : start + 8192]
+            diagonal[start : start + 8192] = np.asarray(rows.multiply(rows @ self.kernel).sum(axis=1)).ravel()
+        return np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
+
+    def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Weights.apply`."""
+        own = rows[:, candidates].toarray()
+        overlap = (rows @ self.matrix.T).toarray() @ self.kernel
+        explained = np.asarray(self._by_item[candidates] @ overlap.T).T
+        scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
+        return scores.astype(np.float32, copy=False)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {**sparse_arrays(self.matrix), "kernel": self.kernel}
+
+
+@dataclass(frozen=True)
+class Sparse(Weights):
+    """``B`` itself, its strongest weights.
+
+    Args:
+        matrix: sparse float32 [num_items, num_items].
+    """
+
+    matrix: csr_matrix[Any]
+    form: ClassVar[str] = "sparse"
+
+    def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See :meth:`Weights.apply`."""
+        return dense_columns(rows @ self.matrix, candidates)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return sparse_arrays(self.matrix)
