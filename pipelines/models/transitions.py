@@ -30,17 +30,17 @@ class TransitionSettings(Section):
 
     step_decay: float = Field(default=0.8, ge=0, lt=1)
     """A purchase ``k`` visits later counts ``step_decay ** (k - 1)``; 0 counts the next visit alone."""
-    steps: int = Field(default=8, ge=1, le=100)
+    steps: int = Field(default=4, ge=1, le=100)
     """Visits ahead that count."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age at which a transition counts half; null counts all alike."""
-    source_power: float = Field(default=0.5, ge=0, le=1)
+    source_power: float = Field(default=1.0, ge=0, le=1)
     """What an item is followed by is divided by its sum to this power: 1 makes chances, 0 leaves counts."""
-    target_power: float = Field(default=0.0, ge=0, le=1)
+    target_power: float = Field(default=0.3, ge=0, le=1)
     """The same of what precedes an item: more favours the rare."""
-    history_decay: float = Field(default=0.55, gt=0, lt=1)
+    history_decay: float = Field(default=0.9, gt=0, lt=1)
     """A user's purchase ``k`` visits ago counts ``history_decay ** k``."""
-    successors: int = Field(default=512, ge=1)
+    successors: int = Field(default=256, ge=1)
     """Kept of each item, the strongest."""
 
 

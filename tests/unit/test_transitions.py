@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories, Training
 from pipelines.models.transitions import Transitions, TransitionSettings
 
-PLAIN: dict[str, Any] = {"source_power": 0.0, "step_decay": 0.5, "history_decay": 0.5}
+PLAIN: dict[str, Any] = {"source_power": 0.0, "target_power": 0.0, "step_decay": 0.5, "history_decay": 0.5}
 EVERY = np.arange(4, dtype=np.int32)
 
 

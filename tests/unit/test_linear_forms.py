@@ -1,0 +1,94 @@
+"""The forms of the linear model against one another and against the closed form written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.errors import ModelError
+from pipelines.models.histories import purchase_counts
+from pipelines.models.linear import Linear, LinearSettings
+from pipelines.models.linear_forms import Dual, Sparse
+from pipelines.models.linear_solvers import exact_weights, neighbour_weights, symmetric_inverse
+from tests.tiny_models import NUM_ITEMS, TinyShop
+
+ALL = NUM_ITEMS
+
+
+@pytest.fixture(scope="module")
+def shop() -> TinyShop:
+    return TinyShop()
+
+
+def closed_form(shop: TinyShop, regularization: float) -> np.ndarray:
+    """EASE's weights by NumPy, float64 [num_items, num_items]."""
+    rows = purchase_counts(shop.histories).toarray().astype(np.float64)
+    inverse = np.linalg.inv(rows.T @ rows + regularization * np.eye(NUM_ITEMS))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return np.asarray(weights)
+
+
+def test_exact_form_equals_the_closed_form(shop: TinyShop) -> None:
+    weights = exact_weights(purchase_counts(shop.histories), 50.0, ALL).toarray()
+    np.testing.assert_allclose(weights, closed_form(shop, 50.0), atol=2e-5)
+
+
+def test_neighbourhoods_of_the_whole_catalogue_equal_the_closed_form(shop: TinyShop) -> None:
+    together = purchase_counts(shop.histories)
+    weights = neighbour_weights(together, 50.0, ALL).toarray()
+    bought_together = (together.T @ together).toarray() > 0
+    assert not weights[~bought_together].any()
+    np.testing.assert_allclose(weights, closed_form(shop, 50.0), atol=5e-3)
+
+
+def test_forms_score_alike(shop: TinyShop) -> None:
+    settings = LinearSettings(regularization=50.0, power=0.5)
+    dual = Linear(Dual(*_dual(shop, settings)), settings.power)
+    exact = Linear.fit(shop.training(), settings.model_copy(update={"dual_users": 0}))
+    assert isinstance(exact.weights, Sparse)
+    np.testing.assert_allclose(
+        exact.score(shop.histories, shop.candidates), dual.score(shop.histories, shop.candidates), atol=1e-3
+    )
+
+
+def _dual(shop: TinyShop, settings: LinearSettings) -> tuple[object, np.ndarray]:
+    rows = purchase_counts(shop.histories)
+    rows.data = rows.data ** np.float32(settings.power)
+    gram = (rows @ rows.T).toarray().astype(np.float64) + settings.regularization * np.eye(rows.shape[0])
+    return rows, np.linalg.inv(gram).astype(np.float32)
+
+
+def test_weights_are_kept_by_their_size(shop: TinyShop) -> None:
+    whole = np.abs(exact_weights(purchase_counts(shop.histories), 50.0, ALL).toarray())
+    kept = exact_weights(purchase_counts(shop.histories), 50.0, 5)
+    assert np.diff(kept.indptr).max() == 5
+    np.testing.assert_allclose(
+        np.abs(kept.toarray()).sum(axis=1), np.sort(whole, axis=1)[:, -5:].sum(axis=1), rtol=1e-6
+    )
+
+
+def test_a_neighbourhood_has_no_more_items_than_asked_for(shop: TinyShop) -> None:
+    weights = neighbour_weights(purchase_counts(shop.histories), 50.0, 3)
+    assert np.diff(weights.tocsc().indptr).max() == 3
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_inverse_is_symmetric_and_right_across_blocks(kind: type) -> None:
+    root = np.random.default_rng(0).normal(size=(1100, 1100))
+    matrix = (root @ root.T / 1100 + np.eye(1100)).astype(kind)
+    inverse = symmetric_inverse(matrix.copy())
+    np.testing.assert_array_equal(inverse, inverse.T)
+    np.testing.assert_allclose(inverse @ matrix, np.eye(1100), atol=2e-4)
+
+
+def test_inverse_of_what_has_none_is_refused() -> None:
+    for matrix in (-np.eye(3), np.full((3, 3), np.nan)):
+        with pytest.raises(ModelError, match="no inverse"):
+            symmetric_inverse(matrix)
+
+
+def test_purchases_of_long_ago_count_less_when_a_half_life_is_set(shop: TinyShop) -> None:
+    plain = Linear.fit(shop.training(), LinearSettings(regularization=50.0))
+    recent = Linear(plain.weights, plain.power, half_life_days=10.0)
+    assert not np.allclose(plain.score(shop.histories, shop.candidates), recent.score(shop.histories, shop.candidates))
