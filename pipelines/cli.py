@@ -304,6 +304,48 @@ def rekey(as_json: bool) -> None:
 
 
 @main.group(cls=SuggestingGroup)
+def quarantine() -> None:
+    """Rows that the contracts refuse: what and why, and landing them again after the mapping was mended."""
+
+
+@quarantine.command("list")
+@json_option
+def list_refused(as_json: bool) -> None:
+    """Count the quarantined rows of the newest data version, by table, partition and check."""
+    from pipelines.orchestration.quarantine import draw_list, list_quarantine
+
+    _print(list_quarantine(_settings()), as_json, draw_list)
+
+
+@quarantine.command()
+@click.option("--table", type=Text(), default="", help="Only of this table.")
+@click.option("--partition", type=Text(), default="", help="Only of this partition.")
+@click.option("--check", type=Text(), default="", help="Only rows that fail this check.")
+@click.option("-n", "--rows", default=10, show_default=True, type=click.IntRange(1), help="Rows to show.")
+@json_option
+def show(table: str, partition: str, check: str, rows: int, as_json: bool) -> None:
+    """Show quarantined rows, with every failing check and the source's own values."""
+    from pipelines.orchestration.quarantine import draw_rows, show_quarantine
+
+    _print(show_quarantine(_settings(), table, partition, check, rows), as_json, draw_rows)
+
+
+@quarantine.command()
+@json_option
+def replay(as_json: bool) -> None:
+    """Map every kept row again by the mapping of today, and version what comes out; the files are not needed."""
+    from dataclasses import asdict
+
+    from pipelines.orchestration.quarantine import replay as again
+
+    done = again(_settings())
+    text = (
+        f"data version {done.commit[:12]}: {done.quarantined[0]:,} rows were in quarantine, {done.quarantined[1]:,} are"
+    )
+    _print(asdict(done), as_json, lambda _, console: console.print(text))
+
+
+@main.group(cls=SuggestingGroup)
 def source() -> None:
     """Where a shop's data comes from: what there is, what a mapping gives, a first mapping."""
 

@@ -384,12 +384,15 @@ def main() -> None:
     parser.add_argument("--history", type=Path, help="JSON: hashes of what was accepted earlier, to compare with")
     parser.add_argument("--docs", type=Path, help="where Data Docs go; the side folder by default")
     parser.add_argument("--report", type=Path, help="where the landing's report goes")
+    parser.add_argument("--quarantine", type=Path, help="where the landing's quarantined rows go; nowhere by default")
     chosen = parser.parse_args()
     params = load_params(ValidateParams, "validate")
     history = comparison.Accepted.from_json(read_json(chosen.history)) if chosen.history else None
     before = read_json(chosen.before) if chosen.before else None
     validated = check(chosen.landing or RAW, params, before, history, chosen.docs)
     report = validated.report()
+    if chosen.landing and chosen.quarantine:
+        _write(validated, chosen.quarantine)
     if not chosen.landing:
         _write(validated, QUARANTINE, ACCEPTED)
     target = chosen.report if chosen.landing else REPORT
