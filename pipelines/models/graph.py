@@ -39,9 +39,9 @@ class GraphSettings(Section):
     """Length of a vector."""
     layers: int = Field(default=1, ge=0, le=8)
     """Times that vectors go from items to users and back; 0 learns plain factors of items."""
-    epochs: int = Field(default=6, ge=1, le=1000)
+    epochs: int = Field(default=3, ge=1, le=1000)
     """Passes, a checkpoint each."""
-    steps: int = Field(default=20, ge=1)
+    steps: int = Field(default=10, ge=1)
     """Batches of a pass."""
     batch_size: int = Field(default=4096, ge=1)
     """Purchases a batch."""

@@ -20,6 +20,7 @@ from pipelines.validation import fit_twice, leave_out, read_training
 
 OUTPUT = Path("data/fuse")
 DEPARTMENTS_COLOURED = 10
+PICTURES = {"tsne.png": "t-SNE", "pca.png": "PCA"}
 
 
 def projection_cosine(training: Training, settings: FusionSettings) -> float:
@@ -39,30 +40,41 @@ def projection_cosine(training: Training, settings: FusionSettings) -> float:
     return round(float(cosines.mean()), 4) if len(cosines) else 0.0
 
 
-def picture(
-    vectors: NDArray[np.float32], departments: list[str | None], buyers: NDArray[np.int32], sample: int, seed: int
+def pictured(
+    vectors: NDArray[np.float32], departments: list[str | None], buyers: NDArray[np.int32], sample: int
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Lay the most bought items out in two dimensions (t-SNE on directions).
+    """What the pictures show: the most bought items.
 
     Returns:
-        float32 [num_sampled, 2], and the department of each.
+        float32 [num_sampled, components], their directions, and the department of each.
     """
+    chosen = np.sort(np.lexsort((np.arange(len(buyers)), -buyers))[:sample])
+    lengths = np.linalg.norm(vectors[chosen], axis=1, keepdims=True)
+    rows: NDArray[np.float32] = vectors[chosen] / np.maximum(lengths, np.float32(1e-12))
+    return rows, [departments[item] or "unknown" for item in chosen]
+
+
+def neighbourhoods(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """float32 [num_sampled, 2]: laid out by t-SNE, which keeps neighbours together."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    chosen = np.sort(np.lexsort((np.arange(len(buyers)), -buyers))[:sample])
-    names = [departments[item] or "unknown" for item in chosen]
-    lengths = np.linalg.norm(vectors[chosen], axis=1, keepdims=True)
-    rows = vectors[chosen] / np.maximum(lengths, np.float32(1e-12))
     if len(rows) < 5:
-        return rows[:, :2], names
+        return rows[:, :2]
     perplexity = min(30.0, (len(rows) - 1) / 3)
     with threadpool_limits(limits=1):
         layout = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(rows)
-    return np.asarray(layout, np.float32), names
+    return np.asarray(layout, np.float32)
 
 
-def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> None:
+def main_axes(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [num_sampled, 2]: the two principal components, which keep distances as well as a plane can."""
+    if len(rows) < 2:
+        return rows[:, :2]
+    return principal_components(rows.astype(np.float64), 2)[0].astype(np.float32)
+
+
+def draw(layout: NDArray[np.float32], departments: list[str], how: str, path: Path) -> None:
     """Write the picture as PNG; the commonest departments have a colour each."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -77,7 +89,7 @@ def draw(layout: NDArray[np.float32], departments: list[str], path: Path) -> Non
         colour = colormaps["tab10"](place) if coloured else "#cccccc"
         label = name if coloured else ("others" if place == DEPARTMENTS_COLOURED else None)
         axes.scatter(points[:, 0], points[:, 1], s=6, color=colour, label=label, linewidths=0)
-    axes.set_title("Fused vectors of the most bought products (t-SNE), by department")
+    axes.set_title(f"Fused vectors of the most bought products ({how}), by department")
     axes.set_xticks([])
     axes.set_yticks([])
     if common:
@@ -90,14 +102,17 @@ def main() -> None:
     """Fuse before the validation window and before the test window; measure the first; draw the second."""
     if not load_models().get(Fused.name, False):
         leave_out(OUTPUT)
-        draw(np.zeros((0, 2), np.float32), [], OUTPUT / "tsne.png")
+        for name, how in PICTURES.items():
+            draw(np.zeros((0, 2), np.float32), [], how, OUTPUT / name)
         return
     settings, seed = load_params(FusionSettings, "fuse"), load_params(SeedParams, "seed").value
     metrics, final = fit_twice(Fused, OUTPUT)
     cosine = projection_cosine(read_training(Fused, "validation"), settings)
     buyers = Popularity.of(read_histories("test", read_space())).buyers
     departments = read_table(PREPARED / "items.parquet", ["department"])["department"].to_pylist()
-    draw(*picture(final.vectors, departments, buyers, settings.picture_items, seed), OUTPUT / "tsne.png")
+    rows, shown = pictured(final.vectors, departments, buyers, settings.picture_items)
+    for (name, how), layout in zip(PICTURES.items(), (neighbourhoods(rows, seed), main_axes(rows)), strict=True):
+        draw(layout, shown, how, OUTPUT / name)
     facts = {
         "validation": metrics,
         "explained_variance": round(float(final.explained.sum()), 4),

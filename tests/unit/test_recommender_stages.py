@@ -93,7 +93,8 @@ def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monke
     best = max(metrics["held_out"], key=lambda kind: metrics["held_out"][kind]["ndcg_at_10"])
     assert metrics["choice"] == best == ranker.blend.kind
     assert metrics["held_out"][best]["ndcg_at_10"] > 0.5
-    assert Path("data/fuse/tsne.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("tsne", "pca"):
+        assert Path(f"data/fuse/{picture}.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads(Path("data/fuse/metrics.json").read_text())["cold_items"] >= 1
 
 
