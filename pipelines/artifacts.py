@@ -90,6 +90,8 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table],
 
         def write(rows: pa.Table) -> None:
             nonlocal waiting
+            if not rows.num_rows:
+                return  # an empty slice would keep all that it was cut from
             waiting = pa.concat_tables((waiting, rows))
             while waiting.num_rows >= ROW_GROUP:
                 writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks(), ROW_GROUP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import ibis
 import pyarrow as pa
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 class Events:
-    """The accepted events that count, with dense users, items and sessions. Made by :meth:`read`.
+    """The accepted events that count, with dense users, items and sessions.
 
-    An id is there once: ``validate`` saw to it, over all partitions.
+    Users and sessions are numbered at once, in one pass over a few columns. An event id is there once: ``validate`` saw
+    to it, over all partitions.
 
     Args:
         connection: where the numbers of users and sessions are kept.
@@ -39,20 +40,13 @@ class Events:
         self._paths = tuple(path.absolute() for path in paths)
         self._items = connection.create_table("items", ibis.memtable(items), temp=True)
         self._types = tuple(event_types)
-        self._users = self._sessions = self._items
-
-    @classmethod
-    def read(cls, connection: Backend, paths: Sequence[Path], items: pa.Table, event_types: Sequence[str]) -> Self:
-        """Number users and sessions: one pass over the history, for three columns of it."""
-        found = cls(connection, paths, items, event_types)
-        rows = found._clean(range(len(paths)))
+        rows = self._clean(range(len(paths)))
         by_user = rows.group_by("user_id").agg(first=_first_event(rows))
         by_session = rows.group_by("session_key").agg(
             first=_first_event(rows), first_week=rows.week.min(), last_week=rows.week.max()
         )
-        found._users = connection.create_table("users", _numbered(by_user, "user"), temp=True)
-        found._sessions = connection.create_table("sessions", _numbered(by_session, "session"), temp=True)
-        return found
+        self._users = connection.create_table("users", _numbered(by_user, "user"), temp=True)
+        self._sessions = connection.create_table("sessions", _numbered(by_session, "session"), temp=True)
 
     def users(self) -> pa.Table:
         """``user`` and ``user_id``, ordered by ``user``."""

@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -195,11 +196,36 @@ def stored_id(raw: str, key: str, home: Path) -> str:
         return raw
     ring = read_ring(home)
     if ring is None:
-        raise ConfigError(
-            f"user ids were made with key {key}, and there is no key ring {ring_path(home)}",
-            mend=_BRING.format("it") + ", or name its state folder by SHOPLOOM_HOME",
-        )
+        raise _no_ring(key, home)
     return ring.through(key).pseudonym(raw)
+
+
+def renewed_ids(ids: Sequence[str], old: str, new: str, home: Path) -> tuple[str, ...]:
+    """What users are known by under a later key, given their pseudonyms under an earlier one.
+
+    Args:
+        ids: pseudonyms under ``old``, or raw ids where that is empty.
+        old: id of a key.
+        new: id of the same or a later key.
+        home: the state folder, whose key ring is read.
+
+    Raises:
+        ConfigError: there is no key ring, or it lacks one of the keys.
+    """
+    if old == new:
+        return tuple(ids)
+    ring = read_ring(home)
+    if ring is None:
+        raise _no_ring(new, home)
+    later = ring.through(new).after(old)
+    return tuple(later.pseudonym(name) for name in ids)
+
+
+def _no_ring(key: str, home: Path) -> ConfigError:
+    return ConfigError(
+        f"user ids were made with key {key}, and there is no key ring {ring_path(home)}",
+        mend=_BRING.format("it") + ", or name its state folder by SHOPLOOM_HOME",
+    )
 
 
 def key_metadata(key: str) -> dict[bytes, bytes]:

@@ -148,7 +148,7 @@ def prepare(accepted: Path, directory: Path, window: WindowParams, params: Prepa
     catalogue = _items(read_table(accepted / "items.parquet"), params)
     known = catalogue.select(["item", "item_id"])
     with out_of_core("prepare") as connection:
-        events = Events.read(connection, [paths[name] for name in windows.names], known, params.event_types)
+        events = Events(connection, [paths[name] for name in windows.names], known, params.event_types)
         users = events.users().cast(PREPARED_USERS)
         counts = _write_parts(events, directory, windows, catalogue.num_rows)
         priced = _priced(connection, catalogue, directory / "history.parquet")
