@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_json, read_table, write_json
+from pipelines.artifacts import parquet_file, read_json, read_table, write_json
 from pipelines.metrics import ranking
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, verify
 from pipelines.models.ranker import Ranker
+from pipelines.pseudonyms import key_of, renewed_ids
 from pipelines.sources.calendars import parse_partition, time_zone_of
+from pipelines.stage_environment import state_folder
 
 PLACES = 10
 COLUMNS = ["user_id", "item_id", "event_type", "timestamp", "quantity"]
@@ -59,6 +61,16 @@ class Champion:
         ranker = Ranker.load(package / RANKER_FOLDER)
         candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
         return cls(Catalogue.load(package / CATALOGUE_FOLDER), ranker, candidates, facts.as_of)
+
+    def known_under(self, key: str) -> Champion:
+        """The same, its users known by pseudonyms under another key: they may have been rekeyed since it was trained.
+
+        Raises:
+            ConfigError: the key ring lacks a key.
+        """
+        catalogue = self.catalogue
+        names = renewed_ids(catalogue.user_ids, catalogue.user_key, key, state_folder())
+        return replace(self, catalogue=replace(catalogue, user_ids=names, user_key=key))
 
 
 @dataclass(frozen=True)
@@ -119,9 +131,10 @@ def measure(
     place = np.full(champion.catalogue.num_items, -1, np.int32)
     place[champion.candidates] = np.arange(len(champion.candidates), dtype=np.int32)
     relevant = place[window.items] >= 0
-    who = np.unique(window.users[relevant])
-    if not len(who):
+    names, first = np.unique(window.users[relevant], return_index=True)
+    if not len(names):
         return {"ndcg_at_10": None, "users": 0}
+    who = names[np.argsort(first)]  # by first event: the text of a pseudonym differs from machine to machine
     chosen = np.sort(np.random.default_rng(seed).permutation(who)[:users])
     histories = histories_of(champion, chosen, earlier, window.starts)
     values = []
@@ -167,6 +180,11 @@ def _rows(names: NDArray[np.str_], users: NDArray[np.str_]) -> NDArray[np.int64]
     return np.where(users[places] == names, places, -1)
 
 
+def _key_of(partitions: Iterable[str]) -> str:
+    """The key that a data version's users are known under; all its partitions say the same."""
+    return key_of(parquet_file(Path(next(iter(partitions)))).schema_arrow)
+
+
 def answer(request: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
     """Measure every window that a request names.
 
@@ -174,7 +192,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, dict[str, float | int | None
         ModelError: the package is damaged.
         DataError: a partition cannot be read.
     """
-    champion = Champion.load(Path(request["package"]))
+    champion = Champion.load(Path(request["package"])).known_under(_key_of(request["partitions"].values()))
     bought = {
         name: read_bought(Path(path), name, champion.catalogue, request["event_types"])
         for name, path in request["partitions"].items()

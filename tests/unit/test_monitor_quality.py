@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.artifacts import read_json, write_json, write_table
+from pipelines.artifacts import read_json, read_table, write_json, write_table
 from pipelines.metrics import ranking
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
@@ -17,6 +19,7 @@ from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, wr
 from pipelines.monitoring.quality import Champion, answer
 from pipelines.monitoring.windows import Landed, since, windows_of
 from pipelines.params import MonitorParams
+from pipelines.pseudonyms import KeyRing, write_ring
 from pipelines.sources.calendars import partition_of
 from pipelines.tables import EVENTS
 from tests.tiny_models import NUM_ITEMS, NUM_USERS, TinyShop
@@ -112,6 +115,25 @@ def test_quality_asks_few_users_and_the_same_ones_again(package: Path, partition
     few = answer(asked(package, partitions, users=5))["1970-W28"]
     assert few["users"] == 5
     assert answer(asked(package, partitions, users=5))["1970-W28"] == few
+
+
+def test_quality_does_not_depend_on_the_key_and_follows_users_that_were_rekeyed_since(
+    package: Path, partitions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing((bytes(32),)).rotated()
+    write_ring(ring, tmp_path)
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
+    first = ring.through(ring.ids[0])
+    trained = Path(shutil.copytree(package, tmp_path / "package"))
+    catalogue = Catalogue.load(package / CATALOGUE_FOLDER)
+    names = tuple(first.pseudonym(name) for name in catalogue.user_ids)
+    replace(catalogue, user_ids=names, user_key=first.ids[0]).save(trained / CATALOGUE_FOLDER)
+    write_manifest(trained, Facts(AS_OF, AS_OF, 10, 0.1, 0.1))
+    rekeyed = {name: tmp_path / path.name for name, path in partitions.items()}
+    for name, path in partitions.items():
+        write_table(ring.table(read_table(path)), rekeyed[name])
+    for users in (5, 1000):
+        assert answer(asked(trained, rekeyed, users)) == answer(asked(package, partitions, users))
 
 
 def test_quality_is_none_where_nobody_bought_a_candidate(
