@@ -22,7 +22,7 @@ from pipelines.models.files import read_texts
 from pipelines.models.found import models
 from pipelines.params import Section, load_params
 from pipelines.prepared import read_histories, read_space
-from pipelines.validation import TEXTS
+from pipelines.validation import TEXTS, read_attributes
 
 TIMES = (1, 2, 4, 8)
 ASKED = 1.15
@@ -87,7 +87,7 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument not in chosen]
     with worktree(("validate", "prepare", "embed", "train_bert")):
         histories = read_histories("validation", read_space())
-        everything = Training(histories, read_texts(TEXTS))
+        everything = Training(histories, read_texts(TEXTS), attributes=read_attributes())
         print(f"{os.cpu_count()} cores; at 8x {len(histories.items):,} events of {histories.num_users:,} users")
         columns = " ".join(f"{times:7d}x" for times in TIMES)
         print(f"{'seconds to fit at':22s} {columns}   exponent last doubling processor   asked: {ASKED} at most")
