@@ -28,7 +28,7 @@ def test_models_are_found_without_a_list() -> None:
     [
         ("linaer", r"no model 'linaer'\n  -> did you mean 'linear'"),
         ("popularity", r"no model 'popularity'"),
-        (" ,", r"' ,' names no model\n  -> models: all, or of fused, "),
+        (" ,", r"' ,' names no model\n  -> models: all, or of "),
         ("fused,text", r"'fused' builds on 'matrix_factorization'.*\n  -> choose matrix_factorization too"),
     ],
 )
