@@ -109,6 +109,16 @@ class Api:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def wait_until_idle(self, seconds: float) -> None:
+        """Until no DAG has had a run under way for three seconds: SQLite serves one writer at a time."""
+        deadline, quiet_since = time.monotonic() + seconds, time.monotonic()
+        while time.monotonic() - quiet_since < 3:
+            under_way = self.call("/api/v2/dags/~/dagRuns?state=running&state=queued")["dag_runs"]
+            assert time.monotonic() < deadline, [run["dag_run_id"] for run in under_way]
+            if under_way:
+                quiet_since = time.monotonic()
+            time.sleep(0.5)
+
 
 def test_up_starts_services_on_loopback_that_answer(settings: Settings, up: services.Up) -> None:
     assert set(up.services) == {"api_server", "scheduler", "dag_processor", "mlflow"}
@@ -250,6 +260,7 @@ def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
 
 def test_backfill_lands_eight_intervals_one_partition_each(settings: Settings, up: services.Up) -> None:
     api = Api(up)
+    api.wait_until_idle(seconds=120)
     for dag in ("monitor", "train"):
         api.call(f"/api/v2/dags/{dag}", {"is_paused": True}, "PATCH")
     weeks = [f"2024-W{week:02d}" for week in range(2, 10)]
