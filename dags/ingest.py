@@ -106,15 +106,15 @@ def _merge(context: Context) -> Path:
 
 def _check(context: Context) -> dict[str, Any]:
     """Hold what was merged to the contract; the Data Docs of a load that is refused stay under its run's name."""
-    from pipelines.runs.accepted import accepted_history
+    from pipelines.runs.accepted import accepted_history, partitions_before
     from pipelines.runs.load_docs import REPORT, load_docs
-    from pipelines.runs.loads import partitions_before
 
     settings = Settings()
     folder = run_folder(settings, context["run_id"])
     before, report, history = (folder / f"{name}.json" for name in ("partitions-before", "landing-report", "history"))
-    write_json(partitions_before(settings), before)
-    write_json(accepted_history(settings), history)
+    accepted = accepted_history(settings)
+    write_json(partitions_before(accepted), before)
+    write_json(accepted, history)
     arguments = ["--landing", str(folder / "merged"), "--before", str(before), "--history", str(history)]
     docs = load_docs(settings, folder.name)
     run_module("pipelines.stages.validate", [*arguments, "--docs", str(docs), "--report", str(report)], context)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import ConfigError, DataError, RunError
-from pipelines.runs.data_versions import DataVersion, Onto, commit_landing, latest_data_version
+from pipelines.runs.data_versions import DataVersion, Onto, commit_landing, latest_data_version, partition_hashes
 from pipelines.runs.store import Store
 from pipelines.settings import Settings, child_environment
 from pipelines.tables import EVENTS, SOURCE_ROW, TABLES, UNPLACED
@@ -103,7 +103,8 @@ def replay(settings: Settings) -> Replayed:
         )
     with _raw(settings) as (tip, folder):
         before = sum(rows.num_rows for _, _, rows in _refused(settings, folder))
-        hashes = _hashes(settings, tip)
+        stored = partition_hashes(settings, tip)
+        hashes = {f"{table}/{name}": md5 for table, files in stored.items() for name, md5 in files.items()}
         _map_again(source, tip, folder)
         after = sum(rows.num_rows for _, _, rows in _refused(settings, folder, strict=True))
         new = {f"{path.parent.name}/{path.name}": None for path in folder.glob("*/*.parquet")}
@@ -152,9 +153,8 @@ def _map_again(source: Tabular, tip: DataVersion, folder: Path) -> None:
     for name in sorted(present):
         write(placed.filter(pc.equal(names, name)).combine_chunks(), folder / EVENTS.name / f"{name}.parquet")
     rest = again.filter(pc.is_null(again["timestamp"])).select(UNPLACED.schema.names).cast(UNPLACED.schema)
-    is_line = pc.equal(pc.list_element(pc.if_else(pc.greater(pc.list_value_length(unplaced["unmapped"]), 0),
-                       unplaced["unmapped"], pa.scalar([""], pa.list_(pa.string()))), 0), "line")  # fmt: skip
-    lines = unplaced.filter(is_line).replace_schema_metadata(None).cast(UNPLACED.schema)
+    is_line = [bool(names) and names[0] == "line" for names in unplaced["unmapped"].to_pylist()]
+    lines = unplaced.filter(pa.array(is_line, pa.bool_())).replace_schema_metadata(None).cast(UNPLACED.schema)
     write(pa.concat_tables([rest, lines]).combine_chunks(), lost)
 
 
@@ -180,14 +180,6 @@ def _raw(settings: Settings) -> Iterator[tuple[DataVersion, Path]]:
         finally:
             store.close()
         yield tip, folder
-
-
-def _hashes(settings: Settings, tip: DataVersion) -> dict[str, str]:
-    store = Store(settings)
-    try:
-        return {f"{table}/{file.path}": file.md5 for table, md5 in tip.listings.items() for file in store.files(md5)}
-    finally:
-        store.close()
 
 
 def _refused(settings: Settings, folder: Path, *, strict: bool = False) -> list[tuple[str, str, pa.Table]]:

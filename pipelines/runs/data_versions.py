@@ -91,7 +91,7 @@ def changes_of(settings: Settings, landing: Path) -> tuple[str, ...]:
     store = Store(settings)
     try:
         for table, new in landed.items():
-            old = (_stored(store, listings[table]) or {}) if table in listings else {}
+            old = listed(store, listings, table) or {}
             names = new if TABLES[table].partitioned else old.keys() | new.keys()
             kept = set(new.values()) & set(old.values())
             lost = set() if store.available(kept) else set(store.missing(kept))
@@ -236,7 +236,7 @@ def _append(git: Git, store: Store, load: _Load) -> DataVersion:
     entries = {entry.path: entry for entry in git.entries(tip)} if tip else {}
     listings, changed, pushed = dict(before.listings), [], []
     for table, landed in load.files.items():
-        old = _stored(store, listings[table]) if table in listings else {}
+        old = listed(store, listings, table)
         if old is None:
             _refuse_fewer(git, before.commit, table, len(landed))
             old = {}
@@ -298,10 +298,13 @@ def _refuse_moved(onto: Onto, table: str, landed: list[File], old: Mapping[str, 
             raise PartitionMovedError(f"another load changed {name} meanwhile", mend="run the same ingest again")
 
 
-def _stored(store: Store, listing: str) -> dict[str, str] | None:
-    """File name -> md5 of a table's listing; None when the object store lost it."""
+def listed(store: Store, listings: Mapping[str, str], table: str) -> dict[str, str] | None:
+    """File name -> md5 of a table's files; none for a table that is not listed; None when the object store lost the
+    list."""
+    if table not in listings:
+        return {}
     try:
-        return {file.path: file.md5 for file in store.files(listing)}
+        return {file.path: file.md5 for file in store.files(listings[table])}
     except ObjectLostError:
         return None
 

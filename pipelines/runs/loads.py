@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import atomic_directory, parquet_file, read_table, write_table
-from pipelines.errors import DataError
-from pipelines.runs.data_versions import Onto, latest_data_version
-from pipelines.runs.store import ObjectLostError, Store
+from pipelines.runs.data_versions import Onto, latest_data_version, listed
+from pipelines.runs.store import Store
 from pipelines.runs.worktrees import locked
 from pipelines.settings import Settings
 from pipelines.sources.calendars import parse_partition
@@ -91,49 +90,22 @@ def merge_load(settings: Settings, load: Load, merged: Path) -> Onto:
     return Onto(onto)
 
 
-def partitions_before(settings: Settings) -> dict[str, int | None]:
-    """The event partitions that the newest data version holds, with their rows.
-
-    Nothing is fetched for it: rows are None where this machine's cache lacks the partition. Without a data version, or
-    where the object store lost its list, there are no partitions.
-    """
-    tip = latest_data_version(settings)
-    rows: dict[str, int | None] = {}
-    if tip is None or EVENTS.name not in tip.listings:
-        return rows
-    store = Store(settings)
-    try:
-        for file in store.files(tip.listings[EVENTS.name]):
-            partition = file.path.removesuffix(".parquet")
-            try:
-                rows[partition] = parquet_file(store.cache_path(file.md5)).metadata.num_rows
-            except DataError:
-                rows[partition] = None
-    except ObjectLostError:
-        return {}
-    finally:
-        store.close()
-    return rows
-
-
 def _stored(settings: Settings, load: Load) -> dict[str, tuple[str, Path | None]]:
     """Of the partitions that the load touches, their md5 and cached file, None where the object store lost it."""
     tip = latest_data_version(settings)
-    if tip is None or EVENTS.name not in tip.listings:
+    if tip is None:
         return {}
     landed = {path.stem for path in (load.directory / EVENTS.name).glob("*.parquet")}
     found: dict[str, tuple[str, Path | None]] = {}
     store = Store(settings)
     try:
-        for file in store.files(tip.listings[EVENTS.name]):
-            name = file.path.removesuffix(".parquet")
+        for file, md5 in (listed(store, tip.listings, EVENTS.name) or {}).items():
+            name = file.removesuffix(".parquet")
             if name not in landed and not load.touches(name):
                 continue
-            path = store.cache_path(file.md5) if store.available([file.md5]) else None
+            path = store.cache_path(md5) if store.available([md5]) else None
             if name in landed or (path is not None and LANDED_IN in parquet_file(path).schema_arrow.names):
-                found[name] = (file.md5, path)
-    except ObjectLostError:
-        return {}
+                found[name] = (md5, path)
     finally:
         store.close()
     return found

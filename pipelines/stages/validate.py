@@ -113,12 +113,13 @@ def read_shop(directory: Path, before: Mapping[str, int | None] | None = None) -
         if path.suffix != ".parquet":
             raise DataError(f"events: {path} is no partition", mend="remove it, or name it <partition>.parquet")
     paths.sort(key=lambda path: parse_partition(path.stem).first_day)
+    came = {path.stem for path in paths}
     return Shop(
         RawPartitions({path.stem: path for path in paths}, lambda partition, path: read_raw(path, EVENTS, partition)),
         {path.stem: file_sha256(path) for path in paths},
         read_raw(directory / ITEMS.name / "items.parquet", ITEMS),
         _read_optional(directory),
-        {name: rows for name, rows in (before or {}).items() if name not in {path.stem for path in paths}},
+        {name: rows for name, rows in (before or {}).items() if name not in came},
     )
 
 

@@ -40,17 +40,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from pipelines.artifacts import write_json
-from pipelines.runs.accepted import accepted_history
+from pipelines.runs.accepted import accepted_history, partitions_before
 from pipelines.runs.data_versions import changes_of
-from pipelines.runs.loads import Load, merge_load, partitions_before
+from pipelines.runs.loads import Load, merge_load
 from pipelines.settings import Settings
 
 folder, settings = Path(sys.argv[1]), Settings()
 intervals = tuple(path.stem for path in (folder / "landing/events").iterdir())
 write_json(asdict(merge_load(settings, Load(folder / "landing", intervals), folder / "merged")), folder / "onto.json")
 assert changes_of(settings, folder / "merged")
-write_json(partitions_before(settings), folder / "before.json")
-write_json(accepted_history(settings), folder / "history.json")
+history = accepted_history(settings)
+write_json(partitions_before(history), folder / "before.json")
+write_json(history, folder / "history.json")
 """
 """What the ingest DAG does between landing and validating."""
 
