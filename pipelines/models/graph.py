@@ -23,7 +23,7 @@ from pydantic import Field
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
-from pipelines.models.histories import purchase_counts
+from pipelines.models.histories import purchase_counts, vectors_of_items
 from pipelines.models.keras_runtime import import_keras
 from pipelines.models.training import Plan, State, epoch_generator, identity_of, train_epochs
 from pipelines.params import Section
@@ -126,9 +126,7 @@ class LightGCN(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        row = np.searchsorted(self.item_ids, candidates).clip(0, len(self.item_ids) - 1)
-        known = self.item_ids[row] == candidates
-        vectors = np.where(known[:, None], self.vectors[row], np.float32(0))
+        vectors = vectors_of_items(candidates, self.item_ids, self.vectors)
         scores: NDArray[np.float32] = self.fold_in(histories) @ vectors.T
         return scores
 

@@ -1,4 +1,4 @@
-"""Histories as sparse matrices."""
+"""Histories as sparse matrices, and the vectors of items."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ def dense_columns(matrix: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDA
     """float32 [num_users, num_candidates]: the candidates' columns."""
     columns: NDArray[np.float32] = matrix[:, candidates].toarray().astype(np.float32, copy=False)
     return columns
+
+
+def vectors_of_items(
+    items: NDArray[np.int32], item_ids: NDArray[np.int32], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Look items up among those that have a vector.
+
+    Args:
+        items: int32 [num_wanted].
+        item_ids: int32 [num_vectors], ascending.
+        vectors: float32 [num_vectors, size].
+
+    Returns:
+        float32 [num_wanted, size]; zero for an item without a vector.
+    """
+    row = np.searchsorted(item_ids, items).clip(0, max(len(item_ids) - 1, 0))
+    known = item_ids[row] == items
+    found: NDArray[np.float32] = np.where(known[:, None], vectors[row], np.float32(0))
+    return found
 
 
 def visits_of(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:

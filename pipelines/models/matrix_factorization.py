@@ -19,6 +19,7 @@ from pydantic import Field
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Previous, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
+from pipelines.models.histories import purchase_counts, vectors_of_items
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -143,10 +144,7 @@ class MatrixFactorization(Model):
 
     def item_vectors(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 [len(items), factors]; zero for items never bought."""
-        row = np.searchsorted(self.item_ids, items).clip(0, max(len(self.item_ids) - 1, 0))
-        known = self.item_ids[row] == items
-        vectors: NDArray[np.float32] = np.where(known[:, None], self.vectors[row], np.float32(0))
-        return vectors
+        return vectors_of_items(items, self.item_ids, self.vectors)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -201,8 +199,6 @@ def first_vectors(
 
 def confidences(histories: Histories, alpha: float) -> csr_matrix[Any]:
     """Sparse float32 [num_users, num_items]: ``1 + alpha * log(1 + purchases)`` where something was bought."""
-    from pipelines.models.histories import purchase_counts
-
     counts = purchase_counts(histories)
     counts.data = (1.0 + alpha * np.log1p(counts.data)).astype(np.float32)
     return counts

@@ -134,7 +134,8 @@ def identity_of(kind: type, training: Training, settings: Section, *others: str)
     code = file_sha256(Path(source)) if source else ""
     facts = [code, settings.model_dump_json(), training.seed, training.threads, *others]
     digest.update(json.dumps(facts).encode())
-    arrays = [training.histories.indptr, training.histories.items, training.histories.ages]
+    histories = training.histories
+    arrays = [histories.indptr, histories.items, histories.ages, histories.quantities]
     if training.texts is not None:
         arrays += [training.texts.embeddings, training.texts.text_index]
     for array in arrays:

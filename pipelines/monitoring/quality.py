@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines import validation
 from pipelines.artifacts import parquet_file, read_json, read_table, write_json
-from pipelines.metrics import ranking
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, verify
@@ -28,9 +28,7 @@ from pipelines.pseudonyms import key_of, renewed_ids
 from pipelines.sources.calendars import parse_partition, time_zone_of
 from pipelines.stage_environment import state_folder
 
-PLACES = 10
 COLUMNS = ["user_id", "item_id", "event_type", "timestamp", "quantity"]
-USERS_AT_ONCE = 256
 DAY = 86_400.0
 
 
@@ -128,26 +126,18 @@ def measure(
     Returns:
         ``ndcg_at_10``, None where nobody bought a candidate; ``users``, how many were asked.
     """
-    place = np.full(champion.catalogue.num_items, -1, np.int32)
-    place[champion.candidates] = np.arange(len(champion.candidates), dtype=np.int32)
-    relevant = place[window.items] >= 0
+    relevant = np.isin(window.items, champion.candidates)
     names, first = np.unique(window.users[relevant], return_index=True)
     if not len(names):
         return {"ndcg_at_10": None, "users": 0}
     who = names[np.argsort(first)]  # by first event: the text of a pseudonym differs from machine to machine
     chosen = np.sort(np.random.default_rng(seed).permutation(who)[:users])
     histories = histories_of(champion, chosen, earlier, window.starts)
-    values = []
-    for start in range(0, len(chosen), USERS_AT_ONCE):
-        part = chosen[start : start + USERS_AT_ONCE]
-        scores = champion.ranker.score(histories.take(start, start + len(part)), champion.candidates)
-        wanted = np.zeros(scores.shape, bool)
-        rows = _rows(window.users, part)
-        kept = relevant & (rows >= 0)
-        wanted[rows[kept], place[window.items[kept]]] = True
-        values.append(ranking.ndcg(ranking.rank_users(scores, wanted, PLACES)))
-    found = ranking.mean(np.concatenate(values))
-    return {"ndcg_at_10": None if found is None else round(found, 6), "users": len(chosen)}
+    rows = _rows(window.users, chosen)
+    kept = relevant & (rows >= 0)
+    purchases = np.unique(rows[kept] * histories.num_items + window.items[kept])
+    found = validation.measure(champion.ranker, histories, champion.candidates, purchases)
+    return {"ndcg_at_10": found["ndcg_at_10"], "users": len(chosen)}
 
 
 def histories_of(champion: Champion, users: NDArray[np.str_], earlier: Sequence[Bought], as_of: float) -> Histories:

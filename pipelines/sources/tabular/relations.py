@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from pipelines.sources.tabular.expressions import Names, every, expression, given, kept_row, literal
 from pipelines.sources.tabular.files import LONGEST_LINE, SourceFile
-from pipelines.sources.tabular.mapping import MAPPED, Feed, Field
+from pipelines.sources.tabular.mapping import MAPPED, Feed, Field, kind_of
 
 _IDS = {"items": "item_id", "users": "who", "offers": "offer_id", "judgements": "query, item_id", "events": "event_id"}
+_SQL_TYPES = {
+    "map": "MAP(VARCHAR, VARCHAR)",
+    "list": "VARCHAR[]",
+    "time": "TIMESTAMPTZ",
+    "grade": "TINYINT",
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+}
 
 
 def rows_of(feed: Feed, files: list[SourceFile], zone: str) -> str:
@@ -59,7 +67,7 @@ def mapped(feed: Feed, rows: str, zone: str, *, again: bool = False) -> str:
 
 def no_rows(table: str) -> str:
     """SQL of no row, in the columns of :func:`mapped`."""
-    columns = [f"NULL::{sql_type(column.type)} AS {column.name}" for column in MAPPED[table].schema]
+    columns = [f"NULL::{sql_type(table, column.name)} AS {column.name}" for column in MAPPED[table].schema]
     beside = "NULL::VARCHAR AS source_row, NULL::VARCHAR[] AS unmapped, 1::BIGINT AS twin"
     return f"SELECT {', '.join(columns)}, {beside} WHERE false"
 
@@ -108,16 +116,16 @@ def _who(feed: Feed, about: Names) -> str:
 
 def _column(feed: Feed, column: pa.Field, field: Field | None, names: Names) -> tuple[str, str]:
     """SQL of a column's value, and of its name where the file has something that would not map."""
-    name, kind = column.name, column.type
+    name, kind = column.name, sql_type(feed.table, column.name)
     if field is None:
-        return f"NULL::{sql_type(kind)}", ""
+        return f"NULL::{kind}", ""
     if name == "user_id":
         return "who", ""
     if field.hashed:
         named = ", ".join(names.columns[column] for column in field.columns)
         content = f"json_array({literal(feed.name)}, {named})::VARCHAR" if named else "source_row"
         return f"substr(sha256({content}), 1, 32)", ""
-    value = f"({expression(field, names)})::{sql_type(kind)}"
+    value = f"({expression(field, names)})::{kind}"
     plain = field.kind == "text" and field.values is None and not field.rules
     if plain or field.kind == "map" or {"flags", "first_number"} & field.options.keys():
         return value, ""
@@ -152,14 +160,6 @@ def _parquet_text(column: str) -> str:
     return f"CASE WHEN {nested} THEN to_json({quoted})::VARCHAR ELSE {quoted}::VARCHAR END"
 
 
-def sql_type(kind: pa.DataType) -> str:
+def sql_type(table: str, column: str) -> str:
     """DuckDB's name of a column's type."""
-    if pa.types.is_map(kind):
-        return "MAP(VARCHAR, VARCHAR)"
-    if pa.types.is_list(kind):
-        return "VARCHAR[]"
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMPTZ"
-    if pa.types.is_integer(kind):
-        return "TINYINT"
-    return "DOUBLE" if pa.types.is_floating(kind) else "VARCHAR"
+    return _SQL_TYPES[kind_of(MAPPED[table], column)]
