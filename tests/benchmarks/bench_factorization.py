@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -33,19 +34,25 @@ from pipelines.prepared import read_histories, read_space
 ASKED, TURNS, DAYS = 1.1, 5, 42.0
 
 
-def fit_directly(histories: Histories, settings: FactorizationSettings, seed: int) -> None:
-    """What somebody who knows ``implicit`` would write."""
+def direct_als(settings: FactorizationSettings, seed: int, **others: Any) -> Any:
+    """``implicit``'s own model with our settings."""
     from implicit.cpu.als import AlternatingLeastSquares
 
+    return AlternatingLeastSquares(
+        factors=settings.factors,
+        regularization=settings.regularization,
+        alpha=1.0,
+        iterations=settings.iterations,
+        num_threads=settings.threads,
+        random_state=seed,
+        **others,
+    )
+
+
+def fit_directly(histories: Histories, settings: FactorizationSettings, seed: int) -> None:
+    """What somebody who knows ``implicit`` would write."""
     with threadpool_limits(limits=1, user_api="blas"):
-        als = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=1.0,
-            iterations=settings.iterations,
-            num_threads=settings.threads,
-            random_state=seed,
-        )
+        als = direct_als(settings, seed)
         als.fit(confidences(histories, settings.alpha), show_progress=False)
 
 
@@ -68,21 +75,11 @@ def compare(histories: Histories, settings: FactorizationSettings) -> None:
 
 def losses(histories: Histories, settings: FactorizationSettings, previous: Previous | None) -> list[float]:
     """The training loss after each sweep."""
-    from implicit.cpu.als import AlternatingLeastSquares
-
     items = np.unique(histories.items).astype(np.int32)
     ratings = confidences(histories, settings.alpha)[:, items].tocsr()
     found: list[float] = []
     with threadpool_limits(limits=1, user_api="blas"):
-        als = AlternatingLeastSquares(
-            factors=settings.factors,
-            regularization=settings.regularization,
-            alpha=1.0,
-            iterations=settings.iterations,
-            num_threads=settings.threads,
-            random_state=7,
-            calculate_training_loss=True,
-        )
+        als = direct_als(settings, 7, calculate_training_loss=True)
         start = first_vectors(previous, items, settings)
         if start is not None:
             als.item_factors = start

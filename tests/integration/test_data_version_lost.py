@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,13 @@ from pipelines.runs.data_versions import DataVersion, changes_of, commit_landing
 from pipelines.runs.git import Git
 from pipelines.runs.store import Store
 from pipelines.settings import Settings
+from tests.repositories import new_repository
 from tests.tiny_shop import FIRST_DAY, land_tiny_shop
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    root = tmp_path / "code"
-    root.mkdir()
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
-    return Settings(repository=root, SHOPLOOM_HOME=tmp_path / "home")
+    return new_repository(tmp_path / "code", home=tmp_path / "home")
 
 
 @pytest.fixture

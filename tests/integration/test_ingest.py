@@ -14,6 +14,7 @@ from pipelines.pseudonyms import write_ring
 from pipelines.runs.data_versions import DataVersion, commit_landing, latest_data_version
 from pipelines.runs.load_docs import docs_of
 from pipelines.settings import Settings
+from tests.repositories import new_repository
 from tests.tiny_shop import FIRST_DAY, KEYS, USERS, land_tiny_shop
 
 ROOT = Path(__file__).parents[2]
@@ -23,11 +24,9 @@ ROOT = Path(__file__).parents[2]
 def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     root = tmp_path_factory.mktemp("shop")
     shutil.copytree(airflow_home, root / ".shoploom")
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root)
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
-    write_ring(KEYS, root / ".shoploom")
-    return Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom")
+    settings = new_repository(root, configured=True)
+    write_ring(KEYS, settings.home)
+    return settings
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from pipelines.settings import Settings
 from pipelines.sources import Source
 from pipelines.sources.landing import land
 from pipelines.tables import EVENTS, ITEMS, LANDED_IN
+from tests.repositories import new_repository
 from tests.tiny_shop import KEYS
 
 FIRST_DAY = date(2024, 1, 1)
@@ -77,10 +78,7 @@ class Feed(Source):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    root = tmp_path / "code"
-    root.mkdir()
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
-    return Settings(repository=root, SHOPLOOM_HOME=tmp_path / "home")
+    return new_repository(tmp_path / "code", home=tmp_path / "home")
 
 
 def landed(feed: Feed, week: int, folder: Path) -> Load:

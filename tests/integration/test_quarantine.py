@@ -17,6 +17,7 @@ from pipelines.runs.user_keys import key_for_load
 from pipelines.settings import Settings
 from pipelines.sources import load_source
 from pipelines.sources.landing import land
+from tests.repositories import new_repository
 from tests.tabular_shop import MAPPING, order_lines, write_shop
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +31,7 @@ WRONG = (
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     root = tmp_path / "shop"
-    root.mkdir()
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root)
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
+    new_repository(root, configured=True)
     monkeypatch.setenv("SHOPLOOM_REPOSITORY", str(root))
     monkeypatch.setenv("SHOPLOOM_HOME", str(root / ".shoploom"))
     monkeypatch.setenv("SHOPLOOM_SOURCE", "tabular:till/shop.yaml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from pipelines.runs.store import Store
 from pipelines.settings import Settings
 from pipelines.sources import load_source
 from pipelines.sources.landing import land
+from tests.repositories import new_repository
 from tests.tabular_shop import CUSTOMERS, PRODUCTS, WEEKS, order_lines, write_shop
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +26,8 @@ UNPLACED = "8888;0;customer-01@shop.example;P1;1;1,00;someday;paid"
 def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     root = tmp_path_factory.mktemp("shop")
     shutil.copytree(airflow_home, root / ".shoploom")
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root)
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
     write_shop(root / "till", [*order_lines(), BAD, UNPLACED])
-    return Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom")
+    return new_repository(root, configured=True)
 
 
 def ingest(settings: Settings) -> DagOutcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,13 @@ from pipelines.runs.git import Git
 from pipelines.runs.store import Store
 from pipelines.runs.user_keys import key_for_load, rekey
 from pipelines.settings import Settings
+from tests.repositories import new_repository
 from tests.tiny_shop import FIRST_DAY, KEYS, land_tiny_shop
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    root = tmp_path / "code"
-    root.mkdir()
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
-    settings = Settings(repository=root, SHOPLOOM_HOME=tmp_path / "home")
+    settings = new_repository(tmp_path / "code", home=tmp_path / "home")
     write_ring(KEYS, settings.home)
     return settings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,9 @@ from expectations.proposals import as_yaml, propose, weekday_volumes
 from pipelines.artifacts import read_table
 from pipelines.params import DistributionParams, ValidateParams
 from pipelines.runs.data_versions import commit_landing
-from pipelines.settings import Settings
 from tests.fault_shop import land_fault_shop
 from tests.faults import World
+from tests.repositories import new_repository
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,10 +89,7 @@ def test_a_day_on_which_nothing_was_sold_is_proposed_as_closed(raw: Path) -> Non
 
 def test_propose_prints_the_fragment_from_the_newest_data_version(raw: Path, tmp_path: Path) -> None:
     root = tmp_path / "shop"
-    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root)
-    settings = Settings(repository=root, SHOPLOOM_HOME=root / ".shoploom")
+    settings = new_repository(root, configured=True)
     environment = {"SHOPLOOM_REPOSITORY": str(root), "SHOPLOOM_HOME": str(settings.home), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "expectations", "propose", "--json"]
     before = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
