@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import pairs_of
@@ -53,8 +54,18 @@ class Popularity(Model):
         return cls(buyers(pairs.items), buyers(pairs.items[pairs.days >= 2]), recent.astype(np.float32))
 
     def candidates(self, min_buyers: int) -> NDArray[np.int32]:
-        """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending."""
-        return np.flatnonzero(self.buyers >= min_buyers).astype(np.int32)
+        """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending.
+
+        Raises:
+            ModelError: there is none, so nothing could be recommended.
+        """
+        candidates = np.flatnonzero(self.buyers >= min_buyers).astype(np.int32)
+        if not len(candidates):
+            raise ModelError(
+                f"no item has {min_buyers} distinct buyers; the most bought has {int(self.buyers.max(initial=0))}",
+                mend="land more with shoploom ingest, or lower window.min_buyers in params.yaml",
+            )
+        return candidates
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """Every user gets the same scores; see :meth:`Model.score`."""

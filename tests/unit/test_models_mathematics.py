@@ -100,6 +100,8 @@ def test_popularity_counts_by_hand() -> None:
     assert popularity.repeat_buyers.tolist() == [1, 0, 0]
     assert popularity.recent.tolist() == [[1, 1, 2], [0, 0, 1], [0, 0, 0]]
     assert popularity.candidates(2).tolist() == [0]
+    with pytest.raises(ModelError, match=r"no item has 9 distinct buyers; the most bought has 2\n  -> .*min_buyers"):
+        popularity.candidates(9)
     assert popularity.buyers.dtype == popularity.repeat_buyers.dtype == np.int32
     assert popularity.recent.dtype == np.float32
 
