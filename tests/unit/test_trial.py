@@ -72,7 +72,7 @@ def _metrics() -> dict[str, object]:
         "comparisons": {"popularity": {"ndcg_at_10": {**judged, "significant": True}, "ndcg_at_10_new": None}},
         "segments": {"light": dict.fromkeys(names, figures)},
         "segment_users": {"light": 2},
-        "cold_items": {"items": 0, "users": 0, "models": {}},
+        "cold_items": {"items": 0, "users": 0, "models": {}, "times_category_popularity": {}},
     }
 
 
