@@ -274,6 +274,9 @@ class RankParams(Section):
 
     per_signal: int = Field(default=60, ge=1)
     """New items that each signal puts on a user's shortlist."""
+    windows: int = Field(default=3, ge=1)
+    """Windows that the blend learns from: the validation window and those of its length before it, for each of which
+    the chosen models are fitted again; only the validation window where a chosen model is not quick to fit."""
     rounds: int = Field(default=150, ge=1)
     """Trees."""
     learning_rate: float = Field(default=0.06, gt=0, le=1)
@@ -282,7 +285,7 @@ class RankParams(Section):
     """Of one tree."""
     min_leaf_rows: int = Field(default=200, ge=1)
     """Pairs that a leaf must hold, before negatives are sampled."""
-    negative_share: float = Field(default=0.5, gt=0, le=1)
+    negative_share: float = Field(default=0.25, gt=0, le=1)
     """Share of the pairs not bought that the blend is trained on."""
     bins: int = Field(default=63, ge=2, le=65535)
     """Histogram bins of a feature."""

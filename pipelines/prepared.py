@@ -64,6 +64,11 @@ class Events:
             as_of=as_of,
         )
 
+    def between(self, start: float, stop: float) -> Events:
+        """The events of ``start <= days < stop``."""
+        rows = (self.days >= start) & (self.days < stop)
+        return Events(self.users[rows], self.items[rows], self.days[rows], self.quantities[rows])
+
     def keys(self, space: Space) -> NDArray[np.int64]:
         """int64, ascending and distinct: ``user * num_items + item``."""
         return np.unique(self.users.astype(np.int64) * space.num_items + self.items)

@@ -29,6 +29,7 @@ from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import FactorizationSettings, MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker, training_rows
+from pipelines.models.recent_linear import RecentLinear, RecentLinearSettings
 from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
@@ -45,11 +46,13 @@ FUSION = FusionSettings(
 TRANSITIONS = TransitionSettings(step_decay=0.5, history_decay=0.8)
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
 GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32, learning_rate=0.02)
+RECENT_LINEAR = RecentLinearSettings(regularization=3.0)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
 TINY: dict[str, Section] = {
     "fused": FUSION,
     "linear": LINEAR,
     "matrix_factorization": FACTORIZATION,
+    "recent_linear": RECENT_LINEAR,
     "repeat": REPEAT,
 }
 """Settings by model, small enough for the tiny shop."""
@@ -118,6 +121,7 @@ class TinyShop:
             "fused": self.fused,
             "linear": lambda: Linear.fit(self.training(), LINEAR),
             "matrix_factorization": self.factorization,
+            "recent_linear": lambda: RecentLinear.fit(self.training(), RECENT_LINEAR),
             "repeat": lambda: RepeatTiming.fit(self.training(), REPEAT),
             "text": lambda: self.texts,
         }

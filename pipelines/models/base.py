@@ -353,6 +353,8 @@ class Model(Scoring):
     """Whether it learns from the catalogue's text vectors."""
     reads_attributes: ClassVar[bool] = False
     """Whether it learns from the items' categories, brands and attributes."""
+    quick: ClassVar[bool] = True
+    """Whether it is fitted in seconds; the ranker fits it again for earlier windows, to learn from them too."""
     starts_warm: ClassVar[bool] = False
     """Whether it can start from what an earlier run left; its stage then depends on ``data/previous``."""
     Settings: ClassVar[type[Section]] = NoSettings

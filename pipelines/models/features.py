@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
 from pipelines.models.histories import Pairs, decayed_counts, pairs_of
+from pipelines.models.popularity import RECENT_DAYS
 from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Scored, Shortlist, Signals
 
@@ -29,10 +30,31 @@ OWN = (
     "own_visits_since",
 )
 TEXT = ("text_counts", "text_days", "text_last_days", "text_gap_ratio")
-ITEM = ("log_buyers", "log_recent_week", "log_recent_month", "log_recent_quarter", "trend", "repeat_rate")
-USER = ("user_events", "user_items", "user_days", "user_days_last_month", "user_last_days", "user_new_share")
+ITEM = (
+    "log_buyers",
+    *(f"log_buyers_{days}_days" for days in RECENT_DAYS),
+    "trend_week",
+    "trend_fortnight",
+    "trend_month",
+    "trend_quarter",
+    "log_newcomers",
+    "newcomer_share",
+    "repeat_rate",
+)
+USER = (
+    "user_events",
+    "user_items",
+    "user_days",
+    "user_days_last_month",
+    "user_last_days",
+    "user_new_share",
+    "user_events_recent",
+    "user_events_trend",
+)
 """Columns; the unit of ``_days`` is days, but ``own_days``, ``text_days``, ``user_days`` count them."""
 
+RECENT_EVENT_DAYS = 42
+"""How far back a user's events count as recent."""
 DECAYS = (0.98, 0.95, 0.80)
 """Weekly decays of the three decayed counts."""
 
@@ -123,13 +145,28 @@ def _item(signals: Signals, items: NDArray[np.int32]) -> list[NDArray[np.float32
     popularity = signals.popularity
     buyers = popularity.buyers[items].astype(np.float32)
     recent = popularity.recent[items]
-    trend = (recent[:, 1] + np.float32(1)) / (recent[:, 2] + np.float32(3))
-    repeat_rate = popularity.repeat_buyers[items] / (buyers + np.float32(5))
-    return [np.log1p(buyers), *np.log1p(recent).T, trend, repeat_rate.astype(np.float32)]
+    week, fortnight, month, two_months, quarter = recent.T
+    newcomers = popularity.newcomers[items]
+    return [
+        np.log1p(buyers),
+        *np.log1p(recent).T,
+        (week + np.float32(0.5)) / (month + np.float32(2)),
+        (fortnight + np.float32(0.5)) / (quarter + np.float32(3)),
+        (month + np.float32(1)) / (two_months - month + np.float32(1)),
+        (month + np.float32(1)) / (quarter + np.float32(3)),
+        np.log1p(newcomers),
+        newcomers / (month + np.float32(3)),
+        (popularity.repeat_buyers[items] / (buyers + np.float32(5))).astype(np.float32),
+    ]
 
 
 def _user(histories: Histories, pairs: Pairs, visits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     events = np.diff(histories.indptr).astype(np.float32)
+    of_event = histories.users_of_events()
+    lately, before = (
+        np.bincount(of_event[histories.ages < days], minlength=histories.num_users).astype(np.float32)
+        for days in (RECENT_EVENT_DAYS, 2 * RECENT_EVENT_DAYS)
+    )
     items = np.bincount(pairs.users, minlength=histories.num_users).astype(np.float32)
     young = np.bincount(pairs.users[pairs.first < 42], minlength=histories.num_users).astype(np.float32)
     return [
@@ -139,6 +176,8 @@ def _user(histories: Histories, pairs: Pairs, visits: list[NDArray[np.float32]])
         np.array([np.searchsorted(ages, 28) for ages in visits], np.float32),
         np.array([ages[0] if len(ages) else NO_PURCHASE_DAYS for ages in visits], np.float32),
         (young / np.maximum(items, np.float32(1))).astype(np.float32),
+        lately,
+        lately / (before - lately + np.float32(10)),
     ]
 
 

@@ -68,6 +68,7 @@ class LightGCN(Model):
     """
 
     name: ClassVar[str] = "graph"
+    quick: ClassVar[bool] = False
     serves: ClassVar[Serves] = Serves()
     stage: ClassVar[str | None] = "train_graph"
     Settings: ClassVar[type[Section]] = GraphSettings

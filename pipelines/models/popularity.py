@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Training
+from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import pairs_of
 
-RECENT_DAYS = (7, 28, 91)
+RECENT_DAYS = (7, 14, 28, 56, 91)
 """Windows of recent demand, in days before the moment a model is fitted at."""
+MONTH_DAYS = 28
+"""The window of recent demand by which a shortlist is filled, and in which a buyer counts as a newcomer."""
+
+ARRAYS = ("buyers", "repeat_buyers", "recent", "newcomers")
 
 
 class Popularity(Model):
@@ -24,18 +28,30 @@ class Popularity(Model):
         buyers: int32 [num_items], distinct users who bought the item.
         repeat_buyers: int32 [num_items], of these, users who bought it on two days or more (days are
             counted back from the moment of fitting).
-        recent: float32 [num_items, 3], distinct buyers in the last 7, 28 and 91 days.
+        recent: float32 [num_items, len(RECENT_DAYS)], distinct buyers in each window of recent demand.
+        newcomers: float32 [num_items], users who bought the item for the first time in the last month.
     """
 
     name: ClassVar[str] = "popularity"
     serves: ClassVar[Serves] = Serves(known_users=False, cold_users=True)
 
     def __init__(
-        self, buyers: NDArray[np.int32], repeat_buyers: NDArray[np.int32], recent: NDArray[np.float32]
+        self,
+        buyers: NDArray[np.int32],
+        repeat_buyers: NDArray[np.int32],
+        recent: NDArray[np.float32],
+        newcomers: NDArray[np.float32],
     ) -> None:
         self.buyers = buyers
         self.repeat_buyers = repeat_buyers
         self.recent = recent
+        self.newcomers = newcomers
+
+    @property
+    def last_month(self) -> NDArray[np.float32]:
+        """float32 [num_items]: distinct buyers in the last month."""
+        month: NDArray[np.float32] = self.recent[:, RECENT_DAYS.index(MONTH_DAYS)]
+        return month
 
     @classmethod
     def fit(cls, training: Training, settings: Any = None) -> Self:
@@ -51,7 +67,8 @@ class Popularity(Model):
             return np.bincount(bought, minlength=histories.num_items).astype(np.int32)
 
         recent = np.stack([buyers(pairs.items[pairs.last < window]) for window in RECENT_DAYS], axis=1)
-        return cls(buyers(pairs.items), buyers(pairs.items[pairs.days >= 2]), recent.astype(np.float32))
+        repeated, new = pairs.items[pairs.days >= 2], pairs.items[pairs.first < MONTH_DAYS]
+        return cls(buyers(pairs.items), buyers(repeated), recent.astype(np.float32), buyers(new).astype(np.float32))
 
     def candidates(self, min_buyers: int) -> NDArray[np.int32]:
         """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending.
@@ -73,13 +90,14 @@ class Popularity(Model):
         return np.tile(row, (histories.num_users, 1))
 
     def save(self, directory: Path) -> None:
-        arrays = {"buyers": self.buyers, "repeat_buyers": self.repeat_buyers, "recent": self.recent}
-        write_model(directory, self.name, arrays)
+        write_model(directory, self.name, {name: getattr(self, name) for name in ARRAYS})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, _ = read_model(directory, cls.name, ("buyers", "repeat_buyers", "recent"))
-        return cls(arrays["buyers"], arrays["repeat_buyers"], arrays["recent"])
+        arrays, _ = read_model(directory, cls.name, ARRAYS)
+        if arrays["recent"].shape[1:] != (len(RECENT_DAYS),):
+            raise ModelError(f"{directory} counts buyers in other windows than this version", mend=MADE_AGAIN)
+        return cls(*(arrays[name] for name in ARRAYS))
 
 
 def tie_breaker(buyers: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -150,7 +150,7 @@ def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
     for name, scores in zip(signals.dense, scored.dense, strict=True):
         ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == SAME_TEXT else np.float32(0)
         _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
-    for demand in (buyers, signals.popularity.recent[:, 1]):
+    for demand in (buyers, signals.popularity.last_month):
         _add_first(chosen, scored.bought, np.argsort(-demand[scored.candidates], kind="stable"), per_signal)
     users, positions = np.nonzero(chosen)
     return Shortlist(users, positions)

@@ -1,11 +1,12 @@
-"""``rank``: every signal -> the learned blend, trained on the validation window with the models fitted before it.
+"""``rank``: every signal -> the learned blend, trained on the validation window and on windows before it.
 
-``package`` joins it with the models fitted before the test window.
+Each window is described by models fitted before it: those of the stages for the validation window, and the same models
+fitted again for the earlier ones. ``package`` joins it with the models fitted before the test window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipelines.artifacts import atomic_directory, write_json
 from pipelines.chosen import chosen_models
 from pipelines.errors import DataError
 from pipelines.metrics.ranking import RankedUsers, mean, ndcg
-from pipelines.models.base import USERS_AT_ONCE, Histories
+from pipelines.models.base import USERS_AT_ONCE
 from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import feature_names
@@ -27,6 +28,7 @@ from pipelines.models.signals import Signals
 from pipelines.params import RankParams, SeedParams, WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.progress import track
+from pipelines.rolling import Window, earlier_windows
 from pipelines.stages import run_main
 from pipelines.validation import TEXTS
 
@@ -37,33 +39,20 @@ KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend)
 
 
 @dataclass(frozen=True)
-class Window:
-    """What the blend is trained and judged on.
-
-    Args:
-        histories: purchases before the window.
-        candidates: int32 [num_candidates], ascending.
-        purchases: int64, ascending: ``user * num_items + item`` of every purchase in the window.
-    """
-
-    histories: Histories
-    candidates: NDArray[np.int32]
-    purchases: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Choice:
     """The blend that was kept, and why.
 
     Args:
-        blend: trained on every user of the window.
+        blend: trained on every user of every window.
         held_out: for each kind, NDCG@10 on users that it was not trained on.
+        windows: trained on.
         rows: pairs trained on.
         bought: of these, pairs that were bought.
     """
 
     blend: AnyBlend
     held_out: dict[str, dict[str, float]]
+    windows: int
     rows: int
     bought: int
 
@@ -85,30 +74,42 @@ class Judged:
     wanted_new: NDArray[np.int64]
 
 
-def rank(signals: Signals, window: Window, params: RankParams, seed: int) -> Choice:
+def rank(window: Window, earlier: Iterable[Window], params: RankParams, seed: int) -> Choice:
     """Train every kind of blend on most users, keep the one that ranks best for the others, train it on all.
+
+    Args:
+        window: the validation window; the held-out users are judged on it alone.
+        earlier: windows that are trained on beside it.
+        params: of the shortlist and the blends.
+        seed: of the blends, and of which users are held out.
 
     Raises:
         DataError: nothing was bought in the window.
     """
-    rows = _all_rows(signals, window, params.per_signal)
-    if not rows.bought.any():
+    latest = _all_rows(window, params.per_signal)
+    if not latest.bought.any():
         raise DataError(
             "no shortlisted item was bought in the validation window", mend="shoploom ingest --from DAY lands more"
         )
-    names, settings = feature_names(signals), params.settings(BlendSettings, seed=seed)
+    past = [_all_rows(one, params.per_signal) for one in earlier]
+    names, settings = feature_names(window.signals), params.settings(BlendSettings, seed=seed)
     order = np.random.default_rng(seed).permutation(window.histories.num_users)
-    held_out = np.isin(rows.users, order[: max(1, round(params.held_out_share * len(order)))])
-    scores = _compare(rows, names, held_out, window, settings)
+    held_out = order[: max(1, round(params.held_out_share * len(order)))]
+    judged = _judged(latest, names.index("own_counts"), np.isin(latest.users, held_out), window)
+    every = _joined([latest, *past])
+    scores = _compare(every, names, np.isin(every.users, held_out), judged, settings)
     best = max(KINDS, key=lambda kind: scores[kind.kind]["ndcg_at_10"])
-    blend = best.fit(rows.rows, rows.bought, names, settings)
-    return Choice(blend, scores, len(rows.rows), int(rows.bought.sum()))
+    blend = best.fit(every.rows, every.bought, names, settings)
+    return Choice(blend, scores, 1 + len(past), len(every.rows), int(every.bought.sum()))
 
 
-def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows:
-    chunks = training_rows(signals, window.histories, window.candidates, window.purchases, per_signal)
+def _all_rows(window: Window, per_signal: int) -> TrainingRows:
+    chunks = training_rows(window.signals, window.histories, window.candidates, window.purchases, per_signal)
     total = -(-window.histories.num_users // USERS_AT_ONCE)
-    parts = list(track(chunks, "describe shortlisted products", total))
+    return _joined(list(track(chunks, "describe shortlisted products", total)))
+
+
+def _joined(parts: Sequence[TrainingRows]) -> TrainingRows:
     return TrainingRows(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.bought for part in parts]),
@@ -117,12 +118,11 @@ def _all_rows(signals: Signals, window: Window, per_signal: int) -> TrainingRows
 
 
 def _compare(
-    rows: TrainingRows, names: Sequence[str], held_out: NDArray[np.bool_], window: Window, settings: BlendSettings
+    rows: TrainingRows, names: Sequence[str], held_out: NDArray[np.bool_], judged: Judged, settings: BlendSettings
 ) -> dict[str, dict[str, float]]:
     """NDCG@10 of every kind of blend, trained on some users' pairs and judged on those held out."""
     train = ~held_out if rows.bought[~held_out].any() else np.ones(len(held_out), bool)
     described, bought = rows.rows[train], rows.bought[train]
-    judged = _judged(rows, names.index("own_counts"), held_out, window)
     scores = {}
     for kind in KINDS:
         scores[kind.kind] = _judge(kind.fit(described, bought, names, settings), judged)
@@ -173,8 +173,17 @@ def main() -> None:
     popularity, chosen = Popularity.of(histories), chosen_models()
     signals = Signals.of_stages(popularity, chosen, "validation", TEXTS)
     purchases = read_events(["validation"]).keys(space)
-    window = Window(histories, popularity.candidates(settings.min_buyers), purchases)
-    choice = rank(signals, window, params, seed)
+    window = Window(signals, histories, popularity.candidates(settings.min_buyers), purchases)
+    earlier = earlier_windows(
+        chosen,
+        read_events(["history"]),
+        space,
+        count=params.windows - 1,
+        min_buyers=settings.min_buyers,
+        seed=seed,
+        texts=TEXTS,
+    )
+    choice = rank(window, earlier, params, seed)
     final = Popularity.of(read_histories("test", space))
     with atomic_directory(OUTPUT / "ranker") as directory:
         RankerPart(final, chosen, choice.blend, params.per_signal, settings.min_buyers).save(directory)
@@ -183,6 +192,7 @@ def main() -> None:
         "models": list(chosen),
         "choice": choice.blend.kind,
         "held_out": choice.held_out,
+        "windows": choice.windows,
         "rows": choice.rows,
         "bought": choice.bought,
         "importance": importance,

@@ -17,6 +17,7 @@ from pipelines.models.linear import Linear
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker
+from pipelines.models.recent_linear import RecentLinear
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
 from pipelines.models.text import TextSimilarity
 from pipelines.models.transitions import Transitions
@@ -25,6 +26,7 @@ from tests.tiny_models import (
     FUSION,
     GRAPH,
     LINEAR,
+    RECENT_LINEAR,
     REPEAT,
     TRANSITIONS,
     ModelContract,
@@ -81,6 +83,12 @@ class TestTransitions(ModelContract):
 class TestColdStart(ModelContract):
     model = ColdStart
     min_ndcg = 0.15
+
+
+class TestRecentLinear(ModelContract):
+    model = RecentLinear
+    min_ndcg = 0.30
+    settings = RECENT_LINEAR
 
 
 class TestTextSimilarity(ModelContract):

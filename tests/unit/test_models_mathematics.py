@@ -98,7 +98,8 @@ def test_popularity_counts_by_hand() -> None:
     popularity = Popularity.of(history)
     assert popularity.buyers.tolist() == [2, 1, 0]
     assert popularity.repeat_buyers.tolist() == [1, 0, 0]
-    assert popularity.recent.tolist() == [[1, 1, 2], [0, 0, 1], [0, 0, 0]]
+    assert popularity.recent.tolist() == [[1, 1, 1, 2, 2], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
+    assert popularity.newcomers.tolist() == [1, 0, 0]
     assert popularity.candidates(2).tolist() == [0]
     with pytest.raises(ModelError, match=r"no item has 9 distinct buyers; the most bought has 2\n  -> .*min_buyers"):
         popularity.candidates(9)

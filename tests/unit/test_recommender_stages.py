@@ -26,8 +26,15 @@ from pipelines.stages import fuse, rank, train
 from pipelines.stages.rank import _ndcg
 from tests.tiny_models import NUM_ITEMS, NUM_USERS, TASTES, TinyShop, files_of
 
-TRAINED = ("matrix_factorization", "linear", "repeat")
-MODELS = {"fused": True, "linear": True, "matrix_factorization": True, "repeat": True, "text": True}
+TRAINED = ("matrix_factorization", "linear", "recent_linear", "repeat")
+MODELS = {
+    "fused": True,
+    "linear": True,
+    "matrix_factorization": True,
+    "recent_linear": True,
+    "repeat": True,
+    "text": True,
+}
 PARAMS = {
     "window": {"min_buyers": 2},
     "seed": {"value": 7},
@@ -35,6 +42,7 @@ PARAMS = {
     "train_repeat": {},
     "train_mf": {"factors": 8, "iterations": 4, "regularization": 1.0},
     "train_linear": {"regularization": 5.0},
+    "train_recent_linear": {"regularization": 3.0},
     "fuse": {"components": 12, "text_components": 6, "picture_items": 40},
     "rank": {"per_signal": 10, "rounds": 20, "leaves": 7, "min_leaf_rows": 10},
 }
@@ -169,7 +177,7 @@ def test_rank_reads_no_model_that_was_fitted_after_the_validation_window(
 ) -> None:
     shutil.copytree(worktree, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for stage in ("train_mf", "train_linear", "train_repeat", "fuse"):
+    for stage in ("train_mf", "train_linear", "train_recent_linear", "train_repeat", "fuse"):
         shutil.rmtree(tmp_path / "data" / stage / "final")
     rank.main()
     assert files_of(tmp_path / "data/rank") == files_of(worktree / "data/rank")
