@@ -256,6 +256,10 @@ class PackageParams(Section):
     """What the most bought item gains in search, beside a relevance of 0..1."""
     personal_weight: float = Field(default=0.1, ge=0)
     """What the user's own best item gains in search."""
+    keyword_weight: float = Field(default=0.3, ge=0)
+    """What the text that shares most words with the query gains in search."""
+    exact_texts: int = Field(default=200_000, ge=0)
+    """Distinct texts up to which the nearest are found exactly; a graph (HNSW) finds them in a larger catalogue."""
 
 
 class EvaluateParams(Section):

@@ -125,6 +125,10 @@ class TextEncoder:
                 )
         return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch(list(texts))]
 
+    def knows(self, word: str) -> bool:
+        """Whether a word, in lower case, is one token: common words are, misspelt ones are not."""
+        return any(self._tokenizer.token_to_id(token) is not None for token in (word, f"\u2581{word}"))
+
     def encode(self, texts: Sequence[str], description: str = "") -> NDArray[np.float32]:
         """Encode texts.
 

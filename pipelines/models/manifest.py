@@ -16,9 +16,10 @@ PIN_FILE = "champion.json"
 """May lie beside the manifest: which registered version a run compares itself with."""
 CATALOGUE_FOLDER = "catalogue"
 RANKER_FOLDER = "ranker"
+SEARCH_FOLDER = "search"
 ENCODER_FOLDER = "search/encoder"
 RELEVANCE_FOLDER = "search/relevance"
-SUFFIXES = (".json", ".parquet", ".safetensors", ".txt", ".xml", ".bin")
+SUFFIXES = (".json", ".parquet", ".safetensors", ".txt", ".xml", ".bin", ".npy", ".faiss")
 """Formats that hold no code; a package with a file of any other kind is refused."""
 
 
@@ -32,6 +33,7 @@ class Facts:
         shortlist: texts that the relevance head sees for one query.
         popularity_weight: what the most bought item gains in search, beside a relevance of 0..1.
         personal_weight: what the user's best item gains in search.
+        keyword_weight: what the text that shares most words with the query gains in search.
     """
 
     trained_until: float
@@ -39,6 +41,7 @@ class Facts:
     shortlist: int
     popularity_weight: float
     personal_weight: float
+    keyword_weight: float
 
 
 def write_manifest(directory: Path, facts: Facts) -> None:

@@ -37,6 +37,19 @@ class Recommendation:
     reasons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Args:
+        results: best first.
+        corrected: the query that was searched for, where it is not the one that was typed.
+    """
+
+    results: list[Recommendation]
+    corrected: str | None = None
+
+
 class Recommender:
     """Answers from a package. Made by :meth:`load`.
 
@@ -107,11 +120,15 @@ class Recommender:
         ]
 
     def search(self, query: str, k: int, user_id: str | None = None) -> list[Recommendation]:
-        """The k items that answer a query best, one of each distinct text.
+        """The results of :meth:`find`."""
+        return self.find(query, k, user_id).results
 
-        The score is the head's relevance (0..1) plus ``popularity_weight`` times the item's share of the most
-        bought one's log buyers and, for a user, ``personal_weight`` times the item's place (1 best, 0 last) in the
-        user's own ranking of the shortlist.
+    def find(self, query: str, k: int, user_id: str | None = None) -> Found:
+        """The k items that answer a query best, one of each distinct text; misspelt words are set right first.
+
+        The score is the head's relevance (0..1) plus ``keyword_weight`` times the text's BM25 as a share of the
+        best one's, plus ``popularity_weight`` times the item's share of the most bought one's log buyers and, for a
+        user, ``personal_weight`` times the item's place (1 best, 0 last) in the user's own ranking of the shortlist.
 
         Args:
             query: free text.
@@ -123,17 +140,20 @@ class Recommender:
         """
         _check_count(k)
         history = None if user_id is None else self.catalogue.history(user_id)
-        matches = self.finder.match(query, max(self.facts.shortlist, k))
+        corrected = self.finder.correct(query)
+        matches = self.finder.match(corrected or query, max(self.facts.shortlist, k))
         items = self._representatives(matches, history)
         buyers = np.log1p(self.buyers.astype(np.float64))
         scores = matches.relevance + self.facts.popularity_weight * buyers[items] / max(float(buyers.max()), 1.0)
+        scores = scores + self.facts.keyword_weight * matches.keywords
         if history is not None:
             scores = scores + self.facts.personal_weight * _places(self.ranker.score(history, items)[0], items)
         order = np.lexsort((items, -matches.similarity, -scores))[:k]
-        return [
+        results = [
             self._answer(int(items[row]), float(scores[row]), (f"relevance {matches.relevance[row]:.2f}",))
             for row in order
         ]
+        return Found(results, corrected)
 
     def score(self, histories: NamedHistories, item_ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.float32]:
         """Score items by id for histories by id, so that packages with different item spaces can be compared.

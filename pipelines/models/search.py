@@ -1,4 +1,8 @@
-"""Dense search: the query's vector against the catalogue's, re-ranked by the relevance head."""
+"""Search: texts near in meaning and texts that share words, fused, then judged by the relevance head.
+
+Source of the fusion: Cormack, Clarke and Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual
+rank learning methods".
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.manifest import ENCODER_FOLDER, RELEVANCE_FOLDER
+from pipelines.models.lexical import Lexical
+from pipelines.models.manifest import ENCODER_FOLDER, RELEVANCE_FOLDER, SEARCH_FOLDER
+from pipelines.models.nearest import NearestTexts
+from pipelines.models.spelling import Speller
 
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
     from pipelines.models.relevance import RelevanceHead
+
+
+FUSION_OFFSET = 60
+"""Added to every rank before it is inverted; the number of the source."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +37,17 @@ class Matches:
         texts: int64 [num_matches], rows of the text vectors, most relevant first.
         relevance: float32 [num_matches], the head's probability, within 0..1.
         similarity: float32 [num_matches], cosine of query and text.
+        keywords: float32 [num_matches], BM25 as a share of the best text's, within 0..1.
     """
 
     texts: NDArray[np.int64]
     relevance: NDArray[np.float32]
     similarity: NDArray[np.float32]
+    keywords: NDArray[np.float32]
 
 
 class Search:
-    """The fine-tuned encoder, its relevance head and the catalogue's vectors; the encoder is compiled at first use.
+    """The fine-tuned encoder, its relevance head, the catalogue's vectors and words; each part is read at first use.
 
     Args:
         directory: the package.
@@ -59,6 +72,24 @@ class Search:
         return TextEncoder.load(self.directory / ENCODER_FOLDER)
 
     @cached_property
+    def lexical(self) -> Lexical:
+        found = Lexical.load(self.directory / SEARCH_FOLDER)
+        if found.num_texts != len(self.embeddings):
+            raise ModelError(
+                f"{self.directory}: {found.num_texts} texts are indexed by words, {len(self.embeddings)} by vectors",
+                mend="shoploom run makes it again",
+            )
+        return found
+
+    @cached_property
+    def near(self) -> NearestTexts:
+        return NearestTexts.load(self.directory / SEARCH_FOLDER, self.embeddings)
+
+    @cached_property
+    def speller(self) -> Speller:
+        return Speller(self.lexical.counts, self.encoder.knows)
+
+    @cached_property
     def relevance(self) -> RelevanceHead:
         from pipelines.models.relevance import RelevanceHead
 
@@ -76,8 +107,12 @@ class Search:
         order, indptr = self.items_of_texts
         return order[indptr[text] : indptr[text + 1]]
 
+    def correct(self, query: str) -> str | None:
+        """The query with misspelt words replaced by the catalogue's; None where nothing had to be."""
+        return self.speller.correct(query)
+
     def match(self, query: str, shortlist: int) -> Matches:
-        """Find the texts nearest in meaning, best first by the head, equal ones by cosine and row.
+        """Find texts near in meaning or sharing words, best first by the head, equal ones by cosine and row.
 
         Args:
             query: what a person typed, not blank.
@@ -89,13 +124,24 @@ class Search:
         if not query.strip():
             raise ModelError("the query is blank", mend='shoploom search "greek yogurt"')
         vector = self.encoder.encode([" ".join(query.lower().split())])
-        similarity = self.embeddings @ vector[0]
-        kept = min(shortlist, len(similarity))
-        nearest = np.sort(np.argpartition(-similarity, kept - 1)[:kept])
-        relevance = self.relevance.score(vector, self.embeddings[nearest])[0]
-        order = np.lexsort((nearest, -similarity[nearest], -relevance))
-        return Matches(
-            nearest[order].astype(np.int64),
-            relevance[order].astype(np.float32),
-            similarity[nearest][order].astype(np.float32),
-        )
+        keywords = self.lexical.score(query)
+        kept = self._fused(vector[0], keywords, shortlist)
+        similarity = self.embeddings[kept] @ vector[0]
+        relevance = self.relevance.score(vector, self.embeddings[kept])[0]
+        order = np.lexsort((kept, -similarity, -relevance))
+        share = keywords[kept] / max(float(keywords.max(initial=0)), 1e-9)
+        columns = (column[order].astype(np.float32) for column in (relevance, similarity, share))
+        return Matches(kept[order], *columns)
+
+    def _fused(self, vector: NDArray[np.float32], keywords: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """int64, ascending: the ``count`` best texts by the sum of their inverted ranks in both lists."""
+        dense = self.near.nearest(vector, count)
+        dense = dense[np.lexsort((dense, -(self.embeddings[dense] @ vector)))]
+        shared = np.flatnonzero(keywords)
+        shared = shared[np.lexsort((shared, -keywords[shared]))][:count]
+        texts = np.concatenate([dense, shared])
+        worth = np.concatenate([1.0 / (FUSION_OFFSET + 1 + np.arange(len(ranked))) for ranked in (dense, shared)])
+        distinct, place = np.unique(texts, return_inverse=True)
+        total = np.bincount(place, worth)
+        best: NDArray[np.int64] = np.sort(distinct[np.lexsort((distinct, -total))[:count]]).astype(np.int64)
+        return best

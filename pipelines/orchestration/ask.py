@@ -36,9 +36,8 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:
     """Search with the champion; ``user`` is the shop's own id."""
     model, version = load_champion(settings)
-    return _answer(
-        f"search: {text}", version, model.search(text, count, user_id=user and _stored(settings, model, user))
-    )
+    found = model.find(text, count, user_id=user and _stored(settings, model, user))
+    return {**_answer(f"search: {text}", version, found.results), "corrected": found.corrected}
 
 
 def recommend_products(settings: Settings, user: str, count: int, new_only: bool) -> dict[str, Any]:
@@ -77,6 +76,8 @@ def draw_results(answer: dict[str, Any], console: Console) -> None:
 
     question = escape(_printable(answer["question"]))
     console.print(f"[bold]{question}[/] [dim](model version {answer['model_version']})[/]", soft_wrap=True)
+    if answer.get("corrected"):
+        console.print(f"  searched for: {escape(_printable(answer['corrected']))}", soft_wrap=True)
     for row in answer["results"]:
         title, item = escape(_printable(row["title"])), escape(_printable(row["item_id"]))
         console.print(f"  {row['position']:>2}. {title} [dim]{item}  {row['score']:.3f}[/]", soft_wrap=True)

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SERVING_REQUIREMENTS = (
+    "bm25s",
+    "faiss-cpu",
     "lightgbm",
     "mlflow",
     "numpy",
     "openvino",
     "pandas",
     "pyarrow",
+    "rapidfuzz",
     "safetensors",
     "scipy",
     "tokenizers",

@@ -4,7 +4,7 @@
     ├── manifest.json     format version, facts, SHA-256 of every file
     ├── catalogue/        items, known users and their purchases before the test window
     ├── ranker/           the blend and its fitted component models
-    └── search/           the fine-tuned encoder and its relevance head
+    └── search/           the fine-tuned encoder, its relevance head, the texts' words and, where they are many, a graph
 
 No file holds code, a time or a path, so equal parts give an equal package.
 """
@@ -12,6 +12,7 @@ No file holds code, a time or a path, so equal parts give an equal package.
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,19 @@ from pipelines.artifacts import atomic_directory, read_table
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
+from pipelines.models.lexical import Lexical
 from pipelines.models.manifest import (
     CATALOGUE_FOLDER,
     ENCODER_FOLDER,
     RANKER_FOLDER,
     RELEVANCE_FOLDER,
+    SEARCH_FOLDER,
     Facts,
     write_manifest,
 )
+from pipelines.models.nearest import NearestTexts
 from pipelines.models.ranker import Ranker
+from pipelines.models.texts import distinct_texts
 from pipelines.params import PackageParams, load_params
 from pipelines.prepared import PREPARED, read_events, read_space
 from pipelines.pseudonyms import key_of
@@ -76,12 +81,43 @@ def catalogue(items: pa.Table, users: pa.Table, histories: Histories) -> Catalog
     return Catalogue(items.select(list(ITEM_COLUMNS)), known_names, histories.pick(known), key_of(users.schema))
 
 
-def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory: Path) -> None:
+@dataclass(frozen=True)
+class TextIndex:
+    """How texts are found.
+
+    Args:
+        lexical: by words.
+        near: by meaning.
+    """
+
+    lexical: Lexical
+    near: NearestTexts
+
+    def save(self, directory: Path) -> None:
+        """Write both into ``directory``."""
+        self.lexical.save(directory)
+        self.near.save(directory)
+
+
+def index_texts(items: pa.Table, ranker: Ranker, exact_texts: int) -> TextIndex:
+    """Index the distinct texts that the ranker's vectors describe.
+
+    Raises:
+        DataError: the vectors are of other texts than the items'.
+    """
+    texts, index = distinct_texts(items)
+    if not np.array_equal(index, ranker.signals.texts.text_index):
+        raise DataError("the text vectors are of other items than these", mend="SHOPLOOM_NO_CACHE=1 shoploom run")
+    return TextIndex(Lexical.fit(texts), NearestTexts.fit(ranker.signals.texts.embeddings, exact_texts))
+
+
+def package(shop: Catalogue, ranker: Ranker, index: TextIndex, bert: Path, facts: Facts, directory: Path) -> None:
     """Write the package into ``directory``, which exists and is empty.
 
     Args:
         shop: items, users and histories.
         ranker: assembled from models fitted on everything before the test window.
+        index: of the ranker's distinct texts.
         bert: holds ``encoder/`` and ``relevance/``.
         facts: for the manifest.
         directory: of the package.
@@ -95,6 +131,7 @@ def package(shop: Catalogue, ranker: Ranker, bert: Path, facts: Facts, directory
         if not source.is_dir():
             raise DataError(f"{source} does not exist", mend="shoploom run makes it")
         shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
+    index.save(directory / SEARCH_FOLDER)
     write_manifest(directory, facts)
 
 
@@ -105,15 +142,17 @@ def main() -> None:
     items, users = (read_table(PREPARED / f"{name}.parquet") for name in ("items", "users"))
     shop = catalogue(items, users, events.histories(space, space.test_starts))
     ranker = Ranker.assemble(RANK, BERT / "texts.safetensors")
+    index = index_texts(items, ranker, params.exact_texts)
     facts = Facts(
         trained_until=trained_until(events.days, space.test_starts),
         as_of=space.test_starts,
         shortlist=params.shortlist,
         popularity_weight=params.popularity_weight,
         personal_weight=params.personal_weight,
+        keyword_weight=params.keyword_weight,
     )
     with atomic_directory(PACKAGE) as directory:
-        package(shop, ranker, BERT, facts, directory)
+        package(shop, ranker, index, BERT, facts, directory)
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     print(f"packaged {shop.num_items:,} items and {len(shop.user_ids):,} users in {size / 1e6:.0f} MB")
 

@@ -49,6 +49,7 @@ def _prepared(folder: Path) -> None:
         "item": pa.array(range(NUM_ITEMS), pa.int32()),
         "item_id": [f"i{item:03}" for item in range(NUM_ITEMS)],
         "title": titles,
+        "text": titles,
         "department": [WORDS[item % 2] for item in range(NUM_ITEMS)],
         "product_type": [WORDS[item % 7] for item in range(NUM_ITEMS)],
         "brand": ["own"] * NUM_ITEMS,
