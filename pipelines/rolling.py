@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories, Model, Training
 from pipelines.models.found import model_named
 from pipelines.models.popularity import Popularity
+from pipelines.models.repeat import RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.params import load_params
@@ -54,9 +55,9 @@ def starts_of(space: Space, first_day: float, count: int) -> list[float]:
 def earlier_windows(
     names: Sequence[str], events: Events, space: Space, *, count: int, min_buyers: int, seed: int, texts: Path
 ) -> Iterator[Window]:
-    """Windows before the validation window, with every model fitted again on what came before each.
+    """Windows before the validation window, with every model that describes a pair fitted again on what came before.
 
-    Nothing is yielded where a chosen model is not quick to fit (``Model.quick``).
+    Nothing is yielded where such a model is not quick to fit (``Model.quick``).
 
     Args:
         names: the chosen models, in the order of names.
@@ -67,6 +68,7 @@ def earlier_windows(
         seed: of the fits.
         texts: ``texts.safetensors``.
     """
+    names = [name for name in names if model_named(name).dense or name == RepeatTiming.name]
     kinds = [model_named(name) for name in names]
     if count < 1 or not len(events.days) or not all(kind.quick for kind in kinds):
         return

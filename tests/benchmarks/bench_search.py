@@ -4,8 +4,8 @@
 
 WORKTREE holds the outputs of the stages up to ``train_bert``; without it the default data is landed and they run in a
 temporary folder. The queries are product types that neither the encoder nor the head was trained on (the held-out part
-of ``train_bert``), as they are written, with their brand, in the singular or plural that the catalogue does not use, and
-misspelt once; a text answers where it has the type (and the brand). NDCG@10 over the catalogue's distinct texts.
+of ``train_bert``), as they are written, with their brand, in the singular or plural that the catalogue does not use,
+and misspelt once; a text answers where it has the type (and the brand). NDCG@10 over the catalogue's distinct texts.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def measure_worktree() -> None:
         half, most = np.percentile(milliseconds, [50, 99])
         print(f"{name:20s}" + "".join(f"{value:16.3f}" for value in row) + f"{half:10.1f}{most:10.1f}", flush=True)
     fixed = [search.correct(one.words) for one in kinds["misspelt"]]
-    right = sum(
-        corrected == before.words for corrected, before in zip(fixed, kinds["type"], strict=True) if corrected
-    )
+    right = sum(corrected == before.words for corrected, before in zip(fixed, kinds["type"], strict=True) if corrected)
     spoiled = sum(search.correct(one.words) is not None for one in kinds["type"])
     print(f"spelling: {right} of {len(fixed)} set right exactly, {spoiled} of {len(kinds['type'])} right ones changed")
 
