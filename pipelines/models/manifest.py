@@ -10,7 +10,7 @@ from pipelines.artifacts import file_sha256, read_json, write_json
 from pipelines.errors import DataError, ModelError
 from pipelines.models.base import MADE_AGAIN
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST_FILE = "manifest.json"
 PIN_FILE = "champion.json"
 """May lie beside the manifest: which registered version a run compares itself with."""
