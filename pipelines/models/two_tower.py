@@ -23,16 +23,26 @@ class PairBatch:
 
     Args:
         queries: n token-id arrays.
-        products: n token-id arrays; product ``i`` answers query ``i``.
-        excluded: bool [n, n]; true where product ``j`` answers query ``i`` as well and so is no negative.
-            The diagonal is false.
+        products: m >= n token-id arrays. Without ``targets`` product ``i`` answers query ``i``, and those past the
+            n-th are hard negatives.
+        excluded: bool [n, m]; true where product ``j`` answers query ``i`` as well and so is no negative.
+            False where a target is positive.
         weights: float32 [n], what each query counts in the loss.
+        targets: float32 [n, m], rows that sum to 1: what the softmax of each query should be. None means all of it
+            on product ``i``.
     """
 
     queries: Sequence[NDArray[np.int32]]
     products: Sequence[NDArray[np.int32]]
     excluded: NDArray[np.bool_]
     weights: NDArray[np.float32]
+    targets: NDArray[np.float32] | None = None
+
+    def wanted(self) -> NDArray[np.float32]:
+        """``targets``, or what stands for them: float32 [n, m]."""
+        if self.targets is not None:
+            return self.targets
+        return np.eye(len(self.queries), len(self.products), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ def fine_tune(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) 
 
     Args:
         model: what ``build_encoder`` returned.
-        batches: all of the same number of pairs.
+        batches: all with the same numbers of queries and of products.
         params: how.
 
     Returns:
@@ -86,7 +96,7 @@ def fine_tune(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) 
     losses = np.zeros(len(batches), np.float32)
     for position, batch in enumerate(track(batches, "fine-tune the encoder")):
         inputs = (*padded(batch.queries, params.query_tokens), *padded(batch.products, params.product_tokens))
-        losses[position] = float(step(*inputs, batch.excluded, batch.weights))
+        losses[position] = float(step(*inputs, batch.excluded, batch.weights, batch.wanted()))
         if not np.isfinite(losses[position]):
             raise ModelError(
                 f"the loss of step {position} is {losses[position]}", mend="lower train_bert.learning_rate"
@@ -133,7 +143,9 @@ def _compiled_step(model: Any, optimizer: Any, variables: list[Any], temperature
     import tensorflow as tf
 
     @tf.function  # type: ignore[untyped-decorator]
-    def step(query_ids: Any, query_mask: Any, product_ids: Any, product_mask: Any, excluded: Any, weights: Any) -> Any:
+    def step(
+        query_ids: Any, query_mask: Any, product_ids: Any, product_mask: Any, excluded: Any, weights: Any, wanted: Any
+    ) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in variables:
                 tape.watch(variable.value)
@@ -141,8 +153,7 @@ def _compiled_step(model: Any, optimizer: Any, variables: list[Any], temperature
             products = model({"token_ids": product_ids, "padding_mask": product_mask}, training=False)
             logits = tf.matmul(queries, products, transpose_b=True) / temperature
             logits = tf.where(excluded, tf.constant(-1e9, logits.dtype), logits)
-            own = tf.range(tf.shape(logits)[0])
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+            losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
             loss = tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
         optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
         return loss
