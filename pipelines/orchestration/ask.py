@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError
@@ -34,10 +35,12 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
 
 
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:
-    """Search with the champion; ``user`` is the shop's own id."""
+    """Search with the champion; ``user`` is the shop's own id. The answer holds what the query is taken for."""
     model, version = load_champion(settings)
     found = model.find(text, count, user_id=user and _stored(settings, model, user))
-    return {**_answer(f"search: {text}", version, found.results), "corrected": found.corrected}
+    intent = model.intent(text)
+    answer = _answer(f"search: {text}", version, found.results)
+    return answer | {"corrected": found.corrected, "intent": intent and asdict(intent)}
 
 
 def recommend_products(settings: Settings, user: str, count: int, new_only: bool) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def draw_results(answer: dict[str, Any], console: Console) -> None:
     console.print(f"[bold]{question}[/] [dim](model version {answer['model_version']})[/]", soft_wrap=True)
     if answer.get("corrected"):
         console.print(f"  searched for: {escape(_printable(answer['corrected']))}", soft_wrap=True)
+    if intent := answer.get("intent"):
+        console.print(f"  [dim]intent: {intent['name']} ({intent['probability']:.2f})[/]", soft_wrap=True)
     for row in answer["results"]:
         title, item = escape(_printable(row["title"])), escape(_printable(row["item_id"]))
         console.print(f"  {row['position']:>2}. {title} [dim]{item}  {row['score']:.3f}[/]", soft_wrap=True)

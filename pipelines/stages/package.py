@@ -4,7 +4,8 @@
     ├── manifest.json     format version, facts, SHA-256 of every file
     ├── catalogue/        items, known users and their purchases before the test window
     ├── ranker/           the blend and its fitted component models
-    └── search/           the fine-tuned encoder, its relevance head, the texts' words and, where they are many, a graph
+    └── search/           the fine-tuned encoder, its relevance head, the texts' words and, where they are many, a graph;
+                          the index for other scripts and the intent head, where they are chosen
 
 No file holds code, a time or a path, so equal parts give an equal package.
 """
@@ -12,6 +13,7 @@ No file holds code, a time or a path, so equal parts give an equal package.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, read_table
+from pipelines.artifacts import atomic_directory, read_json, read_table
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
@@ -27,6 +29,8 @@ from pipelines.models.lexical import Lexical
 from pipelines.models.manifest import (
     CATALOGUE_FOLDER,
     ENCODER_FOLDER,
+    INTENT_FOLDER,
+    MULTILINGUAL_FOLDER,
     RANKER_FOLDER,
     RELEVANCE_FOLDER,
     SEARCH_FOLDER,
@@ -43,6 +47,8 @@ from pipelines.stages import run_main
 
 RANK = Path("data/rank/ranker")
 BERT = Path("data/train_bert")
+OPTIONAL = {MULTILINGUAL_FOLDER: Path("data/embed_multilingual"), INTENT_FOLDER: Path("data/train_intent/head")}
+"""Where a part of search lies that the settings may leave out: then ``chosen.json`` there says so."""
 PACKAGE = Path("data/package")
 
 
@@ -111,7 +117,15 @@ def index_texts(items: pa.Table, ranker: Ranker, exact_texts: int) -> TextIndex:
     return TextIndex(Lexical.fit(texts), NearestTexts.fit(ranker.signals.texts.embeddings, exact_texts))
 
 
-def package(shop: Catalogue, ranker: Ranker, index: TextIndex, bert: Path, facts: Facts, directory: Path) -> None:
+def package(
+    shop: Catalogue,
+    ranker: Ranker,
+    index: TextIndex,
+    bert: Path,
+    facts: Facts,
+    directory: Path,
+    optional: Mapping[str, Path],
+) -> None:
     """Write the package into ``directory``, which exists and is empty.
 
     Args:
@@ -121,16 +135,18 @@ def package(shop: Catalogue, ranker: Ranker, index: TextIndex, bert: Path, facts
         bert: holds ``encoder/`` and ``relevance/``.
         facts: for the manifest.
         directory: of the package.
+        optional: folders of the package, and where they come from if they were chosen.
     """
     for folder in (CATALOGUE_FOLDER, RANKER_FOLDER):
         (directory / folder).mkdir()
     shop.save(directory / CATALOGUE_FOLDER)
     ranker.save(directory / RANKER_FOLDER)
-    for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER):
-        source = bert / Path(folder).name
+    sources = {folder: bert / Path(folder).name for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER)}
+    for folder, source in (sources | dict(optional)).items():
         if not source.is_dir():
             raise DataError(f"{source} does not exist", mend="shoploom run makes it")
-        shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
+        if folder in sources or read_json(source / "chosen.json")["chosen"]:
+            shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
     index.save(directory / SEARCH_FOLDER)
     write_manifest(directory, facts)
 
@@ -152,7 +168,7 @@ def main() -> None:
         keyword_weight=params.keyword_weight,
     )
     with atomic_directory(PACKAGE) as directory:
-        package(shop, ranker, index, BERT, facts, directory)
+        package(shop, ranker, index, BERT, facts, directory, OPTIONAL)
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     print(f"packaged {shop.num_items:,} items and {len(shop.user_ids):,} users in {size / 1e6:.0f} MB")
 

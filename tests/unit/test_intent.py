@@ -1,0 +1,98 @@
+"""The intent head: what it reaches on phrasings that nobody looked at while its templates were written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import ModelError
+from pipelines.models.intent import IntentHead, fit_intent
+from pipelines.models.intent_templates import INTENTS, LANGUAGES, OUT_OF_SCOPE, templates, training_phrasings
+from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.params import EmbedMultilingualParams, TrainIntentParams
+from tests.files import edited_json
+from tests.phrasings import phrasings
+
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MultilingualEncoder:
+    params = EmbedMultilingualParams()
+    return MultilingualEncoder(params.weights, params.weights_sha256)
+
+
+@pytest.fixture(scope="module")
+def head(encoder: MultilingualEncoder) -> IntentHead:
+    params = TrainIntentParams()
+    texts, labels = training_phrasings(params.copies, 7)
+    return fit_intent(encoder, encoder.encode_queries(texts), np.array(labels, np.int64), params.strength)
+
+
+def test_templates_cover_every_intent_in_both_languages() -> None:
+    for language in LANGUAGES:
+        for intent in INTENTS:
+            assert len(templates(language, intent)) >= 25
+            words = [re.sub("{.}", "", text) for text in templates(language, intent)]
+            assert all(bool(CHINESE.search(text)) == (language == "zh") for text in words if text)
+
+
+def test_training_phrasings_are_distinct_filled_and_the_same_again() -> None:
+    texts, labels = training_phrasings(2, 0)
+    assert len(set(texts)) == len(texts) == len(labels)
+    assert not any("{" in text for text in texts)
+    assert (texts, labels) == training_phrasings(2, 0)
+    assert set(labels) == set(range(len(INTENTS)))
+
+
+def test_test_phrasings_are_as_many_as_promised_and_none_is_trained_on() -> None:
+    trained = set(training_phrasings(40, 1)[0])
+    for intent, lines in phrasings("test").items():
+        assert len(lines) == len(set(lines))
+        for chinese in (False, True):
+            assert sum(bool(CHINESE.search(line)) == chinese for line in lines) >= 15
+        assert len(lines) >= (200 if intent == OUT_OF_SCOPE else 30)
+        assert not trained & set(lines)
+
+
+def test_intent_head_tells_intents_and_what_is_out_of_scope(head: IntentHead, encoder: MultilingualEncoder) -> None:
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    written = phrasings("test")
+    labels = np.repeat(np.arange(len(INTENTS)), [len(written[intent]) for intent in INTENTS])
+    vectors = encoder.encode_queries([line for intent in INTENTS for line in written[intent]])
+    shares = head.probabilities(vectors)
+    outside = INTENTS.index(OUT_OF_SCOPE)
+    assert np.allclose(shares.sum(1), 1, atol=1e-5)
+    assert roc_auc_score(labels == outside, shares[:, outside]) >= 0.95
+    assert f1_score(labels, shares.argmax(1), average="macro") >= 0.90
+
+
+def test_intent_head_answers_as_before_when_read_back(head: IntentHead, tmp_path: Path) -> None:
+    head.save(tmp_path)
+    again = IntentHead.load(tmp_path)
+    assert again.of("which is better, butter or margarine") == head.of("which is better, butter or margarine")
+    assert again.of("which is better, butter or margarine").name == "compare"
+    assert again.of("今天有什么打折").name == "deal"
+
+
+def test_intent_head_refuses_a_blank_query_a_missing_file_and_another_version(head: IntentHead, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="blank"):
+        head.of("  ")
+    with pytest.raises(ModelError, match="does not exist"):
+        IntentHead.load(tmp_path)
+    head.save(tmp_path)
+    with edited_json(tmp_path / "intent.json", format_version=99), pytest.raises(ModelError, match="version 1"):
+        IntentHead.load(tmp_path)
+    with edited_json(tmp_path / "intent.json", intents=["browse"]), pytest.raises(ModelError, match="other intents"):
+        IntentHead.load(tmp_path)
+    with edited_json(tmp_path / "intent.json", weights_sha256="0" * 64), pytest.raises(ModelError, match="has SHA-256"):
+        IntentHead.load(tmp_path).of("milk")
+
+
+def test_intent_head_is_not_fitted_when_an_intent_has_no_phrasing(encoder: MultilingualEncoder) -> None:
+    with pytest.raises(ModelError, match="no training phrasing"):
+        fit_intent(encoder, np.eye(3, 384, dtype=np.float32), np.arange(3), 1.0)
