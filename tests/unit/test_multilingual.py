@@ -94,9 +94,10 @@ def test_both_languages_find_the_cheap_phones_of_a_bilingual_shop(
     assert unread.sum() == 5
     made = index(encoder, forms_of(items, texts, text_index, unread, full=True), no_cache(encoder), 0.0)
     best = [texts[row] for row in np.argsort(-made.similarity(query))]
-    assert set(best[:2]) == {PHONES[0][0], PHONES[1][0]}
     phones = {text for text, kind in PHONES if kind in ("smartphone", "智能手机")}
-    assert len(phones & set(best[:4])) >= 3
+    cheap = {PHONES[0][0], PHONES[1][0]}
+    assert best[0] in cheap
+    assert cheap < set(best[:3]) < phones
 
 
 def test_chinese_queries_find_products_of_the_default_shop(encoder: MultilingualEncoder, reader: Reader) -> None:
