@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.artifacts import atomic_directory, read_table, write_json
 from pipelines.models.bert import find_weights
 from pipelines.models.encoder import TOKENIZER_SOURCE
+from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.intent_templates import product_names
 from pipelines.models.multilingual import MultilingualEncoder, MultilingualIndex
 from pipelines.models.scripts import Reader
@@ -84,8 +85,8 @@ def main() -> None:
     """Read the items, encode their forms, write; or say that no second encoder is chosen."""
     params, first = load_params(EmbedMultilingualParams, "embed_multilingual"), load_params(EmbedParams, "embed")
     with atomic_directory(OUTPUT) as output:
-        write_json({"chosen": bool(params.weights)}, output / "chosen.json")
         if not params.weights:
+            write_json(NOT_CHOSEN, output / CHOSEN_FILE)
             print("no second encoder is chosen (embed_multilingual.weights)")
             return
         items = read_table(ITEMS, ["item", "text", "product_type", "category"])

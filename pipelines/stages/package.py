@@ -4,7 +4,7 @@
     ├── manifest.json     format version, facts, SHA-256 of every file
     ├── catalogue/        items, known users and their purchases before the test window
     ├── ranker/           the blend and its fitted component models
-    └── search/           the fine-tuned encoder, its relevance head, the texts' words and, where they are many, a graph;
+    └── search/           the fine-tuned encoder, its relevance head, the texts' words, a graph where they are many;
                           the index for other scripts and the intent head, where they are chosen
 
 No file holds code, a time or a path, so equal parts give an equal package.
@@ -21,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.artifacts import atomic_directory, read_json, read_table
+from pipelines.artifacts import atomic_directory, read_table
 from pipelines.errors import DataError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
+from pipelines.models.files import CHOSEN_FILE
 from pipelines.models.lexical import Lexical
 from pipelines.models.manifest import (
     CATALOGUE_FOLDER,
@@ -47,8 +48,9 @@ from pipelines.stages import run_main
 
 RANK = Path("data/rank/ranker")
 BERT = Path("data/train_bert")
+FIXED = {folder: BERT / Path(folder).name for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER)}
 OPTIONAL = {MULTILINGUAL_FOLDER: Path("data/embed_multilingual"), INTENT_FOLDER: Path("data/train_intent/head")}
-"""Where a part of search lies that the settings may leave out: then ``chosen.json`` there says so."""
+"""Where a part of search lies that the settings may leave out."""
 PACKAGE = Path("data/package")
 
 
@@ -118,13 +120,7 @@ def index_texts(items: pa.Table, ranker: Ranker, exact_texts: int) -> TextIndex:
 
 
 def package(
-    shop: Catalogue,
-    ranker: Ranker,
-    index: TextIndex,
-    bert: Path,
-    facts: Facts,
-    directory: Path,
-    optional: Mapping[str, Path],
+    shop: Catalogue, ranker: Ranker, index: TextIndex, sources: Mapping[str, Path], facts: Facts, directory: Path
 ) -> None:
     """Write the package into ``directory``, which exists and is empty.
 
@@ -132,20 +128,18 @@ def package(
         shop: items, users and histories.
         ranker: assembled from models fitted on everything before the test window.
         index: of the ranker's distinct texts.
-        bert: holds ``encoder/`` and ``relevance/``.
+        sources: folders of search, and where they come from; one that was not chosen is left out.
         facts: for the manifest.
         directory: of the package.
-        optional: folders of the package, and where they come from if they were chosen.
     """
     for folder in (CATALOGUE_FOLDER, RANKER_FOLDER):
         (directory / folder).mkdir()
     shop.save(directory / CATALOGUE_FOLDER)
     ranker.save(directory / RANKER_FOLDER)
-    sources = {folder: bert / Path(folder).name for folder in (ENCODER_FOLDER, RELEVANCE_FOLDER)}
-    for folder, source in (sources | dict(optional)).items():
+    for folder, source in sources.items():
         if not source.is_dir():
             raise DataError(f"{source} does not exist", mend="shoploom run makes it")
-        if folder in sources or read_json(source / "chosen.json")["chosen"]:
+        if not (source / CHOSEN_FILE).exists():
             shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
     index.save(directory / SEARCH_FOLDER)
     write_manifest(directory, facts)
@@ -168,7 +162,7 @@ def main() -> None:
         keyword_weight=params.keyword_weight,
     )
     with atomic_directory(PACKAGE) as directory:
-        package(shop, ranker, index, BERT, facts, directory, OPTIONAL)
+        package(shop, ranker, index, FIXED | OPTIONAL, facts, directory)
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     print(f"packaged {shop.num_items:,} items and {len(shop.user_ids):,} users in {size / 1e6:.0f} MB")
 

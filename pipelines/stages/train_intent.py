@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.artifacts import atomic_directory, write_json
+from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.intent import fit_intent
 from pipelines.models.intent_templates import INTENTS, training_phrasings
 from pipelines.models.multilingual import MultilingualEncoder
@@ -24,7 +25,6 @@ def main() -> None:
     )
     with atomic_directory(OUTPUT) as output:
         (output / "head").mkdir()
-        write_json({"chosen": bool(encoder_params.weights)}, output / "head" / "chosen.json")
         metrics: dict[str, float] = {}
         if encoder_params.weights:
             phrasings, labels = training_phrasings(params.copies, load_params(SeedParams, "seed").value)
@@ -36,6 +36,7 @@ def main() -> None:
             metrics = {"phrasings": len(phrasings), "training_accuracy": float((told == labels).mean())}
             print(f"{len(phrasings)} phrasings of {len(INTENTS)} intents: {metrics['training_accuracy']:.3f} fitted")
         else:
+            write_json(NOT_CHOSEN, output / "head" / CHOSEN_FILE)
             print("no second encoder is chosen (embed_multilingual.weights): no intent head")
         write_json(metrics, output / "metrics.json")
 

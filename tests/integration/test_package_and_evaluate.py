@@ -20,6 +20,7 @@ from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import NamedHistories
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import feature_names
+from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.fused import Fused
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.manifest import verify, write_manifest
@@ -169,7 +170,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_json({"version": None, "digest": None, "run": None}, root / "data/champion/champion.json")
     for source in package.OPTIONAL.values():
-        write_json({"chosen": False}, root / source / "chosen.json")
+        write_json(NOT_CHOSEN, root / source / CHOSEN_FILE)
     with chdir(root):
         package.main()
     return root
