@@ -331,6 +331,8 @@ class TrainBertParams(Section):
     """Tokens kept of a query in training."""
     product_tokens: int = Field(default=28, ge=4)
     """Tokens kept of a product text in training."""
+    min_types: int = Field(default=10, ge=3)
+    """Product types that training wants; with fewer the encoder stays as it was pre-trained."""
     held_out_types: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of product types that only measure."""
     calibration_types: float = Field(default=0.15, gt=0, lt=0.5)

@@ -83,6 +83,7 @@ def render(metrics: Mapping[str, Any], pictures: Mapping[str, Path], examples: S
         "<h1>How good are the recommendations?</h1>",
         f'<p class="lead">{_verdict(metrics)}</p>',
         _champion_note(metrics["champion"]),
+        *(f"<p><b>Mind:</b> {html.escape(line)}</p>" for line in metrics["warnings"]),
         "<h2>Every model on the test window</h2>",
         f'<p class="soft">{metrics["users"]:,} users, {metrics["candidates"]:,} products each of which may be offered. '
         "“New” leaves out what the user had bought before.</p>",

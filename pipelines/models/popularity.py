@@ -71,18 +71,8 @@ class Popularity(Model):
         return cls(buyers(pairs.items), buyers(repeated), recent.astype(np.float32), buyers(new).astype(np.float32))
 
     def candidates(self, min_buyers: int) -> NDArray[np.int32]:
-        """int32 [num_candidates]: ids of items with at least ``min_buyers`` distinct buyers, ascending.
-
-        Raises:
-            ModelError: there is none, so nothing could be recommended.
-        """
-        candidates = np.flatnonzero(self.buyers >= min_buyers).astype(np.int32)
-        if not len(candidates):
-            raise ModelError(
-                f"no item has {min_buyers} distinct buyers; the most bought has {int(self.buyers.max(initial=0))}",
-                mend="land more with shoploom ingest, or lower window.min_buyers in params.yaml",
-            )
-        return candidates
+        """What may be recommended: :func:`candidates_of` of the counted buyers."""
+        return candidates_of(self.buyers, min_buyers)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """Every user gets the same scores; see :meth:`Model.score`."""
@@ -98,6 +88,25 @@ class Popularity(Model):
         if arrays["recent"].shape[1:] != (len(RECENT_DAYS),):
             raise ModelError(f"{directory} counts buyers in other windows than this version", mend=MADE_AGAIN)
         return cls(*(arrays[name] for name in ARRAYS))
+
+
+def candidates_of(buyers: NDArray[np.integer[Any]], min_buyers: int) -> NDArray[np.int32]:
+    """int32 [num_candidates], ascending: ids of items with at least ``min_buyers`` distinct buyers.
+
+    Of a shop too small for any to have as many, all that was bought.
+
+    Args:
+        buyers: integers [num_items], distinct buyers.
+        min_buyers: at least 1.
+
+    Raises:
+        ModelError: nothing was bought, so nothing could be recommended.
+    """
+    enough = buyers >= min_buyers
+    candidates = np.flatnonzero(enough if enough.any() else buyers > 0).astype(np.int32)
+    if not len(candidates):
+        raise ModelError("no item was bought", mend="land more with shoploom ingest")
+    return candidates
 
 
 def tie_breaker(buyers: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -13,7 +13,10 @@ from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
 from pipelines.errors import DataError, ModelError
 
 FORMAT_VERSION = 1
+HEAD_FILE = "relevance.json"
 BATCH_SIZE = 512
+WEIGHT, BIAS = 20.0, -8.0
+"""What training starts from, the weight of every dimension alike."""
 
 Floats = NDArray[np.float32]
 
@@ -25,10 +28,17 @@ class RelevanceHead:
     Args:
         weights: float32 [embedding_size].
         bias: added to every logit.
+        untrained: why the weights are those that training starts from; empty where it was trained.
     """
 
     weights: Floats
     bias: float
+    untrained: str = ""
+
+    @classmethod
+    def prior(cls, embedding_size: int, why: str) -> Self:
+        """The head that training starts from: a steep sigmoid of the cosine, even odds at 0.4."""
+        return cls(np.full(embedding_size, WEIGHT, np.float32), BIAS, why)
 
     def score(self, query_vectors: Floats, item_vectors: Floats) -> Floats:
         """The probability that each item answers each query.
@@ -57,7 +67,8 @@ class RelevanceHead:
         write_arrays(
             {"weights": self.weights, "bias": np.array([self.bias], np.float32)}, directory / "head.safetensors"
         )
-        write_json({"format": "shoploom-relevance", "format_version": FORMAT_VERSION}, directory / "relevance.json")
+        said = {"untrained": self.untrained} if self.untrained else {}
+        write_json({"format": "shoploom-relevance", "format_version": FORMAT_VERSION, **said}, directory / HEAD_FILE)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -68,14 +79,14 @@ class RelevanceHead:
         """
         mend = "shoploom run makes it again"
         try:
-            manifest, arrays = read_json(directory / "relevance.json"), read_arrays(directory / "head.safetensors")
+            manifest, arrays = read_json(directory / HEAD_FILE), read_arrays(directory / "head.safetensors")
         except DataError as error:
             raise ModelError(error.message, mend=mend) from error
         if manifest.get("format") != "shoploom-relevance" or manifest.get("format_version") != FORMAT_VERSION:
             raise ModelError(f"{directory} holds no relevance head of version {FORMAT_VERSION}", mend=mend)
         if set(arrays) != {"weights", "bias"} or not all(np.isfinite(array).all() for array in arrays.values()):
             raise ModelError(f"{directory / 'head.safetensors'} holds no weights and bias", mend=mend)
-        return cls(arrays["weights"], float(arrays["bias"][0]))
+        return cls(arrays["weights"], float(arrays["bias"][0]), str(manifest.get("untrained", "")))
 
 
 def fit_relevance(queries: Floats, items: Floats, labels: Floats, *, epochs: int, seed: int) -> RelevanceHead:
@@ -97,9 +108,9 @@ def fit_relevance(queries: Floats, items: Floats, labels: Floats, *, epochs: int
 
     keras = import_keras(seed)
     size = queries.shape[1]
-    start, bias = keras.initializers.Constant(20.0), keras.initializers.Constant(-8.0)
+    start, bias = keras.initializers.Constant(WEIGHT), keras.initializers.Constant(BIAS)
     head = keras.layers.Dense(
-        1, kernel_initializer=start, bias_initializer=bias, kernel_regularizer=_Around(20.0, 1e-5), name="head"
+        1, kernel_initializer=start, bias_initializer=bias, kernel_regularizer=_Around(WEIGHT, 1e-5), name="head"
     )
     products = keras.Input((size,), name="products")
     model = keras.Model(products, head(products))

@@ -99,29 +99,33 @@ def type_share(product_type: str) -> float:
 def split_by_type(table: TextTable, held_out: float, calibration: float) -> tuple[NDArray[np.int64], ...]:
     """Divide the texts by product type, so that no type is in two parts.
 
+    A type's place follows from its hash alone, so that new types move no other. Where few types leave a part empty, it
+    gets the type that is next to it.
+
     Args:
-        table: the texts; those without a product type are in no part.
+        table: the texts, of three product types at least; those without a type are in no part.
         held_out: share of types kept for measuring.
         calibration: share of types kept for the relevance head.
 
     Returns:
-        Positions of the texts for training, for calibration and held out, int64.
+        Positions of the texts for training, for calibration and held out, int64; none is empty.
 
     Raises:
-        DataError: a part would be empty.
+        DataError: there are fewer than three product types.
     """
-    places = np.array([type_share(value) for value in table.values["product_type"]] or [0.0])
-    share = places[table.codes["product_type"]]
+    shares = np.array([type_share(value) for value in table.values["product_type"]])
+    if len(shares) < 3:
+        raise DataError(f"{len(shares)} product types cannot be divided into three parts", mend="land more items")
+    measure = int(np.clip(np.count_nonzero(shares < held_out), 1, len(shares) - 2))
+    head = int(np.count_nonzero(shares < held_out + calibration))
+    head = int(np.clip(head, measure + 1, len(shares) - 1))
+    place = np.argsort(np.argsort(shares, kind="stable"), kind="stable")[table.codes["product_type"]]
     typed = table.codes["product_type"] >= 0
-    parts = (
-        np.flatnonzero(typed & (share >= held_out + calibration)),
-        np.flatnonzero(typed & (share >= held_out) & (share < held_out + calibration)),
-        np.flatnonzero(typed & (share < held_out)),
+    return (
+        np.flatnonzero(typed & (place >= head)),
+        np.flatnonzero(typed & (place >= measure) & (place < head)),
+        np.flatnonzero(typed & (place < measure)),
     )
-    for name, part in zip(("training", "calibration", "held-out"), parts, strict=True):
-        if not len(part):
-            raise DataError(f"no product type falls into the {name} part", mend="land more items, or change train_bert")
-    return parts
 
 
 def words_of(value: str) -> list[str]:

@@ -29,6 +29,7 @@ from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, 
 from pipelines.models.base import Histories, Scoring
 from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE
+from pipelines.models.popularity import candidates_of
 from pipelines.models.recommender import Recommender
 from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
 from pipelines.prepared import PREPARED, Events, read_events, read_histories, read_space
@@ -41,6 +42,8 @@ EVALUATE = Path("data/evaluate")
 K = 10
 COLD_K = 50
 """Places that count where cold items are offered: each user bought a few of tens of thousands."""
+FEW_USERS = 100
+"""Under as many users the report warns that little can be told apart."""
 NDCG, NDCG_NEW = f"ndcg_at_{K}", f"ndcg_at_{K}_new"
 CANDIDATE = "rank"
 CHAMPION_NAME = "champion"
@@ -147,7 +150,7 @@ def evaluate(
     """
     bought, tested = window.bought(), window.tested()
     buyers = np.bincount(bought.indices, minlength=window.histories.num_items)
-    candidates = np.flatnonzero(buyers >= window.min_buyers).astype(np.int32)
+    candidates = candidates_of(buyers, window.min_buyers)
     if not np.array_equal(candidates, candidate.candidates):
         raise DataError(
             "the package was made from other training events than these", mend="SHOPLOOM_NO_CACHE=1 shoploom run"
@@ -165,6 +168,7 @@ def evaluate(
         "users": len(trial.users),
         "candidates": len(candidates),
         "champion": champion.facts(window.starts),
+        "warnings": warnings(window, candidate, len(trial.users), int(buyers.max())),
         "models": {name: {"kind": kinds[name], **outcome.summary(K)} for name, outcome in outcomes.items()},
         "segments": _segments(outcomes, segments),
         "segment_users": {name: int((segments == name).sum()) for name in SEGMENTS},
@@ -174,6 +178,32 @@ def evaluate(
     metrics["best_baseline"] = best_baseline(metrics["models"], NDCG)
     per_user = _per_user(window, trial, segments, outcomes)
     return Evaluation(metrics, per_user, outcomes, kinds, trial, segments)
+
+
+def warnings(window: Window, candidate: Recommender, users: int, most_buyers: int) -> list[str]:
+    """What a small shop had to do without, a sentence each.
+
+    Args:
+        window: what was asked for.
+        candidate: its relevance head says whether it was trained.
+        users: who bought a candidate within the window.
+        most_buyers: distinct buyers of the most bought item.
+    """
+    said = []
+    if candidate.finder.relevance.untrained:
+        said.append(f"The search model was not fine-tuned: {candidate.finder.relevance.untrained}.")
+    if most_buyers < window.min_buyers:
+        said.append(
+            f"Every product that was ever bought may be offered: the most bought has {most_buyers} buyers, and "
+            f"window.min_buyers is {window.min_buyers}."
+        )
+    if len(candidate.candidates) <= K:
+        said.append(
+            f"{len(candidate.candidates)} products may be offered, so that every list of {K} holds all of them."
+        )
+    if users < FEW_USERS:
+        said.append(f"{users} users decide: differences under some tenths of NDCG@{K} cannot be told from chance.")
+    return said
 
 
 def _outcomes(
@@ -370,6 +400,8 @@ def main() -> None:
     page = render(evaluation.metrics, pictures, examples(window, candidate, evaluation, params.example_queries))
     with atomic_file(EVALUATE / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
+    for line in evaluation.metrics["warnings"]:
+        print(f"warning: {line}")
     for name, row in evaluation.metrics["models"].items():
         print(f"{name:22} NDCG@10 {row[NDCG]:.4f}  new {row[NDCG_NEW] or 0.0:.4f}")
 

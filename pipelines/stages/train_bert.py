@@ -2,10 +2,14 @@
 
 Only purchases before the validation window are read, so what comes out serves both windows. Product types are
 divided by hash into three parts: most train the encoder, some train the head, the rest are held out and measure.
+
+A shop with fewer product types than ``min_types`` has too little to train and measure on: it gets the pre-trained
+encoder as it is, and a head that was not trained. The metrics, the package and the report say so.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +137,8 @@ def labelled_pairs(
 ) -> LabelledPairs:
     """For each query up to ``per_query`` texts that answer it, and as many of the same department that do not.
 
+    Where nothing else is in the department, those that do not answer come from the whole catalogue.
+
     Args:
         table: the catalogue's texts.
         queries: attribute queries.
@@ -144,7 +150,8 @@ def labelled_pairs(
         answering = query.answers(table)
         fitting = np.flatnonzero(answering)
         departments = np.unique(table.codes["department"][fitting])
-        others = np.flatnonzero(np.isin(table.codes["department"], departments) & ~answering)
+        near = np.isin(table.codes["department"], departments) & ~answering
+        others = np.flatnonzero(near if near.any() else ~answering)
         count = min(per_query, len(fitting), len(others))
         for group, label in ((fitting, 1.0), (others, 0.0)):
             rows += [(position, int(text), label) for text in generator.choice(group, count, replace=False)]
@@ -177,11 +184,16 @@ def fit_head(
     params: TrainBertParams,
     seed: int,
 ) -> RelevanceHead:
-    """Train the relevance head on queries for ``texts``, whose product types the encoder was not trained on."""
+    """Train the relevance head on queries for ``texts``, whose product types the encoder was not trained on.
+
+    Where every product answers every query, it stays as training starts.
+    """
     generator = np.random.default_rng(seed)
     queries = queries_by_type(table, texts, params.queries_per_type, generator)
     pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
     query_vectors = encoder.encode([query.words for query in queries])
+    if not len(pairs.labels):
+        return RelevanceHead.prior(vectors.shape[1], "no product fails to answer a query for another")
     return fit_relevance(
         query_vectors[pairs.queries], vectors[pairs.texts], pairs.labels, epochs=params.head_epochs, seed=seed
     )
@@ -233,8 +245,8 @@ def measure(
         "fine_tuned_ndcg_at_10": float(after.mean()),
         "fine_tuned_over_zero_shot": compare(after, before, seed=seed).as_dict(),
         "relevance_pairs": len(pairs.labels),
-        "relevance_auroc": float(roc_auc_score(pairs.labels, scores)),
-        "relevance_calibration_error": calibration_error(scores, pairs.labels),
+        "relevance_auroc": float(roc_auc_score(pairs.labels, scores)) if len(scores) else None,
+        "relevance_calibration_error": calibration_error(scores, pairs.labels) if len(scores) else None,
     }
     return metrics, scores, pairs.labels
 
@@ -246,6 +258,10 @@ def main() -> None:
     items, history = read_table(ITEMS), read_table(HISTORY, ["item", "session"])
     texts, text_index = distinct_texts(items)
     table = TextTable.of(items, texts, text_index)
+    types = len(table.values["product_type"])
+    if types < params.min_types:
+        keep_pretrained(text_index, f"there are {types} product types, and training wants {params.min_types}")
+        return
     training, calibration, held_out = split_by_type(table, params.held_out_types, params.calibration_types)
     zero_shot, zero_shot_vectors = TextEncoder.load(ZERO_SHOT / "encoder"), read_zero_shot(text_index)
     batches = training_batches(
@@ -278,10 +294,33 @@ def main() -> None:
         f"held-out product types: NDCG@10 {metrics['zero_shot_ndcg_at_10']:.4f} zero-shot -> "
         f"{metrics['fine_tuned_ndcg_at_10']:.4f} fine-tuned (p {metrics['fine_tuned_over_zero_shot']['p_value']:.4f})"
     )
+    if head.untrained or not len(labels):
+        print(f"the relevance head was not measured: {head.untrained or 'every product answers every query'}")
+        return
     print(
         f"relevance head: AUROC {metrics['relevance_auroc']:.4f} against the same department, "
         f"calibration error {metrics['relevance_calibration_error']:.4f}"
     )
+
+
+def keep_pretrained(text_index: NDArray[np.int32], why: str) -> None:
+    """Write the pre-trained encoder, its vectors and a head that was not trained.
+
+    Args:
+        text_index: int32 [num_items], the text of each item as it is now.
+        why: one clause, for the log, the metrics and the report.
+    """
+    vectors = read_zero_shot(text_index)
+    none = np.zeros(0, np.float32)
+    with atomic_directory(OUTPUT) as output:
+        shutil.copytree(ZERO_SHOT / "encoder", output / "encoder", copy_function=shutil.copyfile)
+        write_arrays({"embeddings": vectors, "text_index": text_index}, output / "texts.safetensors")
+        (output / "relevance").mkdir()
+        RelevanceHead.prior(vectors.shape[1], why).save(output / "relevance")
+        write_json({"texts": len(vectors), "steps": 0, "untrained": why}, output / "metrics.json")
+        draw_loss(none, output / "loss.png")
+        draw_calibration(none, none, output / "calibration.png")
+    print(f"warning: the encoder stays as it was pre-trained: {why}")
 
 
 def read_zero_shot(text_index: NDArray[np.int32]) -> Floats:
