@@ -61,6 +61,10 @@ class ModelError(DataError):
     """A model cannot be fitted, read or asked."""
 
 
+class PackageFormatError(ModelError):
+    """A package was written in another format than this version of shoploom reads."""
+
+
 class StageError(ShoploomError):
     """A stage failed; the message is the stage's own."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_table, write_json
+from pipelines.errors import ModelError, PackageFormatError
 from pipelines.metrics.ranking import mean, ndcg, rank_users
 from pipelines.models.attributes import Attributes
 from pipelines.models.base import Histories, Model, Previous, Scoring, Training
@@ -84,7 +85,7 @@ def read_previous(kind: type[Model], space: Space, package: Path = PREVIOUS) -> 
     """The model as the champion holds it, where ``params.yaml`` asks for a warm start (``warm``) and it is pinned.
 
     Only what is fitted before the test window may start from it: the champion knows the validation window, on which
-    choices are made. One that knows the test window too is not used.
+    choices are made. One that knows the test window too is not used, nor one in another version's format.
 
     Raises:
         ModelError: the package is not whole.
@@ -92,8 +93,18 @@ def read_previous(kind: type[Model], space: Space, package: Path = PREVIOUS) -> 
     folder = package / RANKER_FOLDER / kind.name
     if not (folder / SETTINGS_FILE).is_file():
         return None
-    if verify(package).trained_until >= space.test_starts:
+    try:
+        facts = verify(package)
+    except PackageFormatError as error:
+        print(f"{error.message}: no warm start")
+        return None
+    if facts.trained_until >= space.test_starts:
         print("the champion knows the test window: no warm start")
+        return None
+    try:
+        kind.load(folder)
+    except ModelError as error:  # every byte is as it was packaged: another version's model, not damage
+        print(f"{error.message}: no warm start")
         return None
     names = read_table(package / CATALOGUE_FOLDER / "items.parquet", ["item_id"])["item_id"].to_pylist()
     ours = read_table(PREPARED / "items.parquet", ["item_id"])["item_id"].to_pylist()

@@ -126,6 +126,8 @@ def _champion_note(champion: Mapping[str, Any]) -> str:
     if champion["version"] is None:
         return '<p class="soft">No champion yet: the gate compares with the best plain baseline.</p>'
     name = html.escape(str(champion["version"]))
+    if champion.get("not_compared"):
+        return f'<p class="soft">Champion version {name} is not among the models below.</p>'
     if champion["saw_test_window"]:
         return (
             f"<p><b>Inconclusive:</b> champion version {name} was trained on events of this test window, so its "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import file_sha256, read_json, write_json
-from pipelines.errors import DataError, ModelError
+from pipelines.errors import DataError, ModelError, PackageFormatError
 from pipelines.models.base import MADE_AGAIN
 
 FORMAT = 3
@@ -60,8 +60,8 @@ def verify(directory: Path) -> Facts:
     """Check every file of a package against its manifest.
 
     Raises:
-        ModelError: no manifest, another format version, a file that is missing, not listed or changed; the message
-            names it.
+        ModelError: no manifest, a file that is missing, not listed or changed; the message names it.
+        PackageFormatError: the package is of another format.
     """
     listed = _read(directory)
     files: dict[str, str] = listed["files"]
@@ -83,7 +83,7 @@ def _read(directory: Path) -> dict[str, Any]:
         raise ModelError(f"{directory} is not a package: {error.message}", mend="shoploom run makes one") from error
     if not isinstance(listed, dict) or listed.get("format") != FORMAT:
         found = listed.get("format") if isinstance(listed, dict) else None
-        raise ModelError(
+        raise PackageFormatError(
             f"{directory} has package format {found!r}; this version reads {FORMAT}", mend="shoploom run makes it again"
         )
     if not isinstance(listed.get("files"), dict):
@@ -95,7 +95,7 @@ def _facts(directory: Path, listed: dict[str, Any]) -> Facts:
     try:
         return Facts(**listed["facts"])
     except (KeyError, TypeError) as error:
-        raise ModelError(
+        raise PackageFormatError(
             f"{directory / MANIFEST_FILE} lacks a fact: {error}", mend="shoploom run makes it again"
         ) from error
 

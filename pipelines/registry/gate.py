@@ -6,6 +6,8 @@
     anything else ────────────────────────────────────────> inconclusive
 
 Candidate and reference are compared user by user, on the same users, window and items, as ``evaluate`` scored them.
+A champion that an older shoploom packaged in a form that this one can neither score nor serve is no reference: the best
+plain baseline is, and the reason says so.
 """
 
 from __future__ import annotations
@@ -95,6 +97,9 @@ def decide(per_user: Path, metrics: Path, params: GateParams) -> Verdict:
         confidence=1.0 - params.alpha,
     )
     decision, why = judge(comparison, reference, params, leaked=champion_saw_test_window(document))
+    facts = _champion_facts(document)
+    if facts.get("not_compared"):
+        why += f"; champion version {facts.get('version')} cannot be compared: {facts['not_compared']}"
     return Verdict(
         decision=decision,
         reference=reference,

@@ -2,7 +2,8 @@
 
 The only stage that reads the test window. Models are the package's, fitted on everything before it; histories end
 where it starts. The champion is scored unchanged, on the same users, items and window, with those same histories;
-if it was trained on any event of the window its figures flatter it, and ``saw_test_window`` says so.
+if it was trained on any event of the window its figures flatter it, and ``saw_test_window`` says so. A champion that an
+older shoploom packaged, whole but in a form that this one does not read, cannot be scored: ``not_compared`` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pipelines.artifacts import atomic_file, read_json, read_table, write_json, write_table
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ModelError, PackageFormatError
 from pipelines.metrics.baselines import BASELINES, best_baseline
 from pipelines.metrics.cold_items import category_codes, category_scorers, times_baseline
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
@@ -28,7 +29,7 @@ from pipelines.metrics.significance import compare_all
 from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure
 from pipelines.models.base import Histories, Scoring
 from pipelines.models.histories import purchase_counts
-from pipelines.models.manifest import PIN_FILE
+from pipelines.models.manifest import PIN_FILE, verify
 from pipelines.models.popularity import candidates_of
 from pipelines.models.recommender import Recommender
 from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
@@ -86,10 +87,12 @@ class Champion:
     Args:
         recommender: its package; None where nothing is promoted yet.
         pin: champion.json: version, digest, run.
+        not_compared: why a champion that there is cannot be scored; empty otherwise.
     """
 
     recommender: Recommender | None
     pin: Mapping[str, Any]
+    not_compared: str = ""
 
     @classmethod
     def read(cls, directory: Path) -> Champion:
@@ -99,8 +102,16 @@ class Champion:
             ModelError: a version is named, and its package is not whole.
         """
         pin = read_json(directory / PIN_FILE)
-        recommender = Recommender.load(directory) if pin.get("version") is not None else None
-        return cls(recommender, pin)
+        if pin.get("version") is None:
+            return cls(None, pin)
+        try:
+            verify(directory)
+        except PackageFormatError as error:
+            return cls(None, pin, error.message)
+        try:
+            return cls(Recommender.load(directory), pin)
+        except ModelError as error:  # every byte is as it was packaged: another version's models, not damage
+            return cls(None, pin, error.message)
 
     def facts(self, starts: float) -> dict[str, Any]:
         """Version, digest and run, and whether it was trained on any event at or after ``starts``."""
@@ -109,6 +120,7 @@ class Champion:
             **{name: self.pin.get(name) for name in ("version", "digest", "run")},
             "trained_until": until,
             "saw_test_window": until is not None and until >= starts,
+            "not_compared": self.not_compared,
         }
 
 
@@ -168,7 +180,7 @@ def evaluate(
         "users": len(trial.users),
         "candidates": len(candidates),
         "champion": champion.facts(window.starts),
-        "warnings": warnings(window, candidate, len(trial.users), int(buyers.max())),
+        "warnings": warnings(window, candidate, champion, len(trial.users), int(buyers.max())),
         "models": {name: {"kind": kinds[name], **outcome.summary(K)} for name, outcome in outcomes.items()},
         "segments": _segments(outcomes, segments),
         "segment_users": {name: int((segments == name).sum()) for name in SEGMENTS},
@@ -180,16 +192,22 @@ def evaluate(
     return Evaluation(metrics, per_user, outcomes, kinds, trial, segments)
 
 
-def warnings(window: Window, candidate: Recommender, users: int, most_buyers: int) -> list[str]:
-    """What a small shop had to do without, a sentence each.
+def warnings(window: Window, candidate: Recommender, champion: Champion, users: int, most_buyers: int) -> list[str]:
+    """What was done without, a sentence each: most of it in a small shop.
 
     Args:
         window: what was asked for.
         candidate: its relevance head says whether it was trained.
+        champion: one that cannot be scored is told.
         users: who bought a candidate within the window.
         most_buyers: distinct buyers of the most bought item.
     """
     said = []
+    if champion.not_compared:
+        said.append(
+            f"Champion version {champion.pin.get('version')} cannot be scored, so that the gate compares with the best "
+            f"plain baseline: {champion.not_compared}."
+        )
     if candidate.finder.relevance.untrained:
         said.append(f"The search model was not fine-tuned: {candidate.finder.relevance.untrained}.")
     if most_buyers < window.min_buyers:

@@ -32,7 +32,9 @@ from pipelines.models.relevance import RelevanceHead
 from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
+from pipelines.params import GateParams
 from pipelines.prepared import read_events, read_histories, read_space
+from pipelines.registry import gate
 from pipelines.stages import evaluate, package
 from pipelines.validation import read_previous, read_training
 from tests.tiny_models import BLEND, FACTORIZATION, FUSION
@@ -323,8 +325,11 @@ def test_evaluate_writes_every_figure_picture_and_page(evaluated: dict[str, byte
     expected = {f"{name}_at_10{new}" for name in ("ndcg", "recall", "map") for new in ("", "_new")}
     assert all(set(row) == expected | {"kind", "coverage_at_10"} for row in metrics["models"].values())
     assert metrics["champion"] == {
-        "version": None, "digest": None, "run": None, "trained_until": None, "saw_test_window": False
+        "version": None, "digest": None, "run": None, "trained_until": None, "saw_test_window": False,
+        "not_compared": "",
     }  # fmt: skip
+    assert metrics["warnings"] == [f"{NUM_USERS} users decide: differences under some tenths of NDCG@10 cannot be told "
+                                   "from chance."]  # fmt: skip
     assert metrics["cold_items"]["items"] >= 2
     assert metrics["cold_items"]["users"] == NUM_USERS
     cold = metrics["cold_items"]["models"]
@@ -381,6 +386,60 @@ def test_a_warm_start_finds_the_champions_model_and_its_items_by_name(inside: Pa
     earlier = replace(space, test_starts=space.test_starts - 30.0)
     assert read_previous(MatrixFactorization, earlier, package_folder) is None
     assert read_training(MatrixFactorization, "validation").previous is None
+
+
+def _older(package: Path, change: str) -> None:
+    """Make a package one that an older shoploom wrote: whole, and in a form that is no longer read."""
+    manifest = read_json(package / "manifest.json")
+    if change == "format":
+        manifest["format"] = 1
+    elif change == "facts":
+        del manifest["facts"]["as_of"]
+    else:
+        path = package / "ranker/matrix_factorization/model.json"
+        model = read_json(path)
+        model["settings"] = {}
+        write_json(model | {"format": 0}, path)
+        manifest["files"][path.relative_to(package).as_posix()] = file_sha256(path)
+    write_json(manifest, package / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("format", "has package format 1"), ("facts", "lacks a fact"), ("model", "not model 'matrix_factorization'")],
+)
+def test_a_champion_of_an_older_format_is_not_compared_and_the_gate_says_why(
+    inside: Path, change: str, said: str
+) -> None:
+    _promote(inside)
+    _older(inside / "data/champion", change)
+    evaluate.main()
+    metrics = read_json(inside / "data/evaluate/metrics.json")
+    assert "champion" not in metrics["models"]
+    assert metrics["champion"]["version"] == "3"
+    assert said in metrics["champion"]["not_compared"]
+    assert any("Champion version 3 cannot be scored" in line for line in metrics["warnings"])
+    assert "Champion version 3 cannot be scored" in (inside / "data/evaluate/report.html").read_text()
+    verdict = gate.decide(
+        inside / "data/evaluate/per_user.parquet", inside / "data/evaluate/metrics.json", GateParams()
+    )
+    assert verdict.reference == metrics["best_baseline"]
+    assert verdict.champion_version is None
+    assert "champion version 3 cannot be compared: " in verdict.why
+    (inside / "data/champion/catalogue/items.parquet").write_bytes(b"damaged")
+    if change == "model":
+        with pytest.raises(ModelError, match="is not what its manifest says"):
+            evaluate.main()
+
+
+@pytest.mark.parametrize("change", ["format", "facts", "model"])
+def test_no_warm_start_from_a_champion_of_an_older_format(
+    inside: Path, tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(inside / "data/package", tmp_path / "previous")
+    _older(tmp_path / "previous", change)
+    assert read_previous(MatrixFactorization, read_space(), tmp_path / "previous") is None
+    assert "no warm start" in capsys.readouterr().out
 
 
 def test_champion_named_without_its_package_is_refused(inside: Path) -> None:

@@ -132,6 +132,25 @@ def test_embed_refuses_weights_of_another_hash_and_writes_nothing(worktree: Path
     assert not (worktree / "data/embed").exists()
 
 
+def test_few_product_types_leave_the_encoder_as_it_was_pretrained_and_say_so(
+    worktree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_catalogue(worktree, types=2)
+    embed.main()
+    train_bert.main()
+    why = "there are 2 product types, and training wants 10"
+    assert f"warning: the encoder stays as it was pre-trained: {why}" in capsys.readouterr().out
+    output = worktree / "data/train_bert"
+    assert files_of(output / "encoder") == files_of(worktree / "data/embed/encoder")
+    assert json.loads((output / "metrics.json").read_text())["untrained"] == why
+    head = RelevanceHead.load(output / "relevance")
+    assert head.untrained == why
+    same = np.full((1, WIDTH), WIDTH**-0.5, np.float32)
+    assert head.score(same, same)[0, 0] > 0.99
+    assert head.score(same, same * 0.4)[0, 0] == pytest.approx(0.5, abs=1e-4)
+    assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
+
+
 def test_train_bert_refuses_vectors_of_another_catalogue(worktree: Path) -> None:
     embed.main()
     write_catalogue(worktree, types=32)

@@ -20,7 +20,7 @@ from pipelines.models.fused import principal_components
 from pipelines.models.histories import dense_columns, pairs_of, purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
-from pipelines.models.popularity import Popularity
+from pipelines.models.popularity import Popularity, candidates_of
 from pipelines.models.repeat import OwnCounts
 from pipelines.models.signals import score_densely, shortlist
 from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
@@ -101,8 +101,9 @@ def test_popularity_counts_by_hand() -> None:
     assert popularity.recent.tolist() == [[1, 1, 1, 2, 2], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
     assert popularity.newcomers.tolist() == [1, 0, 0]
     assert popularity.candidates(2).tolist() == [0]
-    with pytest.raises(ModelError, match=r"no item has 9 distinct buyers; the most bought has 2\n  -> .*min_buyers"):
-        popularity.candidates(9)
+    assert popularity.candidates(9).tolist() == [0, 1]  # no item has as many: all that was bought
+    with pytest.raises(ModelError, match=r"no item was bought\n  -> land more"):
+        candidates_of(np.zeros(3, np.int32), 1)
     assert popularity.buyers.dtype == popularity.repeat_buyers.dtype == np.int32
     assert popularity.recent.dtype == np.float32
 

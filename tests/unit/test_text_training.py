@@ -82,8 +82,19 @@ def test_split_keeps_each_product_type_in_one_part_and_is_the_same_in_another_ca
     assert {smaller.value("product_type", int(text)) for text in again} <= types[2]
 
 
-def test_split_refuses_an_empty_part() -> None:
-    with pytest.raises(DataError, match="no product type falls into"):
+@pytest.mark.parametrize("count", range(3, 12))
+def test_split_of_few_product_types_leaves_no_part_empty(count: int) -> None:
+    table = table_of([("Produce", f"Kind {number}", None, "1 oz") for number in range(count)])
+    parts = split_by_type(table, 0.15, 0.15)
+    assert all(len(part) for part in parts)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(count))
+    shares = [[type_share(table.value("product_type", int(text))) for text in part] for part in parts]
+    assert min(shares[0]) > max(shares[1])
+    assert min(shares[1]) > max(shares[2])
+
+
+def test_split_refuses_fewer_types_than_parts() -> None:
+    with pytest.raises(DataError, match="1 product types cannot be divided into three parts"):
         split_by_type(table_of([("Produce", "Apples", None, None)]), 0.2, 0.2)
 
 

@@ -68,6 +68,7 @@ def _metrics() -> dict[str, object]:
         "best_baseline": "popularity",
         "protocol": {"k": 10, "segment_limits": [1, 2], "test_starts": 17490.208333333332},
         "champion": {"version": "<b>3</b>", "saw_test_window": False},
+        "warnings": ["<i>few</i>"],
         "models": {name: {"kind": kind, "coverage_at_10": 0.5, **figures} for name, kind in names.items()},
         "comparisons": {"popularity": {"ndcg_at_10": {**judged, "significant": True}, "ndcg_at_10_new": None}},
         "segments": {"light": dict.fromkeys(names, figures)},
@@ -85,6 +86,7 @@ def test_report_escapes_what_the_shop_wrote(tmp_path: Path) -> None:
     page = render(json.loads(json.dumps(metrics)), {hostile: picture}, [example])
     assert "<script" not in page
     assert "<b>3</b>" not in page
+    assert "&lt;i&gt;few&lt;/i&gt;" in page
     assert page.count("&lt;script&gt;") == 6
     assert page.count("✓") == 2
     assert "Monday 2017-11-20 05:00 UTC" in page
