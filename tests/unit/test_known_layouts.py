@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines.cli import main
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.sources import load_source
 from pipelines.sources.movielens import GENRES
 from pipelines.sources.tabular import Tabular
@@ -110,7 +110,7 @@ def test_source_check_shows_first_rows_types_and_all_that_will_not_map(tmp_path:
     path = write_shop(tmp_path, [*order_lines()[:10], *bad])
     answer = CliRunner().invoke(main, ["source", "check", str(path)])
     assert answer.exit_code == 1, answer.output
-    assert "events: 12 rows read of orders.csv.gz" in answer.output
+    assert "events: all 12 rows read of orders.csv.gz" in answer.output
     assert "qty (integer)" in answer.output
     assert "will not map: price of 1 rows: amount='\\x1b[31m', qty='2'" in answer.output
     assert "will not map: timestamp of 1 rows: when='someday'" in answer.output
@@ -151,6 +151,67 @@ def test_source_draft_is_a_mapping_that_holds_none_of_the_files_values(tmp_path:
     }  # fmt: skip
     assert Tabular(mapping).span()[0].isoformat() == "2024-12-24"
     assert '# not mapped: "odd: #" (integer)' in text
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("orders.csv", b"order;sku;customer;when;price\n1;P1;ann;2024-01-05;3,50\n", ["delimiter: ;", "decimal: ','"]),
+        ("orders.csv", b"order,sku,customer,when\n1,P1,ann,2024-01-05\n", []),
+        ("orders.tsv", b"order\tsku\tcustomer\twhen\n1\tP1\tann\t2024-01-05\n", []),
+        ("orders.csv.gz", gzip.compress(b"order|sku|customer|when\n1|P1|ann|2024-01-05\n"), ['delimiter: "|"']),
+        ("goods.csv", "sku,name\nP1,Café\n".encode("latin-1"), ["encoding: latin-1"]),
+        ("goods.csv", "\ufeffsku,name\nP1,Café\n".encode(), []),
+        ("goods.csv", b'sku,name\nP1,"Tea, black; mild"\nP2,"Soap, soft"\n', []),
+        ("log.dat", b"u1::P1::5::978300760\nu2::P1::3::978302109\n", ["format: csv", 'delimiter: "::"', "column_4]"]),
+        ("log.txt", b"196 242 3\n186 302 3\n", ["format: csv", "columns: [column_1]"]),
+        ("users.csv", b"ann@shop.example,Berlin\nbob@shop.example,Bonn\n", ["columns: [column_1, column_2]"]),
+    ],
+)
+def test_source_draft_tells_delimiter_encoding_and_missing_names_of_columns(
+    tmp_path: Path, name: str, data: bytes, said: list[str]
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    text = draft_mapping([str(tmp_path / name)]).replace(str(tmp_path), "")
+    plain = text.replace('delimiter: ";"', "delimiter: ;")
+    assert all(word in plain for word in said), text
+    lines = [line.strip() for line in text.splitlines()]
+    for word in ("format:", "delimiter:", "encoding:", "columns:"):
+        wanted = any(word in each for each in said) or (word == "columns:" and "column_4]" in said)
+        assert any(line.startswith(word) for line in lines) == wanted, word
+    assert not any(value in text for value in ("P1", "u1", "196", "Caf", "shop.example", "Bonn"))
+
+
+def test_source_draft_of_files_with_marks_of_their_own_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("order;sku;customer;when;price\n1;P1;ann;2024-01-05;3,50\n")
+    (tmp_path / "goods.csv").write_bytes("sku|name\nP1|Café, black\n".encode("latin-1"))
+    mapping = parse_mapping(
+        draft_mapping([str(tmp_path / name) for name in ("orders.csv", "goods.csv")]), tmp_path / "x"
+    )
+    source = Tabular(mapping)
+    (event,) = source.engine.rows("events").to_pylist()
+    assert (event["user_id"], event["price"], event["unmapped"]) == ("ann", 3.5, [])
+    assert source.items()["title"].to_pylist() == ["Café, black"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"", "orders.csv is empty"), ("a,b\n1,2\n".encode("utf-16"), "is UTF-16, or no text")]
+)
+def test_source_draft_refuses_what_no_mapping_can_read(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "orders.csv").write_bytes(data)
+    with pytest.raises(DataError, match=said):
+        draft_mapping([str(tmp_path / "orders.csv")])
+
+
+def test_source_check_says_whether_it_read_all(tmp_path: Path) -> None:
+    path = write_shop(tmp_path, order_lines()[:12])
+    few = CliRunner().invoke(main, ["source", "check", "--rows", "11", str(path)]).output
+    assert "events: the first 11 rows read of orders.csv.gz" in few
+    assert "--rows reads more" in few
+    whole = CliRunner().invoke(main, ["source", "check", "--rows", "24", str(path)]).output
+    assert "events: all 12 rows read of orders.csv.gz" in whole
+    assert "items: all 24 rows" in whole
+    assert "--rows reads" not in whole
 
 
 def test_source_list_names_what_there_is() -> None:

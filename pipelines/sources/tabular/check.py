@@ -55,7 +55,8 @@ def check_source(settings: Settings, mapping: str, rows: int) -> dict[str, Any]:
         rows: of each feed to read at most.
 
     Returns:
-        ``tables``: by name the ``files``, ``types`` of the columns read, ``rows`` read, the first mapped (``first``),
+        ``tables``: by name the ``files``, ``types`` of the columns read, ``rows`` read, whether that is ``all`` of
+        them, the first mapped (``first``),
         ``unmapped`` values (column -> count and examples) and ``refused`` lines.
 
     Raises:
@@ -98,6 +99,7 @@ def _table(engine: Engine, table: str) -> dict[str, Any]:
         "files": sorted({file.shown for feed in engine.mapping.of(table) for file in engine.files(feed)}),
         "types": {column: infer(row.get(column) for row in kept) for column in columns},
         "rows": rows.num_rows,
+        "all": all(engine.whole(feed) for feed in engine.mapping.of(table)),
         "first": first,
         "unmapped": _unmapped(engine, table, read),
         "refused": [vars(line) for line in engine.refused[table]],
@@ -130,7 +132,8 @@ def draw_check(found: dict[str, Any], console: Console) -> None:
 
     say(f"{found['shop']}: time zone {found['time_zone']}, one partition a {found['partition']}")
     for name, table in found["tables"].items():
-        say(f"{name}: {table['rows']:,} rows read of {', '.join(table['files'])}")
+        part = "all" if table["all"] else "the first"
+        say(f"{name}: {part} {table['rows']:,} rows read of {', '.join(table['files'])}")
         say(f"  columns: {', '.join(f'{column} ({kind})' for column, kind in table['types'].items())}")
         for row in table["first"]:
             say(f"  {json.dumps(row, ensure_ascii=False, default=str)}")
@@ -142,3 +145,5 @@ def draw_check(found: dict[str, Any], console: Console) -> None:
             say(f"  and {len(table['refused']) - SHOWN:,} more lines that are no rows")
     if not any(table["unmapped"] or table["refused"] for table in found["tables"].values()):
         say("everything that was read maps")
+    if not all(table["all"] for table in found["tables"].values()):
+        say("--rows reads more of each feed: --rows 100000")

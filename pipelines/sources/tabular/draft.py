@@ -6,11 +6,15 @@ Nothing that the files hold is written into it but the names of columns: a mappi
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.sources.tabular.engine import Engine
+from pipelines.sources.tabular.files import COMPRESSIONS, FORMATS
 from pipelines.sources.tabular.mapping import MAPPED, Feed, Field, Mapping
+from pipelines.sources.tabular.sniff import layout_of
 from pipelines.sources.tabular.types import infer, time_format
 
 SAMPLE = 200
@@ -34,7 +38,7 @@ NAMES = {
     "query": ("query", "search", "search_term"),
     "title": ("title", "name", "product_name", "prod_name"),
     "description": ("description", "detail_desc", "desc"),
-    "category": ("category", "categories", "genres", "product_category", "category_name", "department"),
+    "category": ("category", "categories", "genres", "product_category", "product_type", "category_name", "department"),
     "brand": ("brand", "manufacturer", "vendor"),
     "image": ("image", "image_url", "picture"),
     "grade": ("grade", "relevance", "label"),
@@ -56,14 +60,15 @@ def draft_mapping(files: list[str]) -> str:
     """A mapping's YAML, with comments that say what is left to do.
 
     Raises:
-        ConfigError: a file is missing, or its ending tells no format.
+        ConfigError: a file is missing.
         DataError: a file cannot be read.
     """
     parts: dict[str, list[str]] = {}
     for file in files:
-        columns = _sample(file)
+        said, layout = _layout(Path(file))
+        columns = _sample(file, layout)
         table = _table_of(set(_guess(columns)))
-        parts.setdefault(table, []).append(_feed(file, table, columns))
+        parts.setdefault(table, []).append(_feed(file, table, columns, said))
     lines = [
         "# A first mapping, drafted from names of columns: read every line, then: shoploom source check THIS_FILE",
         "shop: my_shop  # letters, digits, _ and -",
@@ -78,10 +83,36 @@ def draft_mapping(files: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sample(file: str) -> dict[str, list[str]]:
+def _layout(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """What the mapping must say of a file, as lines of it and as arguments of a feed; nothing of what needs no word."""
+    endings = [ending.lower() for ending in path.suffixes]
+    packed = COMPRESSIONS.get(endings[-1]) if endings else None
+    named = FORMATS.get(endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else "")
+    if named not in (None, "csv", "tsv") or not path.is_file():
+        return [], {}
+    found = layout_of(path, packed)
+    said: list[str] = []
+    given: dict[str, Any] = {}
+    if named is None:
+        said.append("format: csv  # by its content: its ending tells none")
+        given["format"] = "csv"
+    if found.delimiter != ("\t" if named == "tsv" else ","):
+        said.append(f"delimiter: {json.dumps(found.delimiter)}")
+        given["delimiter"] = found.delimiter
+    if found.encoding != "utf-8":
+        said.append(f"encoding: {found.encoding}  # it is not UTF-8: see whether letters with accents are right")
+        given["encoding"] = found.encoding
+    if found.header is not None:
+        said.append(f"columns: [{', '.join(found.header)}]  # its first line looks like data: name the columns")
+        given["header"] = found.header
+    return said, given
+
+
+def _sample(file: str, layout: dict[str, Any]) -> dict[str, list[str]]:
     """Column -> its first values."""
     path = Path(file)
     probe = Feed("items", "0", (path.name,), None, (Field("item_id", "text", constant=""),))
+    probe = replace(probe, **layout)
     mapping = Mapping(path.parent / "draft.yaml", "draft", "UTC", "week", (probe,))
     engine = Engine(mapping)
     try:
@@ -90,7 +121,7 @@ def _sample(file: str) -> dict[str, list[str]]:
     finally:
         engine.close()
     fields = tuple(Field(name, "text", (name,)) for name in names)
-    probe = Feed("items", "0", (path.name,), None, (Field("attributes", "map", parts=fields),))
+    probe = replace(probe, fields=(Field("attributes", "map", parts=fields),))
     engine = Engine(Mapping(mapping.path, "draft", "UTC", "week", (probe,)), sample=SAMPLE)
     try:
         rows = [json.loads(row)["row"] for row in engine.rows("items")["source_row"].to_pylist()]
@@ -120,9 +151,10 @@ def _table_of(fields: set[str]) -> str:
     return "items"
 
 
-def _feed(file: str, table: str, columns: dict[str, list[str]]) -> str:
+def _feed(file: str, table: str, columns: dict[str, list[str]], layout: list[str]) -> str:
     guessed = {field: column for field, column in _guess(columns).items() if field in _PLAIN[table]}
-    lines = [f"  - name: {_quoted(Path(file).name.split('.')[0])}", f"    files: {_quoted(file)}", "    fields:"]
+    lines = [f"  - name: {_quoted(Path(file).name.split('.')[0])}", f"    files: {_quoted(file)}"]
+    lines += [*(f"    {line}" for line in layout), "    fields:"]
     for field in _PLAIN[table]:
         if field in guessed:
             lines.append(f"      {field}: {_spec(field, guessed[field], columns)}")
@@ -147,6 +179,8 @@ def _spec(field: str, column: str, columns: dict[str, list[str]]) -> str:
         if form is None:
             return f"{{column: {name}, format: '%Y-%m-%d'}}  # the format is not known: correct it"
         return name if form == "iso" else f"{{column: {name}, format: {_quoted(form)}}}"
+    if field in ("quantity", "price", "grade") and any(_COMMA.fullmatch(value) for value in columns[column]):
+        return f"{{column: {name}, decimal: ','}}"
     if field == "category" and any("|" in value for value in columns[column]):
         return f"{{column: {name}, split: '|'}}"
     if field == "event_type":
@@ -162,4 +196,6 @@ def _quoted(text: Any) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
+_COMMA = re.compile(r"[-+]?\d+,\d{1,2}")
+"""A number with a decimal comma."""
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

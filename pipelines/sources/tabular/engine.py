@@ -141,6 +141,15 @@ class Engine:
         rows = rows_of(feed, self.files(feed), self.mapping.time_zone)
         return f"SELECT * FROM ({rows}) LIMIT {self.sample}" if self.sample else rows
 
+    def whole(self, feed: Feed) -> bool:
+        """Whether a feed has no more rows than the sample."""
+        if not self.sample:
+            return True
+        rows = rows_of(feed, self.files(feed), self.mapping.time_zone)
+        with self._errors(feed.table):
+            beyond = self.one(f"SELECT count(*) FROM (SELECT 1 FROM ({rows}) LIMIT {self.sample + 1})")[0]
+        return int(beyond) <= self.sample
+
     def remap(self, table: str, rows: pa.Table) -> pa.Table:
         """Map rows again from what was kept of them, as :meth:`make` maps the files they came from.
 
