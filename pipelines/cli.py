@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -235,6 +236,24 @@ def recommend(user: str, count: int, new_only: bool, as_json: bool) -> None:
     from pipelines.orchestration.ask import draw_results, recommend_products
 
     _print(recommend_products(_settings(), user, count, new_only), as_json, draw_results)
+
+
+@main.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="To listen on; elsewhere than loopback needs keys."
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="To listen on; SHOPLOOM_SERVE_PORT (8000) by default.")
+@click.option("--rules", type=click.Path(path_type=Path), help="YAML of the shop's rules; SHOPLOOM_RULES by default.")
+def serve(host: str, port: int | None, rules: Path | None) -> None:
+    """Serve the champion over HTTP: search, recommendations, events; /docs shows every route.
+
+    A new champion is loaded aside, checked, and swapped in without a failed request. Ctrl-C answers what is under way
+    and ends.
+    """
+    from pipelines.serving.server import serve as listen
+
+    settings = _settings()
+    listen(settings, host, port or settings.serve_port, rules or settings.rules)
 
 
 @main.command()

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     """Of Airflow's API and UI on loopback, under ``shoploom up``."""
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     """Of the MLflow server on loopback, under ``shoploom up``."""
+    serve_port: int = Field(default=8000, ge=1, le=65535)
+    """Where ``shoploom serve`` answers, on loopback unless told otherwise."""
+    rules: Path | None = None
+    """A YAML file with the shop's rules for what is shown: exclude, pin, boost, caps, room for the new."""
 
     @cached_property
     def home(self) -> Path:

@@ -52,7 +52,8 @@ class TreeBlend:
 
         self._booster: Any = Booster(model_str=text)
         self._text = text
-        self._threads = threads
+        self.threads = threads
+        """Used to predict; their number changes no result."""
         self.feature_names = tuple(feature_names)
 
     @classmethod
@@ -92,7 +93,7 @@ class TreeBlend:
         """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
         if not len(rows):
             return np.zeros(0, np.float32)
-        return np.asarray(self._booster.predict(rows, num_threads=self._threads), np.float32)
+        return np.asarray(self._booster.predict(rows, num_threads=self.threads), np.float32)
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain of every feature."""
@@ -104,7 +105,7 @@ class TreeBlend:
         """Write the blend into ``directory``."""
         (directory / TREES_FILE).write_bytes(self._text.encode())
         digest = sha256(self._text.encode()).hexdigest()
-        facts = {"threads": self._threads, "trees_sha256": digest}
+        facts = {"threads": self.threads, "trees_sha256": digest}
         write_blend(directory, self.kind, self.feature_names, facts)
 
     @classmethod

@@ -1,0 +1,123 @@
+"""What stands before every route: a request id, limits on bodies, one log line and one measurement a request.
+
+Plain ASGI, because it is on the path of every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.serving.figures import Figures
+from pipelines.serving.logs import log
+from pipelines.serving.problems import Problem, answer
+
+MOST_BYTES = 1_000_000
+"""Of a body."""
+SECONDS_FOR_A_BODY = 10.0
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class _TooLargeError(Exception):
+    """A body is longer than is read."""
+
+
+class _TooSlowError(Exception):
+    """A body did not come in time."""
+
+
+class Front:
+    """See the module.
+
+    Args:
+        app: what answers.
+        figures: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, figures: Figures) -> None:
+        self._app = app
+        self._figures = figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status, begun = time.perf_counter(), 500, False
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        failure: BaseException | None = None
+        try:
+            if int(headers.get(b"content-length", b"0")) > MOST_BYTES:
+                raise _TooLargeError
+            await self._app(scope, _bounded(receive), named)
+        except Exception as error:
+            failure = error
+            if not begun:
+                refused, told = _refusal(error)
+                await answer(request_id, refused, told)(scope, receive, named)
+        finally:
+            self._note(scope, status, time.perf_counter() - started, failure or scope.get("failure"))
+
+    def _note(self, scope: Scope, status: int, seconds: float, failure: BaseException | None) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self._figures.requests.labels(route, str(status)).observe(seconds)
+        facts = {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(1000 * seconds, 3),
+            **scope.get("facts", {}),
+        }
+        if status >= 500:
+            log().error("request", **facts, exc_info=failure)
+        else:
+            log().info("request", **facts)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """``receive`` that refuses a body that is too long or does not come."""
+    read, ended = 0, False
+
+    async def bounded() -> Message:
+        nonlocal read, ended
+        if ended:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), SECONDS_FOR_A_BODY)
+        except TimeoutError:
+            raise _TooSlowError from None
+        read += len(message.get("body", b""))
+        ended = not message.get("more_body", False)
+        if read > MOST_BYTES:
+            raise _TooLargeError
+        return message
+
+    return bounded
+
+
+def _refusal(error: Exception) -> tuple[int, Problem]:
+    if isinstance(error, _TooLargeError):
+        most = f"{MOST_BYTES:,} bytes"
+        return 413, Problem(code="too_large", reason=f"a body may hold {most}", where="body", mend="send less at once")
+    if isinstance(error, _TooSlowError):
+        waited = f"{SECONDS_FOR_A_BODY:.0f} s"
+        return 408, Problem(code="too_slow", reason=f"the body did not come within {waited}", where="body")
+    if isinstance(error, ClientDisconnect):
+        return 400, Problem(code="cut_short", reason="the body ended before it was complete", where="body")
+    return 500, Problem(code="internal", reason="this is the server's fault", mend="the log names this request_id")

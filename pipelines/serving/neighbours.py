@@ -1,0 +1,121 @@
+"""Which items go with an item: alike in text and behaviour, or bought in one basket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.base import Histories
+from pipelines.models.fused import Fused
+from pipelines.models.histories import visits_of
+from pipelines.models.signals import Signals
+from pipelines.serving.kept import Kept
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+FEW_BASKETS = 3.0
+"""Baskets that are added to an item's own before two items' share is believed."""
+REMEMBERED = 20_000
+"""Items whose neighbours are kept."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """Items near to another.
+
+    Args:
+        items: int32 [num_near], dense ids, nearest first, ties by id; without the item itself.
+        strength: float32 [num_near], within 0..1.
+    """
+
+    items: NDArray[np.int32]
+    strength: NDArray[np.float32]
+
+
+class Neighbours:
+    """Neighbours of any item, found when they are first asked for.
+
+    Args:
+        signals: the fitted models.
+        histories: every known user's purchases; those of one day are a basket.
+        count: neighbours kept of an item, at most.
+    """
+
+    def __init__(self, signals: Signals, histories: Histories, count: int = 100) -> None:
+        self._count = count
+        self._buyers = signals.popularity.buyers
+        self._texts = signals.texts
+        fused = signals.chosen.get(Fused.name)
+        self._behaviour = _unit(fused.vectors) if isinstance(fused, Fused) else None
+        self._baskets, self._bought_in = _baskets(histories)
+        self._kept: Kept[tuple[str, int], Near] = Kept(REMEMBERED)
+
+    def holds(self, item: int) -> bool:
+        """Whether an item's neighbours were found before."""
+        return ("similar", item) in self._kept and ("together", item) in self._kept
+
+    def similar(self, item: int) -> Near:
+        """Alike: the mean cosine of text and of behaviour; one item of each other text, the most bought."""
+        return self._once("similar", item, self._similar)
+
+    def together(self, item: int) -> Near:
+        """Bought in one basket: the cosine of the two items' baskets, drawn towards 0 where there are few."""
+        return self._once("together", item, self._together)
+
+    def _once(self, kind: str, item: int, find: Callable[[int], Near]) -> Near:
+        kept = self._kept.get((kind, item))
+        if kept is None:
+            kept = find(item)
+            self._kept.put((kind, item), kept)
+        return kept
+
+    def _similar(self, item: int) -> Near:
+        text = self._texts.embeddings @ self._texts.embeddings[self._texts.text_index[item]]
+        likeness = text[self._texts.text_index]
+        if self._behaviour is not None:
+            likeness = (likeness + self._behaviour @ self._behaviour[item]) / np.float32(2)
+        likeness[self._texts.text_index == self._texts.text_index[item]] = -1.0
+        wide = min(4 * self._count, len(likeness) - 1)
+        if wide < 1:
+            return Near(np.zeros(0, np.int32), np.zeros(0, np.float32))
+        nearest = np.argpartition(-likeness, wide)[:wide].astype(np.int32)
+        nearest = nearest[np.lexsort((nearest, -self._buyers[nearest]))]
+        _, first = np.unique(self._texts.text_index[nearest], return_index=True)
+        return self._best(nearest[first], likeness[nearest[first]])
+
+    def _together(self, item: int) -> Near:
+        rows = self._bought_in.indices[self._bought_in.indptr[item] : self._bought_in.indptr[item + 1]]
+        mates = self._baskets[rows].indices
+        others, shared = np.unique(mates, return_counts=True)
+        shared = shared[others != item].astype(np.float32)
+        others = others[others != item].astype(np.int32)
+        sizes = np.diff(self._bought_in.indptr)
+        strength = shared / np.sqrt((sizes[item] + FEW_BASKETS) * (sizes[others] + FEW_BASKETS))
+        return self._best(others, strength.astype(np.float32))
+
+    def _best(self, items: NDArray[np.int32], strength: NDArray[np.float32]) -> Near:
+        order = np.lexsort((items, -strength))[: self._count]
+        kept = order[strength[order] > 0]
+        return Near(items[kept], np.minimum(strength[kept], np.float32(1)))
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-9))
+    return unit
+
+
+def _baskets(histories: Histories) -> tuple[csr_matrix[Any], csr_matrix[Any]]:
+    """Sparse int8 [num_baskets, num_items], what was in each basket; and the same by item."""
+    from scipy.sparse import csr_matrix
+
+    visits, owners, _ = visits_of(replace(histories, ages=np.floor(histories.ages)))
+    shape = (len(owners), histories.num_items)
+    baskets = csr_matrix((np.ones(len(visits), np.int8), (visits, histories.items)), shape=shape)
+    baskets.sum_duplicates()
+    return baskets, baskets.T.tocsr()

@@ -1,0 +1,78 @@
+"""``POST /recommend``: items for a placement, for whoever asks."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fastapi import APIRouter, Request
+
+from pipelines.serving.answers import Answer, Asked, Placement
+from pipelines.serving.engine import Engine
+from pipelines.serving.problems import RefusedError, responses
+from pipelines.serving.schemas import ModelFacts, RecommendAnswer, RecommendRequest, results_of
+from pipelines.serving.service import Service
+from pipelines.serving.shopper import Deed, Shopper
+
+router = APIRouter()
+OF_ONE_ITEM = ("similar", "bought-together")
+
+
+@router.post(
+    "/recommend",
+    response_model=RecommendAnswer,
+    responses=responses(401, 403, 404, 408, 413, 422, 429, 503),
+    summary="Recommend items for a placement",
+)
+async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer:
+    """From the shopper's history, visit and cart; for someone unknown from the visit, then the context, then
+    popularity. An id that is not known is no error: the shopper is then a new one."""
+    service: Service = request.app.state.service
+    engine = service.current()
+    ids = list(dict.fromkeys([*body.items, *body.viewed, *body.cart]))
+    rows = {name: row for name in ids if (row := engine.item_row(name)) is not None}
+    items = tuple(rows[name] for name in body.items if name in rows)
+    if body.placement in ("product", *OF_ONE_ITEM) and not items:
+        raise RefusedError(
+            404 if body.items else 422,
+            "unknown_item" if body.items else "invalid_request",
+            "the catalogue has none of these items" if body.items else f"{body.placement} needs an item",
+            where="body.items",
+            mend="name an item_id of the catalogue",
+        )
+    with service.figures.step("shopper"):
+        shopper = _shopper(service, engine, body, rows)
+    asked = Asked(
+        placement=cast(Placement, body.placement if body.placement not in OF_ONE_ITEM else "product"),
+        count=body.k,
+        items=items,
+        categories=tuple(body.context.categories),
+        brands=tuple(body.context.brands),
+        new_only=body.new_only,
+        rules=body.rules.rules(),
+    )
+
+    def work() -> Answer:
+        with service.figures.step("rank"):
+            if body.placement == "similar":
+                return engine.similar(items[0], shopper, asked)
+            if body.placement == "bought-together":
+                return engine.bought_together(items[0], shopper, asked)
+            return engine.recommend(shopper, asked)
+
+    answer = await service.run(work, engine.instant(shopper, items))
+    service.figures.answered("/recommend", answer.based_on, len(answer.results))
+    request.scope["facts"] = {"model": answer.provenance.version, "based_on": answer.based_on}
+    return RecommendAnswer(
+        request_id=request.scope["request_id"],
+        model=ModelFacts.of(answer.provenance),
+        based_on=answer.based_on,
+        known_user=shopper.user is not None,
+        ignored=[name for name in ids if name not in rows],
+        results=results_of(answer.results),
+    )
+
+
+def _shopper(service: Service, engine: Engine, body: RecommendRequest, rows: dict[str, int]) -> Shopper:
+    deeds = [Deed(rows[name], "view") for name in body.viewed if name in rows]
+    cart = tuple(rows[name] for name in body.cart if name in rows)
+    return Shopper.of(service.user_row(engine, body.user), deeds, cart)

@@ -1,0 +1,119 @@
+"""Requests and answers of the HTTP routes, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pipelines.serving import answers
+from pipelines.serving.rules import Rules
+
+MOST_RESULTS = 200
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Names = Annotated[list[Name], Field(max_length=200)]
+Ids = Annotated[list[Id], Field(max_length=1000)]
+Factor = Annotated[float, Field(gt=0, le=1000)]
+
+
+class Body(BaseModel):
+    """A request: names that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RulesBody(Body):
+    """The shop's rules for one answer; they are added to those of the server's file."""
+
+    exclude: Ids = Field(default=[], description="Item ids that are not shown.")
+    exclude_brands: Names = []
+    exclude_categories: Names = Field(default=[], description="Of any level.")
+    pin: Annotated[list[Id], Field(max_length=50)] = Field(default=[], description="Item ids that come first.")
+    boost: dict[Name, Factor] = Field(
+        default={}, max_length=100, description="Item id, brand or category, and what its score is multiplied by."
+    )
+    out_of_stock: Ids = []
+    in_stock: bool = Field(default=True, description="Leave out what cannot be bought.")
+    per_brand: int | None = Field(default=None, ge=1, description="Most results of one brand.")
+    per_category: int | None = Field(default=None, ge=1, description="Most results of one product type.")
+    min_new_share: float = Field(default=0, ge=0, le=1, description="Least share of items that hardly anybody bought.")
+
+    def rules(self) -> Rules:
+        """As the engine knows them."""
+        lists = {name: tuple(value) for name, value in self if isinstance(value, list)}
+        return Rules(**{**dict(self), **lists})
+
+
+class Context(Body):
+    """What is known of the page."""
+
+    categories: Names = Field(default=[], description="Stay within these, of any level.")
+    brands: Names = Field(default=[], description="Stay within these.")
+
+
+class Whom(Body):
+    """Who asks; all of it may be left out."""
+
+    user: Id | None = Field(default=None, description="The shop's own id of the account.", examples=["1158"])
+    device: Id | None = Field(default=None, description="Of the device, where nobody is logged in.")
+    session: Id | None = Field(default=None, description="Of the visit.")
+
+
+class RecommendRequest(Whom):
+    """What to recommend, and to whom."""
+
+    placement: Literal["home", "product", "cart", "search-empty", "similar", "bought-together"] = Field(
+        default="home",
+        description="`product`, `similar` and `bought-together` need `items`: what the page shows.",
+    )
+    items: Annotated[list[Id], Field(max_length=50)] = Field(default=[], description="What the page is about.")
+    viewed: Annotated[list[Id], Field(max_length=100)] = Field(
+        default=[], description="Looked at in this visit, oldest first, beside what /events was told."
+    )
+    cart: Annotated[list[Id], Field(max_length=200)] = Field(default=[], description="In the cart now.")
+    context: Context = Context()
+    k: int = Field(default=10, ge=1, le=MOST_RESULTS, description="Results wanted.")
+    new_only: bool = Field(default=False, description="Leave out what the shopper ever bought.")
+    rules: RulesBody = RulesBody()
+
+
+class ModelFacts(BaseModel):
+    """Which model answered."""
+
+    version: str = Field(description="Of the registered model.")
+    run: str = Field(description="The run commit that made it.")
+
+    @classmethod
+    def of(cls, provenance: answers.Provenance) -> ModelFacts:
+        return cls(version=provenance.version, run=provenance.run)
+
+
+class ResultFacts(BaseModel):
+    """One item."""
+
+    position: int = Field(description="From 1.")
+    item_id: str
+    title: str
+    score: float = Field(description="Higher is better; comparable within one answer only.")
+    brand: str | None
+    category: tuple[str, ...] = Field(description="The widest level first.")
+    price: float | None
+    reasons: tuple[str, ...] = Field(description="Why, in words, the strongest first.")
+    rule: str | None = Field(description="The shop's rule that moved it.")
+
+
+class RecommendAnswer(BaseModel):
+    """Results, best first."""
+
+    request_id: str
+    model: ModelFacts
+    based_on: str = Field(description="`history`, `session`, `context`, joined by `+`; else `popularity`.")
+    known_user: bool = Field(description="Whether the model knows this user's purchases.")
+    ignored: list[str] = Field(description="Item ids of the request that the catalogue lacks.")
+    results: list[ResultFacts]
+
+
+def results_of(results: list[answers.Result], first: int = 1) -> list[ResultFacts]:
+    """Results with their positions."""
+    return [ResultFacts(position=position, **vars(result)) for position, result in enumerate(results, start=first)]

@@ -1,0 +1,90 @@
+"""``shoploom serve``: one process, one event loop, a few threads, on loopback unless keys guard it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from threadpoolctl import threadpool_limits
+
+from pipelines.errors import ConfigError
+from pipelines.serving.app import create_app
+from pipelines.serving.logs import configure, log
+from pipelines.serving.rules import Rules
+from pipelines.serving.service import Service
+from pipelines.serving.watcher import Watcher
+from pipelines.settings import Settings
+
+SECONDS_TO_DRAIN = 20
+
+
+class _Server(uvicorn.Server):
+    """Says that it is about to end before it does."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
+    """Serve until told to end; requests under way are answered first.
+
+    Args:
+        settings: places.
+        host: to listen on.
+        port: to listen on.
+        rules: YAML file of the shop's rules; none by default.
+
+    Raises:
+        ConfigError: the rules are wrong, or the address is not loopback and nothing guards it.
+    """
+    chosen = Rules.read(rules) if rules else Rules()
+    if not is_loopback(host):
+        raise ConfigError(f"{host} is not this machine alone, and there are no API keys", mend="--host 127.0.0.1")
+    configure()
+    # Requests are small: threads of BLAS would only wait for each other.
+    threadpool_limits(1, user_api="blas")
+    service = Service(settings)
+    watcher = Watcher(service, chosen)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        watcher.start()
+        yield
+        watcher.stop()
+        service.threads.shutdown(wait=True)
+
+    config = uvicorn.Config(
+        create_app(service, life),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_DRAIN,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    log().info("starting", address=f"http://{host}:{port}")
+    try:
+        _Server(config, service).run()
+    except KeyboardInterrupt:
+        log().info("stopped")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

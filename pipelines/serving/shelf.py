@@ -1,0 +1,82 @@
+"""What the shop says of its items, as codes: for facets, filters and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.catalogue import Catalogue
+
+GROUPS = ("department", "product_type", "brand", "size")
+"""Columns that group items; the first two are the category's levels."""
+CATEGORIES = ("department", "product_type")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """One column as numbers.
+
+    Args:
+        values: the distinct values; the position is the code.
+        codes: int32 [num_items], -1 where the item has none.
+    """
+
+    values: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    @cached_property
+    def by_name(self) -> dict[str, int]:
+        """Code of every value, spelt in lower case."""
+        return {value.lower(): code for code, value in enumerate(self.values)}
+
+    def mask(self, wanted: Sequence[str]) -> NDArray[np.bool_]:
+        """bool [num_items]: items with one of these values, however its letters are spelt."""
+        codes = [self.by_name.get(value.lower(), -2) for value in wanted]
+        found: NDArray[np.bool_] = np.isin(self.codes, codes)
+        return found
+
+
+class Shelf:
+    """The catalogue's groups and prices.
+
+    Args:
+        catalogue: of the package.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.num_items = catalogue.num_items
+        self.groups = {name: _codes(catalogue, name) for name in GROUPS}
+        self.prices = _prices(catalogue)
+        """float64 [num_items], NaN where unknown."""
+
+    def in_category(self, wanted: Sequence[str]) -> NDArray[np.bool_]:
+        """bool [num_items]: items of one of these categories, of whatever level."""
+        department, kind = (self.groups[name].mask(wanted) for name in CATEGORIES)
+        return department | kind
+
+    def value(self, group: str, item: int) -> str | None:
+        """What an item has in a group, or None."""
+        code = int(self.groups[group].codes[item])
+        return self.groups[group].values[code] if code >= 0 else None
+
+    def price(self, item: int) -> float | None:
+        """What an item costs, or None."""
+        price = float(self.prices[item])
+        return None if np.isnan(price) else round(price, 2)
+
+
+def _codes(catalogue: Catalogue, name: str) -> Codes:
+    column = catalogue.items[name].combine_chunks().dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return Codes(tuple(str(value) for value in column.dictionary.to_pylist()), codes)
+
+
+def _prices(catalogue: Catalogue) -> NDArray[np.float64]:
+    if "price" not in catalogue.items.column_names:
+        return np.full(catalogue.num_items, np.nan)
+    prices: NDArray[np.float64] = catalogue.items["price"].to_numpy(zero_copy_only=False).astype(np.float64)
+    return prices

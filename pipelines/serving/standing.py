@@ -1,0 +1,76 @@
+"""Where items stand with one shopper: the ranker's own order, made once and kept, and made again after a purchase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.base import Histories
+from pipelines.models.features import features
+from pipelines.models.ranker import Ranker
+from pipelines.models.signals import Shortlist, score_densely, shortlist
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The shortlist of one shopper.
+
+    Args:
+        items: int32 [num_items], dense ids, best first, ties by id.
+        scores: float32 [num_items], the blend's chance of a purchase, within 0..1.
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, items: NDArray[np.int32], scores: NDArray[np.float32]) -> Standing:
+        """Put scored items in order."""
+        order = np.lexsort((items, -scores))
+        return cls(items[order], scores[order])
+
+    def scores_of(self, items: NDArray[np.int32], missing: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [num_wanted]: scores of int32 [num_wanted] items; ``missing`` where one is not on the shortlist."""
+        if not len(self.items):
+            return missing.astype(np.float32)
+        order = np.argsort(self.items, kind="stable")
+        place = np.searchsorted(self.items, items, sorter=order).clip(0, len(order) - 1)
+        rows = order[place]
+        found: NDArray[np.float32] = np.where(self.items[rows] == items, self.scores[rows], missing)
+        return found.astype(np.float32, copy=False)
+
+
+def standings(ranker: Ranker, histories: Histories, candidates: NDArray[np.int32]) -> Iterator[Standing]:
+    """The standing of every user, exactly as :meth:`pipelines.models.ranker.Ranker.score` orders the candidates.
+
+    Args:
+        ranker: of the package.
+        histories: a few users': all of them are scored at once.
+        candidates: int32 [num_candidates], ascending dense ids.
+    """
+    scored = score_densely(ranker.signals, histories, candidates)
+    rows = shortlist(ranker.signals, scored, ranker.per_signal)
+    chances = ranker.blend.predict(features(ranker.signals, histories, scored, rows))
+    bounds = np.searchsorted(rows.users, np.arange(histories.num_users + 1))
+    for low, high in pairwise(bounds):
+        yield Standing.of(candidates[rows.positions[low:high]], chances[low:high])
+
+
+def rescored(ranker: Ranker, history: Histories, items: NDArray[np.int32]) -> Standing:
+    """The standing of one user among given items.
+
+    It is exact where the items hold the best of every signal, because a signal's score is compared with the user's
+    best: what the user bought, and the shortlist of the history before, do so but for what a purchase newly lifts.
+
+    Args:
+        ranker: of the package.
+        history: of one user.
+        items: int32 [num_items], ascending candidates.
+    """
+    scored = score_densely(ranker.signals, history, items)
+    rows = Shortlist(np.zeros(len(items), np.int64), np.arange(len(items), dtype=np.int64))
+    return Standing.of(items, ranker.blend.predict(features(ranker.signals, history, scored, rows)))

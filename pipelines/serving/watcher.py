@@ -1,0 +1,132 @@
+"""The champion is watched: when the alias moves, its model is loaded aside, checked, and swapped in as a whole."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+from pipelines.errors import ShoploomError
+from pipelines.registry.promotion import Champion, champion
+from pipelines.serving.answers import Provenance
+from pipelines.serving.engine import Engine
+from pipelines.serving.golden import check
+from pipelines.serving.logs import log
+from pipelines.serving.rules import Rules
+from pipelines.serving.service import Service
+
+EVERY_SECONDS = 1.0
+"""Between two looks at the alias."""
+AGAIN_SECONDS = 60.0
+"""Before a version that was refused is tried again."""
+_FOLDERS = re.compile(r"(?:/[\w.+~-]+)+/")
+
+
+def public(reason: str) -> str:
+    """A reason without the folders in it: what leaves the server says nothing of where it runs."""
+    return _FOLDERS.sub("", " ".join(reason.split()))
+
+
+class Watcher:
+    """One thread that looks at the alias, and loads what it names.
+
+    Args:
+        service: whose engine is swapped.
+        rules: the shop's own.
+        load: makes an engine of a champion; by default from its package, every byte checked.
+    """
+
+    def __init__(self, service: Service, rules: Rules, load: Callable[[Champion, Rules], Engine] | None = None) -> None:
+        self._service = service
+        self._rules = rules
+        self._load = load or load_engine
+        self._ending = Event()
+        self._thread = Thread(target=self._watch, name="watcher", daemon=True)
+        self._refused: tuple[str, float] | None = None
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; returns when the thread has ended or is only loading something."""
+        self._ending.set()
+        self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        warming: Thread | None = None
+        while not self._ending.is_set():
+            before = self._service.engine
+            self.look()
+            engine = self._service.engine
+            if engine is not None and engine is not before:
+                warming = Thread(target=self._warm, args=(engine,), name="warmer", daemon=True)
+                warming.start()
+            self._ending.wait(EVERY_SECONDS)
+        if warming is not None:
+            warming.join(timeout=5)
+
+    def look(self) -> None:
+        """See where the alias points; swap when it points elsewhere and what is there passes the check."""
+        service = self._service
+        try:
+            named = champion(service.settings)
+        except ShoploomError as error:
+            self._trouble(f"the registry does not answer: {public(error.message)}", error)
+            return
+        if named is None:
+            self._trouble("no model is promoted yet: shoploom run", None)
+            return
+        held = service.engine.provenance if service.engine else None
+        if held is not None and (held.version, held.digest) == (named.version, named.digest):
+            service.trouble.pop("champion", None)
+            return
+        if self._refused and self._refused[0] == named.version and time.monotonic() < self._refused[1]:
+            return
+        self._try(named)
+
+    def _try(self, named: Champion) -> None:
+        service, started = self._service, time.monotonic()
+        log().info("loading", version=named.version)
+        try:
+            engine = self._load(named, self._rules)
+            answered = check(engine)
+        except Exception as error:
+            self._refused = named.version, time.monotonic() + AGAIN_SECONDS
+            service.figures.swaps.labels("refused").inc()
+            reason = error.message if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
+            self._trouble(f"version {named.version} is not served: {public(reason)}", error)
+            return
+        service.engine = engine
+        service.trouble.pop("champion", None)
+        self._refused = None
+        service.figures.serves(named.version, named.run, engine.recommender.facts.trained_until)
+        service.figures.swaps.labels("swapped").inc()
+        seconds = round(time.monotonic() - started, 3)
+        log().info("serving", version=named.version, run=named.run, golden=answered, seconds=seconds)
+
+    def _warm(self, engine: Engine) -> None:
+        def going_on() -> bool:
+            return not self._ending.is_set() and self._service.engine is engine
+
+        warmed = engine.warm(going_on)
+        self._service.figures.warmed.set(warmed)
+        log().info("warmed", version=engine.provenance.version, users=warmed)
+
+    def _trouble(self, reason: str, error: Exception | None) -> None:
+        if self._service.trouble.get("champion") != reason:
+            self._service.trouble["champion"] = reason
+            log().error("champion", reason=reason, exc_info=error)
+
+
+def load_engine(named: Champion, rules: Rules) -> Engine:
+    """Read a champion's package with our own loader, its digest checked first.
+
+    Raises:
+        RegistryError: the package is gone, or its bytes are not the registered ones.
+        ModelError: it cannot be read.
+    """
+    folder: Path = named.kept_package()
+    return Engine.load(folder, Provenance(named.version, named.run, named.digest), rules)

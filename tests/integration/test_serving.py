@@ -1,0 +1,148 @@
+"""`shoploom serve` as a shop meets it: a real server process and a real registry with a tiny champion."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.settings import Settings
+from tests.integration import test_package_and_evaluate as tiny
+from tests.serving_shop import RUN, Served, registered, served
+
+shop = tiny.shop
+
+
+@pytest.fixture(scope="module")
+def settings(shop: Path, mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A registry whose champion is the tiny shop's package."""
+    settings = Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("serving") / "home"))
+    registered(settings, shop / "data/package", tmp_path_factory.mktemp("evaluate"))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(settings, tmp_path_factory.mktemp("serve")) as server:
+        yield server
+
+
+def recommended(server: Served, **body: Any) -> dict[str, Any]:
+    status, answer = server.ask("/recommend", body)
+    assert status == 200, answer
+    found: dict[str, Any] = answer
+    return found
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [result["item_id"] for result in answer["results"]]
+
+
+def test_server_names_the_model_and_its_run_in_every_answer(server: Served) -> None:
+    assert recommended(server, user="u01")["model"] == {"version": "1", "run": RUN}
+    assert server.ask("/readyz")[1]["model"] == {"version": "1", "run": RUN}
+    assert server.ask("/healthz") == (200, {"status": "ok"})
+
+
+def test_known_user_gets_what_the_packaged_model_recommends(server: Served, shop: Path) -> None:
+    from pipelines.models.recommender import Recommender
+
+    expected = [item.item_id for item in Recommender.load(shop / "data/package").recommend("u01", 10)]
+    answer = recommended(server, user="u01", k=10)
+    assert ids(answer) == expected
+    assert answer["known_user"]
+    assert answer["based_on"] == "history"
+    assert all(result["reasons"] for result in answer["results"])
+
+
+def test_stranger_is_served_by_popularity_then_context_then_visit(server: Served) -> None:
+    nobody = recommended(server, user="never seen")
+    assert (nobody["based_on"], nobody["known_user"]) == ("popularity", False)
+    within = recommended(server, context={"categories": ["milk"]})
+    assert within["based_on"] == "context"
+    assert {result["category"][0] for result in within["results"]} == {"milk"}
+    visit = recommended(server, viewed=["i002"])
+    assert visit["based_on"] == "session"
+    assert ids(visit) != ids(nobody)
+    assert any("cheese" in reason for result in visit["results"] for reason in result["reasons"])
+
+
+@pytest.mark.parametrize("placement", ["similar", "bought-together", "product"])
+def test_what_goes_with_an_item_is_not_the_item(server: Served, placement: str) -> None:
+    answer = recommended(server, placement=placement, items=["i002"], user="u01")
+    assert answer["results"]
+    assert "i002" not in ids(answer)
+
+
+def test_cart_is_not_recommended_again(server: Served) -> None:
+    first = ids(recommended(server, placement="cart", cart=["i001"]))[:3]
+    assert not {"i001", *first} & set(ids(recommended(server, placement="cart", cart=["i001", *first])))
+
+
+def test_rules_of_a_request_exclude_pin_boost_and_cap(server: Served) -> None:
+    plain = ids(recommended(server, user="u01", k=5))
+    ruled = recommended(server, user="u01", k=5, rules={"exclude": plain[:1], "pin": ["i058"]})
+    assert ids(ruled)[0] == "i058"
+    assert ruled["results"][0]["rule"] == "pinned"
+    assert plain[0] not in ids(ruled)
+    boosted = recommended(server, user="u01", k=5, rules={"boost": {plain[4]: 1000}})
+    assert ids(boosted)[0] == plain[4]
+    assert boosted["results"][0]["rule"] == f"boost {plain[4]}"
+    capped = recommended(server, user="u01", k=7, rules={"per_category": 1})
+    kinds = [result["category"][-1] for result in capped["results"]]
+    assert len(set(kinds)) == len(kinds)
+
+
+def test_share_of_new_items_is_kept(server: Served) -> None:
+    answer = recommended(server, user="u01", k=4, rules={"min_new_share": 0.25})
+    assert [result["rule"] for result in answer["results"]].count("new") == 1
+
+
+def test_unknown_ids_are_told_and_change_nothing(server: Served) -> None:
+    answer = recommended(server, user="u01", viewed=["no such item"])
+    assert answer["ignored"] == ["no such item"]
+    assert ids(answer) == ids(recommended(server, user="u01"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code", "where"),
+    [
+        ("/recommend", {"k": 0}, 422, "invalid_request", "body.k"),
+        ("/recommend", {"colour": "red"}, 422, "invalid_request", "body.colour"),
+        ("/recommend", {"user": "x" * 257}, 422, "invalid_request", "body.user"),
+        ("/recommend", {"placement": "similar", "items": ["none"]}, 404, "unknown_item", "body.items"),
+        ("/recommend", {"placement": "similar"}, 422, "invalid_request", "body.items"),
+        ("/recommend", b"{", 422, "invalid_request", "body.1"),
+        ("/recommend", b"\xff\xfe", 422, "invalid_request", "body.0"),
+        ("/recommend", b"[" + b" " * 1_000_001 + b"]", 413, "too_large", "body"),
+        ("/recommend", None, 405, "method_not_allowed", ""),
+        ("/nothing", {}, 404, "not_found", ""),
+    ],
+)
+def test_bad_request_is_answered_in_one_shape(
+    server: Served, path: str, body: Any, status: int, code: str, where: str
+) -> None:
+    found, problem = server.ask(path, body, {"X-Request-ID": "asked-1"})
+    assert found == status
+    assert problem.keys() == {"code", "reason", "where", "mend", "request_id"}
+    assert (problem["code"], problem["where"], problem["request_id"]) == (code, where, "asked-1")
+    assert "/" not in problem["reason"]
+
+
+def test_log_and_metrics_tell_of_a_request(server: Served) -> None:
+    server.ask("/recommend", {"user": "u01"}, {"X-Request-ID": "logged-1"})
+    line = server.said(request_id="logged-1")
+    assert (line["route"], line["status"], line["model"]) == ("/recommend", 200, "1")
+    figures = server.ask("/metrics")[1]
+    for name in ("request_seconds_bucket", "step_seconds_count", "model_info", "model_age_seconds", "cold_share"):
+        assert f"shoploom_{name}" in figures
+    assert f'shoploom_model_info{{run="{RUN}",version="1"}} 1.0' in figures
+
+
+def test_server_refuses_to_listen_elsewhere_without_keys(settings: Settings, tmp_path: Path) -> None:
+    with served(settings, tmp_path, "--host", "0.0.0.0", ready=False) as refused:
+        assert refused.process.wait(60) == 1
+        assert "API keys" in refused.log.read_text()

@@ -1,0 +1,111 @@
+"""A tiny champion in a real registry, and a real server process that serves it on loopback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import write_json
+from pipelines.registry.books import RunStart, open_run
+from pipelines.registry.gate import Verdict
+from pipelines.registry.package import RunInfo, register
+from pipelines.registry.promotion import champion, promote
+from pipelines.settings import Settings, child_environment
+from tests.processes import free_port
+
+PROMOTE = ("promote", "own_counts", 0.1, (0.05, 0.15), 0.001, 40, "because")
+RUN = "e" * 40
+
+
+def registered(settings: Settings, package: Path, folder: Path, name: str = "run") -> str:
+    """Register a package and make it champion; returns its version."""
+    write_json({"models": {"rank": {"kind": "model", "ndcg_at_10": 0.5}}}, folder / "metrics.json")
+    parent = open_run(settings, RunStart(name, "c" * 40))
+    made = register(settings, package, folder, RunInfo(parent, RUN, "d" * 40))
+    before = champion(settings)
+    promote(settings, made.version, Verdict(*PROMOTE, champion_version=before.version if before else None))
+    return made.version
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server process.
+
+    Args:
+        address: where it answers.
+        process: its process.
+        log: what it says.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Status and body of an answer; POST where there is a body."""
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.address + path, data, {"Content-Type": "application/json", **(headers or {})}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return reply.status, _read(reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _read(error.read())
+
+    def said(self, **facts: Any) -> dict[str, Any]:
+        """The first line of the log that holds these facts; a line may come a moment after the answer."""
+        deadline = time.monotonic() + 30
+        while True:
+            for line in self.log.read_text().splitlines(keepends=True):
+                told = json.loads(line) if line.endswith("\n") else {}
+                if told.items() >= facts.items():
+                    return told
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def wait(self, seconds: float = 60) -> None:
+        """Until the server is ready."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if self.ask("/readyz")[0] == 200:
+                    return
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+
+def _read(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode()
+
+
+@contextmanager
+def served(settings: Settings, folder: Path, *arguments: str, ready: bool = True) -> Iterator[Served]:
+    """`shoploom serve` in a process of its own, ended politely."""
+    port, log = free_port(), folder / "serve.log"
+    command = [str(Path(sys.executable).parent / "shoploom"), "serve", "--port", str(port), *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=child_environment(settings), stdout=output, stderr=output)
+    try:
+        server = Served(f"http://127.0.0.1:{port}", process, log)
+        if ready:
+            server.wait()
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
