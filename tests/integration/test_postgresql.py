@@ -1,11 +1,8 @@
-"""Airflow and MLflow on a real PostgreSQL server, from Debian's packages, started by this test on loopback."""
+"""Airflow and MLflow on a real PostgreSQL server, from Debian's packages, started for the tests on loopback."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,50 +14,17 @@ from pipelines.orchestration.databases import create_databases, dial
 from pipelines.orchestration.doctor import examine
 from pipelines.registry.books import RunStart, close_run, open_run
 from pipelines.settings import Settings
-from tests.processes import free_port
 
 pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).parents[2]
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    if not BINARIES:
-        message = "no PostgreSQL server here; on Debian: apt-get install postgresql"
-        if os.environ.get("SHOPLOOM_TEST_SERVICES") == "required":
-            pytest.fail(message)
-        pytest.skip(message)
-    binaries = BINARIES[-1].parent
-    # initdb refuses root, and pytest's own folder is closed to other users.
-    folder = Path("/tmp") / f"shoploom-postgresql-{os.getpid()}"
-    folder.mkdir()
-    as_server: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        as_server = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    port = free_port()
-
-    def server(program: str, *arguments: str) -> None:
-        command = [*as_server, str(binaries / program), "--pgdata", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-    server("initdb", "--username", "shoploom", "--auth", "trust", "--no-sync")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    server("pg_ctl", "start", "--wait", "--silent", "--log", str(folder / "log"), "--options", options)
-    try:
-        yield f"postgresql://shoploom@127.0.0.1:{port}/shoploom"
-    finally:
-        server("pg_ctl", "stop", "--wait", "--silent", "--mode", "immediate")
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def settings(address: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     clone = tmp_path_factory.mktemp("postgresql") / "shoploom"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    return Settings(repository=clone, database_url=address, SHOPLOOM_HOME=clone / ".shoploom")
+    return Settings(repository=clone, database_url=postgresql, SHOPLOOM_HOME=clone / ".shoploom")
 
 
 def test_ingest_runs_on_postgresql(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +52,8 @@ def test_doctor_says_which_database(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
-def test_dial_asks_for_all_that_the_address_says(address: str, driver: str) -> None:
-    asked = address.replace("postgresql", driver) + "?options=-c%20statement_timeout%3D1234&application_name=a+b"
+def test_dial_asks_for_all_that_the_address_says(postgresql: str, driver: str) -> None:
+    asked = postgresql.replace("postgresql", driver) + "?options=-c%20statement_timeout%3D1234&application_name=a+b"
     with closing(dial(asked, "postgres")) as connection, connection.cursor() as cursor:
         said = []
         for setting in ("statement_timeout", "application_name"):
@@ -99,8 +63,8 @@ def test_dial_asks_for_all_that_the_address_says(address: str, driver: str) -> N
         assert [*said, cursor.fetchone()[0]] == ["1234ms", "a b", "postgres"]
 
 
-def test_encryption_that_the_address_asks_for_is_not_dropped(address: str, tmp_path: Path) -> None:
-    strict = Settings(repository=ROOT, database_url=f"{address}?sslmode=require", SHOPLOOM_HOME=tmp_path)
+def test_encryption_that_the_address_asks_for_is_not_dropped(postgresql: str, tmp_path: Path) -> None:
+    strict = Settings(repository=ROOT, database_url=f"{postgresql}?sslmode=require", SHOPLOOM_HOME=tmp_path)
     with pytest.raises(ServiceError, match="server does not support SSL"):
         create_databases(strict)
     findings = {finding["name"]: finding for finding in examine(strict)}

@@ -1,0 +1,165 @@
+"""What shoppers did: appended, never changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, func, insert, select
+
+from pipelines.errors import DataError
+from pipelines.serving.state.database import Database
+from pipelines.serving.state.errors import ConflictError, in_our_words
+from pipelines.serving.state.identities import identities_of
+from pipelines.serving.state.records import Event, Receipt, Row
+from pipelines.serving.state.schema import EVENTS, microseconds, moment
+from pipelines.serving.state.writer import Writer
+
+SKEW = timedelta(minutes=5)
+"""How far a sender's clock may run ahead of ours."""
+LATE_DAYS = 7
+"""How long after its time an event may come."""
+
+_CONTENT = [column.name for column in EVENTS.columns if column.name not in ("sequence", "received")]
+_CHUNK = 500
+
+
+class Events:
+    """The table of events.
+
+    Args:
+        database: read from.
+        writer: written by.
+    """
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    def append(self, events: Sequence[Event]) -> list[Receipt]:
+        """Store events, all or none; returns when they are durable.
+
+        Args:
+            events: in the order they came; the same one again is no error and gives the same receipt.
+
+        Returns:
+            A receipt for each, in that order.
+
+        Raises:
+            ConflictError: an id is stored with other content; the message names both.
+            DataError: an event lies in the future, or over ``LATE_DAYS`` back.
+            StateError: the database cannot take them; none is stored.
+        """
+        return self.submit(events).result()
+
+    def submit(self, events: Sequence[Event]) -> Future[list[Receipt]]:
+        """What :meth:`append` does, without waiting: the result comes when the events are durable."""
+        now = datetime.now(UTC)
+        for event in events:
+            if event.timestamp > now + SKEW:
+                raise DataError(
+                    f"event {event.event_id!r} happens at {event.timestamp}, and it is {now:%Y-%m-%dT%H:%M:%SZ} here",
+                    mend="set the sender's clock",
+                )
+            if event.timestamp < now - timedelta(days=LATE_DAYS):
+                raise DataError(
+                    f"event {event.event_id!r} happened at {event.timestamp}",
+                    mend=f"send events within {LATE_DAYS} days; older ones belong into the shop's own source",
+                )
+        return self._writer.submit(_append, tuple(_row(event) for event in events), len(events))
+
+    def of(self, profile: str, limit: int = 1_000) -> list[Event]:
+        """The newest events of everything that is linked with a profile, oldest of them first.
+
+        Args:
+            profile: as ``identities.profile_of`` gives it.
+            limit: how many at most.
+
+        Raises:
+            StateError: the database cannot be read.
+        """
+        with in_our_words(self._database.place), self._database.snapshot() as connection:
+            who = identities_of(connection, profile)
+            newest = (
+                select(*(EVENTS.c[name] for name in _CONTENT))
+                .where(EVENTS.c.identity.in_(who))
+                .order_by(EVENTS.c.happened.desc(), EVENTS.c.sequence.desc())
+                .limit(limit)
+            )
+            rows = connection.execute(newest).mappings().all()
+        return [_event(dict(row)) for row in reversed(rows)]
+
+    def get(self, event_ids: Iterable[str]) -> dict[str, Event]:
+        """Events by their ids; unknown ones are left out."""
+        with in_our_words(self._database.place), self._database.snapshot() as connection:
+            return {name: _event(row) for name, row in _stored(connection, list(event_ids)).items()}
+
+
+def _append(connection: Connection, batches: Sequence[Sequence[Row]]) -> list[list[Receipt] | Exception]:
+    """Write several requests' events with one statement; a request with a conflict is refused whole."""
+    known = _stored(connection, [row["event_id"] for rows in batches for row in rows])
+    received = _received(connection)
+    fresh: list[Row] = []
+    outcomes: list[list[Receipt] | Exception] = []
+    for rows in batches:
+        mine: dict[str, Row] = {}
+        receipts: list[Receipt] = []
+        try:
+            for row in rows:
+                before = mine.get(row["event_id"]) or known.get(row["event_id"])
+                if before is None:
+                    before = mine[row["event_id"]] = {**row, "received": received}
+                    receipts.append(Receipt(row["event_id"], moment(received)))
+                else:
+                    _check_same(before, row)
+                    receipts.append(Receipt(row["event_id"], moment(before["received"]), repeated=True))
+        except ConflictError as error:
+            outcomes.append(error)
+            continue
+        known |= mine
+        fresh.extend(mine.values())
+        outcomes.append(receipts)
+    if fresh:
+        connection.execute(insert(EVENTS), fresh)
+    return outcomes
+
+
+def _received(connection: Connection) -> int:
+    """Now, but never before what was received last: the clock may be set back."""
+    last = connection.execute(select(func.max(EVENTS.c.received))).scalar()
+    return max(time.time_ns() // 1000, last or 0)
+
+
+def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = select(EVENTS).where(EVENTS.c.event_id.in_(ids[start : start + _CHUNK]))
+        found.update((row["event_id"], dict(row)) for row in connection.execute(query).mappings())
+    return found
+
+
+def _check_same(stored: Row, sent: Row) -> None:
+    differ = [name for name in _CONTENT if stored[name] != sent[name]]
+    if differ:
+        there, here = ({name: _plain(name, row[name]) for name in differ} for row in (stored, sent))
+        raise ConflictError(
+            f"event {sent['event_id']!r} is stored with {there} and was sent with {here}",
+            mend="give another event an id of its own",
+        )
+
+
+def _plain(name: str, value: object) -> object:
+    return str(moment(value)) if name == "happened" and isinstance(value, int) else value
+
+
+def _row(event: Event) -> Row:
+    row = asdict(event)
+    return {**row, "happened": microseconds(row.pop("timestamp"))}
+
+
+def _event(row: Row) -> Event:
+    row = {name: row[name] for name in _CONTENT}
+    return Event(timestamp=moment(row.pop("happened")), **row)

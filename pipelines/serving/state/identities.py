@@ -1,0 +1,110 @@
+"""Devices and accounts: a log of links, from which it is told whose profile a device belongs to.
+
+Links of a device are a stack. ``link`` puts an account on top, ``unlink`` takes its topmost link out: so what was
+before a link is again what is after its unlink, whatever was linked in between. A device without links is a profile of
+its own. Events stay with the device or account that they came from, and follow the links when they are read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, insert, select
+
+from pipelines.errors import DataError
+from pipelines.serving.state.database import Database
+from pipelines.serving.state.errors import in_our_words
+from pipelines.serving.state.records import check_identity
+from pipelines.serving.state.schema import LINKS
+from pipelines.serving.state.writer import Writer, one_by_one
+
+
+class Identities:
+    """The log of links.
+
+    Args:
+        database: read from.
+        writer: written by.
+    """
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    def link(self, device: str, account: str) -> None:
+        """Let a device belong to an account; nothing happens where it does already. Returns when it is durable.
+
+        Args:
+            device: as ``State.device`` names it.
+            account: as ``State.account`` names it.
+        """
+        self._change(device, account, "link")
+
+    def unlink(self, device: str, account: str) -> None:
+        """Undo the last link of a device with an account. Returns when it is durable.
+
+        Raises:
+            DataError: they are not linked.
+        """
+        self._change(device, account, "unlink")
+
+    def profile_of(self, identity: str) -> str:
+        """The account that a device belongs to now; the identity itself where it is an account or has no link."""
+        with in_our_words(self._database.place), self._database.snapshot() as connection:
+            return _accounts(connection, [identity])[identity]
+
+    def _change(self, device: str, account: str, action: str) -> None:
+        check_identity("device", device)
+        check_identity("account", account)
+        if device == account:
+            raise DataError("a device cannot be linked with itself", mend="name a device and an account")
+        self._writer.submit(_CHANGE, (device, account, action)).result()
+
+
+def identities_of(connection: Connection, profile: str) -> list[str]:
+    """A profile and the devices that belong to it now."""
+    ever = connection.execute(select(LINKS.c.device).where(LINKS.c.account == profile).distinct()).scalars().all()
+    return [profile, *(device for device, account in _accounts(connection, ever).items() if account == profile)]
+
+
+def _accounts(connection: Connection, devices: Iterable[str]) -> dict[str, str]:
+    """Device -> the account on top of its links, or itself."""
+    wanted = list(devices)
+    if not wanted:
+        return {}
+    log = (
+        select(LINKS.c.device, LINKS.c.account, LINKS.c.action)
+        .where(LINKS.c.device.in_(wanted))
+        .order_by(LINKS.c.sequence)
+    )
+    stacks: dict[str, list[str]] = defaultdict(list)
+    for device, account, action in connection.execute(log):
+        follow(stacks[device], account, action)
+    return {device: stacks[device][-1] if stacks[device] else device for device in wanted}
+
+
+def follow(stack: list[str], account: str, action: str) -> None:
+    """Change a device's stack of accounts by one entry of the log."""
+    if action == "link":
+        stack.append(account)
+    else:
+        del stack[len(stack) - 1 - stack[::-1].index(account)]
+
+
+def _change(connection: Connection, change: tuple[str, str, str]) -> None:
+    device, account, action = change
+    log = select(LINKS.c.account, LINKS.c.action).where(LINKS.c.device == device).order_by(LINKS.c.sequence)
+    stack: list[str] = []
+    for before, what in connection.execute(log):
+        follow(stack, before, what)
+    if action == "link" and stack and stack[-1] == account:
+        return
+    if action == "unlink" and account not in stack:
+        raise DataError("the device is not linked with this account", mend="name the account that it was linked with")
+    now = time.time_ns() // 1000
+    connection.execute(insert(LINKS).values(device=device, account=account, action=action, changed=now))
+
+
+_CHANGE = one_by_one(_change)

@@ -1,0 +1,8 @@
+"""What Alembic runs: on the connection that it is given, in that connection's transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+context.run_migrations()

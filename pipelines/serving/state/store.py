@@ -1,0 +1,90 @@
+"""The state as one object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import text
+
+from pipelines.pseudonyms import KeyRing, open_ring
+from pipelines.serving.state.database import Database
+from pipelines.serving.state.errors import in_our_words
+from pipelines.serving.state.events import Events
+from pipelines.serving.state.identities import Identities
+from pipelines.serving.state.migrate import migrate
+from pipelines.serving.state.records import check_id
+from pipelines.serving.state.writer import Writer
+from pipelines.stage_environment import state_folder
+
+
+def default_url(home: Path) -> str:
+    """The address of the state in a state folder."""
+    return f"sqlite:///{home / 'serving' / 'state.db'}"
+
+
+class State:
+    """Everything the server must remember. Safe to use from many threads.
+
+    Get one by :meth:`open`.
+    """
+
+    def __init__(self, database: Database, keys: KeyRing) -> None:
+        self._database = database
+        self._ring = keys
+        self._writer = Writer(database)
+        self.events = Events(database, self._writer)
+        self.identities = Identities(database, self._writer)
+
+    @classmethod
+    def open(cls, url: str, ring: KeyRing | None = None, *, synchronous: str = "FULL") -> State:
+        """Open a database, made and migrated where it must be.
+
+        Args:
+            url: ``sqlite:///<file>`` or ``postgresql://user:password@host:port/database``.
+            ring: users are known by their pseudonyms under it; by default the state folder's, made at first use.
+            synchronous: SQLite's level; only a test of power cuts wants another than FULL.
+
+        Raises:
+            ConfigError: the address is no such one.
+            StateError: the database cannot be reached or read, or a newer shoploom wrote it.
+        """
+        database = Database(url, synchronous=synchronous)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, ring or open_ring(state_folder()))
+
+    def account(self, user_id: str) -> str:
+        """What an account is known by: its pseudonym, the same as in the tables.
+
+        Raises:
+            DataError: the id is none.
+        """
+        check_id("user_id", user_id)
+        return self._ring.pseudonym(user_id)
+
+    def device(self, device_id: str) -> str:
+        """What a device is known by: a pseudonym too, and no account's.
+
+        Raises:
+            DataError: the id is none.
+        """
+        check_id("device_id", device_id)
+        return self._ring.pseudonym(f"device\0{device_id}")
+
+    def check(self) -> None:
+        """See that the database is there and answers.
+
+        Raises:
+            StateError: it is not, or does not.
+        """
+        self._database.check_present()
+        with in_our_words(self._database.place), self._database.snapshot() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Write what waits and let the database go."""
+        self._writer.close()
+        self._database.close()
