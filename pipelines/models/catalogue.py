@@ -12,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_table, write_arrays, write_table
+from pipelines.artifacts import parquet_file, read_table, write_arrays, write_table
 from pipelines.errors import ModelError
 from pipelines.models.base import MADE_AGAIN, ByUser, Histories
 from pipelines.models.files import model_errors, read_required
 from pipelines.pseudonyms import key_metadata, key_of
 
-ITEM_COLUMNS = ("item_id", "title", "department", "product_type", "brand", "size")
+NAMED_COLUMNS = ("item_id", "title", "department", "product_type", "brand", "size")
+DETAIL_COLUMNS = ("category", "price", "attributes")
+"""Packages made before there were such columns load all the same, and know none of this of any item."""
+ITEM_COLUMNS = (*NAMED_COLUMNS, *DETAIL_COLUMNS)
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 PURCHASES_FILE = "histories.safetensors"
@@ -48,7 +51,7 @@ class Catalogue:
     """Items and known users.
 
     Args:
-        items: the columns ``ITEM_COLUMNS``; the row number is the dense id.
+        items: the columns ``ITEM_COLUMNS``, as ``prepare`` writes them; the row number is the dense id.
         user_ids: known users; the position is the dense id.
         histories: what they bought before the test window.
         user_key: id of the key that ``user_ids`` are pseudonyms under; empty where they are the shop's own ids.
@@ -73,6 +76,29 @@ class Catalogue:
     def titles(self) -> list[str]:
         titles: list[str] = self.items["title"].to_pylist()
         return titles
+
+    @cached_property
+    def prices(self) -> NDArray[np.float64]:
+        """float64 [num_items]: in the shop's currency; NaN where the price is not known."""
+        if "price" not in self.items.column_names:
+            return np.full(self.num_items, np.nan)
+        prices: NDArray[np.float64] = self.items["price"].to_numpy().astype(np.float64)
+        return prices
+
+    @cached_property
+    def categories(self) -> list[tuple[str, ...]]:
+        """The category path of every item, the widest level first; empty where it has none."""
+        if "category" in self.items.column_names:
+            return [tuple(path or ()) for path in self.items["category"].to_pylist()]
+        ends = zip(self.items["department"].to_pylist(), self.items["product_type"].to_pylist(), strict=True)
+        return [tuple(dict.fromkeys(level for level in pair if level)) for pair in ends]
+
+    @cached_property
+    def attributes(self) -> list[dict[str, str]]:
+        """What the shop says of every item besides, by name."""
+        if "attributes" not in self.items.column_names:
+            return [{}] * self.num_items
+        return [dict(pairs or ()) for pairs in self.items["attributes"].to_pylist()]
 
     @cached_property
     def item_rows(self) -> dict[str, int]:
@@ -136,7 +162,7 @@ class Catalogue:
 
     def save(self, directory: Path) -> None:
         """Write items, users and histories into ``directory``."""
-        write_table(self.items.select(list(ITEM_COLUMNS)), directory / ITEMS_FILE)
+        write_table(self.items.select(_kept(self.items.column_names)), directory / ITEMS_FILE)
         users = pa.table({"user_id": pa.array(self.user_ids, pa.string())}).replace_schema_metadata(
             key_metadata(self.user_key)
         )
@@ -152,7 +178,7 @@ class Catalogue:
             ModelError: a file is missing or unreadable, or the parts do not fit together.
         """
         with model_errors():
-            items = read_table(directory / ITEMS_FILE, list(ITEM_COLUMNS))
+            items = read_table(directory / ITEMS_FILE, _kept(parquet_file(directory / ITEMS_FILE).schema_arrow.names))
             named = read_table(directory / USERS_FILE, ["user_id"])
         users = tuple(named["user_id"].to_pylist())
         arrays = read_required(directory / PURCHASES_FILE, PURCHASE_ARRAYS)
@@ -160,3 +186,8 @@ class Catalogue:
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
             raise ModelError(f"{directory}: histories, users and items do not fit together", mend=MADE_AGAIN)
         return cls(items, users, histories, key_of(named.schema))
+
+
+def _kept(names: Sequence[str]) -> list[str]:
+    """The columns that a package keeps, of those that there are."""
+    return [*NAMED_COLUMNS, *(name for name in DETAIL_COLUMNS if name in names)]

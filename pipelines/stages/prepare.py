@@ -48,6 +48,7 @@ PREPARED_ITEMS = pa.schema(
         pa.field("brand", pa.string()),
         pa.field("size", pa.string()),
         pa.field("price", pa.float64()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
     ]
 )
 PREPARED_USERS = pa.schema(
@@ -211,7 +212,14 @@ def _item(number: int, row: dict[str, Any], params: PrepareParams) -> dict[str, 
         "brand": brand,
         "size": size,
         "price": row["price"],
+        "attributes": _attributes(attributes),
     }
+
+
+def _attributes(given: dict[str, str | None]) -> list[tuple[str, str]]:
+    """Attributes but the size, which has a column of its own; normalised, by name; without those that say nothing."""
+    said = {normalise(name): normalise(value) for name, value in given.items() if name not in SIZE_ATTRIBUTES}
+    return sorted((name, value) for name, value in said.items() if name and value)
 
 
 def _write_parts(events: Events, directory: Path, windows: Windows, num_items: int) -> dict[str, NDArray[np.int64]]:

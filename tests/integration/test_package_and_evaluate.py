@@ -17,7 +17,7 @@ from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.models.base import Histories, Training
 from pipelines.models.blend import LinearBlend
-from pipelines.models.catalogue import NamedHistories
+from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import feature_names
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
@@ -57,6 +57,9 @@ def _prepared(folder: Path) -> None:
         "product_type": [WORDS[item % 7] for item in range(NUM_ITEMS)],
         "brand": ["own"] * NUM_ITEMS,
         "size": [None] * NUM_ITEMS,
+        "category": [[WORDS[item % 2], WORDS[item % 7]] for item in range(NUM_ITEMS)],
+        "price": [1.0 + item % 5 for item in range(NUM_ITEMS)],
+        "attributes": pa.array([[("colour", "red")]] * NUM_ITEMS, pa.map_(pa.string(), pa.string())),
     }
     write_table(pa.table(items), folder / "items.parquet")
     user_ids = [f"u{user:02}" for user in range(NUM_USERS)]
@@ -216,6 +219,22 @@ def test_package_is_the_same_bytes_when_made_again(inside: Path) -> None:
 def test_package_without_an_intent_head_tells_no_intent(model: Recommender) -> None:
     assert model.intent("milk") is None
     assert not model.finder.is_foreign("牛奶")
+
+
+def test_package_knows_prices_category_paths_and_attributes(model: Recommender) -> None:
+    shop = model.catalogue
+    assert shop.prices.tolist() == [1.0 + item % 5 for item in range(NUM_ITEMS)]
+    assert shop.categories[3] == ("bread", "apple")
+    assert shop.attributes == [{"colour": "red"}] * NUM_ITEMS
+
+
+def test_catalogue_without_these_columns_loads_and_knows_nothing_of_them(model: Recommender, tmp_path: Path) -> None:
+    shop = model.catalogue
+    replace(shop, items=shop.items.drop_columns(["category", "price", "attributes"])).save(tmp_path)
+    before = Catalogue.load(tmp_path)
+    assert np.isnan(before.prices).all()
+    assert before.categories[3] == ("bread", "apple")
+    assert before.attributes == [{}] * NUM_ITEMS
 
 
 def test_package_says_when_its_training_ended(shop: Path) -> None:

@@ -197,6 +197,14 @@ def test_prepare_fills_a_missing_price_with_the_median_paid_in_history(events: d
     assert prices[7] == pytest.approx(1.0 + 7 / 10)
 
 
+def test_prepare_keeps_attributes_that_say_something_beside_the_size(events: dict[str, pa.Table]) -> None:
+    items = SHOP.items().to_pylist()
+    items[4]["attributes"] = [("package_size", "6 oz"), ("colour", " <b>red</b>\n"), ("origin", None), ("use", " ")]
+    row = run(events, pa.Table.from_pylist(items, schema=ITEMS.schema)).items.to_pylist()[4]
+    assert row["attributes"] == [("colour", "red")]
+    assert row["size"] == "6 oz"
+
+
 def test_prepare_refuses_a_window_without_history(events: dict[str, pa.Table]) -> None:
     with pytest.raises(DataError, match="5 partitions leave no history before 5 of validation and test"):
         split_windows(list(events)[:5], WINDOW, "UTC")
