@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from pipelines.monitoring.windows import Landed
+    from pipelines.params import MonitorParams
     from pipelines.registry.promotion import Champion
 
 DATA = Asset("shoploom://data")
@@ -29,24 +30,32 @@ RETRAIN = Asset("shoploom://retrain")
 
 
 def measure(context: Context) -> dict[str, Any]:
-    """Measure each window's drift from what the champion was trained on, and the champion's quality on the newest."""
+    """Measure each window's drift from what the champion was trained on, and the champion's quality on the newest.
+
+    Where the last decision measured all of this already, what it measured is given again.
+    """
+    from pipelines.monitoring.decisions import measured_before
     from pipelines.monitoring.windows import Landed, measure_drift, windows_of
-    from pipelines.params import MonitorParams, load_params
+    from pipelines.registry.decisions import last_decisions
     from pipelines.registry.promotion import champion
     from pipelines.runs.accepted import accepted_history
 
     settings = Settings()
-    params = load_params(MonitorParams, "monitor", settings.repository / "params.yaml")
+    params, asked_for = asked(settings)
     found = accepted_history(settings)
     reigning = champion(settings)
+    version = reigning.version if reigning else None
+    before = measured_before(last_decisions(settings, 1), found["commit"], version, asked_for)
+    if before is not None:
+        return before
     known = reigning is not None and bool(reigning.data_version)
     trained = Landed.of(accepted_history(settings, reigning.data_version)) if reigning and known else None
     landed = Landed.of(found)
     windows = windows_of(landed, trained, params)
     drifts = measure_drift(windows, landed, trained, params, settings.home / "profiles")
     quality: dict[str, dict[str, float | None]] = {}
-    unmeasured = ""
-    if reigning and trained and drifts and params.users:
+    unmeasured, wanted = "", bool(reigning and trained and drifts and params.users)
+    if reigning and trained and wanted:
         try:
             quality = champion_quality(context, reigning, landed, trained, next(reversed(drifts)))
         except (AirflowException, ShoploomError) as error:
@@ -54,9 +63,25 @@ def measure(context: Context) -> dict[str, Any]:
             unmeasured = str(error)
     return {
         "data_version": found["commit"],
-        "champion": reigning.version if reigning else None,
+        "champion": version,
         "unmeasured": unmeasured,
+        "asked": asked_for if quality or not wanted else {},
         "windows": [{"partition": name, "measures": drifts.get(name, {}) | quality.get(name, {})} for name in windows],
+    }
+
+
+def asked(settings: Settings) -> tuple[MonitorParams, dict[str, Any]]:
+    """The section ``monitor``, and all of ``params.yaml`` that decides what is measured."""
+    from pipelines.params import MonitorParams, PrepareParams, SeedParams, load_params
+
+    path = settings.repository / "params.yaml"
+    params = load_params(MonitorParams, "monitor", path)
+    return params, {
+        "n": params.n,
+        "reference": params.reference,
+        "users": params.users,
+        "seed": load_params(SeedParams, "seed", path).value,
+        "event_types": list(load_params(PrepareParams, "prepare", path).event_types),
     }
 
 
@@ -69,7 +94,6 @@ def champion_quality(
     """
     from pipelines.monitoring.windows import since
     from pipelines.orchestration.champions import champion_package
-    from pipelines.params import MonitorParams, PrepareParams, SeedParams, load_params
 
     settings = Settings()
     package = champion_package(settings, reigning)
@@ -80,19 +104,11 @@ def champion_quality(
     own = trained.in_order()[-1]
     if not {window, own} <= partitions.keys():
         return {}
-    params = settings.repository / "params.yaml"
     folder = run_folder(settings, context["run_id"])
-    asked, answered = folder / "quality.request.json", folder / "quality.answer.json"
-    request = {
-        "package": str(package),
-        "partitions": partitions,
-        "windows": [own, window],
-        "event_types": list(load_params(PrepareParams, "prepare", params).event_types),
-        "users": load_params(MonitorParams, "monitor", params).users,
-        "seed": load_params(SeedParams, "seed", params).value,
-    }
-    write_json(request, asked)
-    run_module("pipelines.monitoring.quality", [str(asked), str(answered)], context)
+    request, answered = folder / "quality.request.json", folder / "quality.answer.json"
+    chosen = {name: asked(settings)[1][name] for name in ("event_types", "users", "seed")}
+    write_json({"package": str(package), "partitions": partitions, "windows": [own, window], **chosen}, request)
+    run_module("pipelines.monitoring.quality", [str(request), str(answered)], context)
     answer = read_json(answered)
     before, now = (answer[name]["ndcg_at_10"] for name in (own, window))
     lost = None if not before or now is None else round(1.0 - now / before, 6)

@@ -183,8 +183,9 @@ class MonitorParams(Section):
     """Windows that are looked at, the newest; a window is a partition that the champion was not trained on."""
     reference: int = Field(default=12, ge=1, le=104)
     """Partitions that a window is compared with: the champion's newest, or those before where there is no champion."""
-    users: int = Field(default=500, ge=0)
-    """Users on whom the champion's quality is measured; 0 leaves it out."""
+    users: int = Field(default=200, ge=0)
+    """Users on whom the champion's quality is measured, drawn anew for each window; 0 leaves it out. 200 tell a loss of
+    a fifth from chance by two standard errors; time grows with them."""
     limits: dict[str, float] = Field(default_factory=lambda: dict(MONITOR_LIMITS))
     """Over which a measure breaches its window. Jensen–Shannon distances (``category_drift``, ``event_type_drift``,
     ``channel_drift``, ``hour_drift``), population stability indices (``price_drift``, ``quantity_drift``), shares

@@ -67,8 +67,13 @@ def squash(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def standardisation(squashed: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of every column, float64 [num_features] each; a deviation is at least 1e-6."""
-    return squashed.mean(axis=0), np.maximum(squashed.std(axis=0), 1e-6)
+    """Mean and standard deviation of every column, float64 [num_features] each.
+
+    A column that is the same in all rows, as some are in a small shop, gets a deviation of 1: what it says of later
+    rows is not known, and must not be taken for a million deviations.
+    """
+    deviation = squashed.std(axis=0)
+    return squashed.mean(axis=0), np.where(deviation < 1e-6, 1.0, deviation)
 
 
 def logistic(logit: NDArray[np.float64]) -> NDArray[np.float64]:

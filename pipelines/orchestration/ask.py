@@ -54,11 +54,20 @@ def examples(settings: Settings, count: int = 5) -> dict[str, dict[str, Any]]:
     """One search and one user's recommendations, for the end of a run."""
     model, version = load_champion(settings)
     user = model.catalogue.user_ids[0]
-    query = "frozen pizza"
+    query = _example_query(model)
     return {
-        "search": _answer(f"search: {query}", version, model.search(query, count)),
+        "search": {"query": query, **_answer(f"search: {query}", version, model.search(query, count))},
         "recommend": _answer(f"for user {user}", version, model.recommend(user, count)),
     }
+
+
+def _example_query(model: Recommender) -> str:
+    """What anybody would ask of the default data; of another shop, the product type of what most people bought."""
+    types = [name or "" for name in model.catalogue.items["product_type"].to_pylist()]
+    if any(name.lower() == "frozen pizza" for name in types):
+        return "frozen pizza"
+    best = int(model.buyers.argmax())
+    return (types[best] or str(model.catalogue.titles[best])).lower()
 
 
 def _stored(settings: Settings, model: Recommender, user: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,8 +109,8 @@ def _summary(settings: Settings) -> dict[str, Any]:
 def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, str]:
     from pipelines.runs.load_docs import docs_of
 
-    return {
-        "search": 'shoploom search "frozen pizza"',
+    query = summary["examples"]["search"]["query"] if summary.get("examples") else ""
+    return ({"search": f"shoploom search {shlex.quote(query)}"} if query else {}) | {
         "report": _readable(summary["run"]["report"]),
         "data docs": str(
             docs_of(settings, summary.get("data_version") or "")

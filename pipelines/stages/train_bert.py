@@ -260,7 +260,7 @@ def main() -> None:
     table = TextTable.of(items, texts, text_index)
     types = len(table.values["product_type"])
     if types < params.min_types:
-        keep_pretrained(text_index, f"there are {types} product types, and training wants {params.min_types}")
+        keep_pretrained(text_index, f"training wants {params.min_types} product types, found {types}")
         return
     training, calibration, held_out = split_by_type(table, params.held_out_types, params.calibration_types)
     zero_shot, zero_shot_vectors = TextEncoder.load(ZERO_SHOT / "encoder"), read_zero_shot(text_index)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 PARAMS = """
 seed: {value: 7}
 gate: {}
+prepare: {}
 monitor: {rule: k_of_n, k: 2, n: 3}
 """
 
@@ -144,3 +145,20 @@ def test_monitor_logs_each_decision_with_its_numbers_and_a_plot(
     assert run.data.metrics["new_user_share"] == 1.0
     assert run.data.tags["retrain"] == "true"
     assert {found.path for found in client.list_artifacts(run.info.run_id)} == {DECISION_FILE, "windows.png"}
+
+
+def test_monitor_measures_nothing_again_where_nothing_is_new(
+    shop: Shop, history: list[tuple[str, list[DagOutcome]]]
+) -> None:
+    params = shop.root / "params.yaml"
+    params.write_text(PARAMS.replace("n: 3", "n: 3, users: 0"), encoding="utf-8")
+    first = shop.run("monitor")[0].returned
+    assert first["measure"]["asked"]["users"] == 0
+    shutil.rmtree(shop.settings.home / "profiles")
+    again = shop.run("monitor")[0].returned
+    assert again["measure"] == first["measure"]
+    assert again["decide"]["repeats"]
+    assert not (shop.settings.home / "profiles").exists()
+    params.write_text(PARAMS.replace("n: 3", "n: 4, users: 0"), encoding="utf-8")
+    assert not shop.run("monitor")[0].returned["decide"]["repeats"]
+    assert (shop.settings.home / "profiles").exists()

@@ -138,7 +138,7 @@ def test_few_product_types_leave_the_encoder_as_it_was_pretrained_and_say_so(
     write_catalogue(worktree, types=2)
     embed.main()
     train_bert.main()
-    why = "there are 2 product types, and training wants 10"
+    why = "training wants 10 product types, found 2"
     assert f"warning: the encoder stays as it was pre-trained: {why}" in capsys.readouterr().out
     output = worktree / "data/train_bert"
     assert files_of(output / "encoder") == files_of(worktree / "data/embed/encoder")

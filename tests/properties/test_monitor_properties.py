@@ -11,7 +11,7 @@ from scipy.stats import entropy, wasserstein_distance
 
 from expectations.distances import jensen_shannon, population_stability, transport
 from expectations.sketches import STEP, LogHistogram, Sample
-from pipelines.monitoring.decisions import decision_of
+from pipelines.monitoring.decisions import decision_of, measured_before
 from pipelines.monitoring.rule import Window, decide, k_of_n
 from pipelines.params import MonitorParams
 
@@ -155,3 +155,31 @@ def test_samples_tell_the_share_of_common_values(own: int, other: int, common: i
     assert found == pytest.approx(exact, abs=0.13)
     if left.distinct <= 1024 and right.distinct <= 1024:
         assert found == pytest.approx(exact)
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({}, True),
+        ({"data_version": "b" * 40}, False),
+        ({"champion": "4"}, False),
+        ({"champion": None}, False),
+        ({"asked": {"n": 5}}, False),
+    ],
+)
+def test_what_was_measured_is_given_again_until_something_is_new(change: dict[str, object], again: bool) -> None:
+    windows = [{"partition": "2024-W08", "measures": {"price_drift": 0.5, "ndcg_at_10": None}}]
+    now = {"data_version": "a" * 40, "champion": "3", "asked": {"n": 4}, "unmeasured": "", "windows": windows}
+    decision = decision_of(now, [], MonitorParams(rule="k_of_n", k=1, n=4))
+    asked = {"data_version": "a" * 40, "champion": "3", "asked": {"n": 4}} | change
+    found = measured_before([decision], **asked)  # type: ignore[arg-type]
+    assert found == (now if again else None)
+    if found:
+        assert decision_of(found, [decision], MonitorParams(rule="k_of_n", k=1, n=4))["repeats"]
+    assert measured_before([], **asked) is None  # type: ignore[arg-type]
+
+
+def test_what_could_not_be_measured_is_tried_again() -> None:
+    now = {"data_version": "a", "champion": "3", "asked": {}, "unmeasured": "the package is lost", "windows": []}
+    decision = decision_of(now, [], MonitorParams())
+    assert measured_before([decision], "a", "3", {"n": 4}) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ModelError
-from pipelines.models.blend import load_blend
+from pipelines.models.blend import LinearBlend, load_blend
 from pipelines.models.neural_blend import LAYERS_FILE, NeuralBlend
 from tests.tiny_models import BLEND
 
@@ -43,3 +43,15 @@ def test_neural_blend_is_read_as_it_was_written(
     (tmp_path / LAYERS_FILE).write_bytes(b"cut short")
     with pytest.raises(ModelError, match=LAYERS_FILE):
         load_blend(tmp_path, NAMES)
+
+
+def test_a_column_that_never_varied_in_training_does_not_decide_later() -> None:
+    drawn = np.random.default_rng(5)
+    values = drawn.gamma(2.0, 2.0, (4_000, len(NAMES))).astype(np.float32)
+    values[:, 2] = 1e-9 * drawn.standard_normal(len(values))
+    bought = drawn.random(len(values)) < 1 / (1 + np.exp(-(values[:, 0] - values[:, 1])))
+    later = values.copy()
+    later[:, 2] = drawn.random(len(values)) / 100
+    for kind in (LinearBlend, NeuralBlend):
+        blend = kind.fit(values, bought, NAMES, BLEND)
+        assert np.corrcoef(blend.predict(values), blend.predict(later))[0, 1] > 0.99, kind
