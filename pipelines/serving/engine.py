@@ -22,10 +22,13 @@ from pipelines.models.catalogue import Catalogue
 from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
+from pipelines.models.text import TextSimilarity
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
+from pipelines.serving.hits import find
 from pipelines.serving.kept import Kept
 from pipelines.serving.neighbours import Near, Neighbours
 from pipelines.serving.rules import Bound, Placed, Rules
+from pipelines.serving.searching import Found, Matching, Query
 from pipelines.serving.shelf import Shelf
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing, rescored, standings
@@ -48,11 +51,19 @@ class Prepared:
         history: purchases up to now.
         standing: among the items worth ranking.
         reasons: words that were found for items, by dense id.
+        taste: the profile of the purchases, once it was asked for.
     """
 
     history: Histories
     standing: Standing
     reasons: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    taste: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def profile(self, texts: TextSimilarity) -> NDArray[np.float32]:
+        """float32 [embedding_size]: what the shopper's purchases are about, found when it is first asked for."""
+        if not self.taste:
+            self.taste.append(texts.profiles(self.history)[0])
+        return self.taste[0]
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class Engine:
         self.rules = rules
         self.catalogue: Catalogue = recommender.catalogue
         self.shelf = Shelf(self.catalogue)
+        self.matching = Matching(recommender)
         self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories)
         self._kept: Kept[tuple[object, ...], Prepared] = Kept(KEPT_SHOPPERS)
         fallback = tie_breaker(recommender.buyers)[recommender.candidates] - np.float32(1)
@@ -185,6 +197,14 @@ class Engine:
         near = self.neighbours.together(item)
         return self._near(near, TOGETHER.format(self.catalogue.titles[item]), shopper, asked)
 
+    def search(self, query: Query, shopper: Shopper | None = None) -> Found:
+        """What answers a query, moved by a shopper's taste; by nobody's where it is None.
+
+        Raises:
+            ModelError: the query is blank.
+        """
+        return find(self, query, shopper)
+
     def affinity(self, about: dict[int, float]) -> Affinity:
         """What goes with items, by how much each of them matters (dense id to weight within 0..1)."""
         best: dict[int, tuple[float, str]] = {}
@@ -229,7 +249,7 @@ class Engine:
         ranked: Standing,
         rest: bool = True,
     ) -> Answer:
-        bound = self._bound(asked.rules)
+        bound = self.bound(asked.rules)
         hidden = self._hidden(shopper, prepared, asked)
         scores, moved = bound.boosted(ranked.items, ranked.scores)
         if moved:
@@ -245,7 +265,7 @@ class Engine:
         new = self._new(prepared, hidden) if bound.rules.min_new_share else ()
         placed = bound.place(stream(), new, asked.count)
         reasons = self._reasons(prepared, affinity, [each.item for each in placed])
-        results = [self._result(each, why) for each, why in zip(placed, reasons, strict=True)]
+        results = [self.result(each, why) for each, why in zip(placed, reasons, strict=True)]
         return Answer(results, self._based_on(shopper, asked), self.provenance)
 
     def _based_on(self, shopper: Shopper, asked: Asked) -> str:
@@ -279,7 +299,8 @@ class Engine:
             mask &= self.shelf.groups["brand"].mask(asked.brands)
         return mask
 
-    def _bound(self, rules: Rules) -> Bound:
+    def bound(self, rules: Rules) -> Bound:
+        """A request's rules over the shop's own."""
         if rules == Rules():
             return self._own_rules
         return Bound(self.rules.with_request(rules), self.shelf, self.catalogue.item_rows)
@@ -319,7 +340,8 @@ class Engine:
             for item in items
         ]
 
-    def _result(self, placed: Placed, reasons: tuple[str, ...]) -> Result:
+    def result(self, placed: Placed, reasons: tuple[str, ...]) -> Result:
+        """What is told of an item."""
         item, shelf = placed.item, self.shelf
         return Result(
             item_id=str(self.catalogue.item_ids[item]),

@@ -6,6 +6,7 @@ Plain ASGI, because it is on the path of every request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import uuid
@@ -19,6 +20,8 @@ from pipelines.serving.problems import Problem, answer
 
 MOST_BYTES = 1_000_000
 """Of a body."""
+MOST_DISCARDED = 1_000
+"""Pieces of a body that is too long, some 64 kB each, that are read before it is refused."""
 SECONDS_FOR_A_BODY = 10.0
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -68,6 +71,8 @@ class Front:
         except Exception as error:
             failure = error
             if not begun:
+                if isinstance(error, _TooLargeError):
+                    await _discard(receive)
                 refused, told = _refusal(error)
                 await answer(request_id, refused, told)(scope, receive, named)
         finally:
@@ -109,6 +114,16 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return bounded
+
+
+async def _discard(receive: Receive) -> None:
+    """Read what is still sent, within limits: many clients read an answer only when they have sent everything."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SECONDS_FOR_A_BODY):
+            for _ in range(MOST_DISCARDED):
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 def _refusal(error: Exception) -> tuple[int, Problem]:

@@ -7,6 +7,7 @@ import math
 from pipelines.errors import ModelError
 from pipelines.serving.answers import Answer, Asked
 from pipelines.serving.engine import Engine
+from pipelines.serving.searching import Query
 from pipelines.serving.shopper import Deed, Shopper
 
 USERS = 8
@@ -34,7 +35,11 @@ def check(engine: Engine) -> int:
         _hold(answer, name)
     _orderly(engine.similar(popular, Shopper(), asked), "similar items")
     _orderly(engine.bought_together(popular, Shopper(), asked), "bought together")
-    return len(answers) + 2
+    title = engine.catalogue.titles[popular]
+    found = engine.search(Query(title), Shopper(0) if known else None)
+    if not found.hits:
+        raise ModelError(f"golden request failed: a search for {title!r} gave nothing", mend="shoploom rollback")
+    return len(answers) + 3
 
 
 def _hold(answer: Answer, name: str) -> None:

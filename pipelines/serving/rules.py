@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError, near_names
 from pipelines.serving.shelf import Shelf
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -147,21 +149,18 @@ class Bound:
             return False
         return self._hidden_groups is None or not bool(self._hidden_groups[item])
 
-    def boosted(
-        self, items: NDArray[np.int32], scores: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], dict[int, str]]:
-        """float32 [num_items], the scores after boosts; and which boost moved each item that one did.
+    def boosted(self, items: NDArray[np.int32], scores: NDArray[Number]) -> tuple[NDArray[Number], dict[int, str]]:
+        """float [num_items], the scores after boosts; and which boost moved each item that one did.
 
         A score below 0, of an item that the model does not put forward, is divided in place of being multiplied.
         """
         if not self._boosts:
             return scores, {}
         moved: dict[int, str] = {}
-        changed = scores.astype(np.float32, copy=True)
+        changed = scores.copy()
         for mask, name, factor in self._boosts:
             hit = mask[items]
-            factors = np.where(changed[hit] < 0, np.float32(1 / factor), np.float32(factor))
-            changed[hit] *= factors
+            changed[hit] *= np.where(changed[hit] < 0, 1 / factor, factor).astype(scores.dtype)
             moved.update(dict.fromkeys(items[hit].tolist(), f"boost {name}"))
         return changed, moved
 

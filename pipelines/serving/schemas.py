@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pipelines.serving import answers
 from pipelines.serving.rules import Rules
+from pipelines.serving.searching import Filters
+from pipelines.serving.shelf import GROUPS
 
 MOST_RESULTS = 200
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -117,3 +119,71 @@ class RecommendAnswer(BaseModel):
 def results_of(results: list[answers.Result], first: int = 1) -> list[ResultFacts]:
     """Results with their positions."""
     return [ResultFacts(position=position, **vars(result)) for position, result in enumerate(results, start=first)]
+
+
+class FilterBody(Body):
+    """What results must be; an empty filter lets all through."""
+
+    categories: Names = Field(default=[], description="Of any level.")
+    department: Names = []
+    product_type: Names = []
+    brand: Names = []
+    size: Names = []
+    price_from: float | None = Field(default=None, ge=0, le=1e9)
+    price_to: float | None = Field(default=None, ge=0, le=1e9)
+
+    def filters(self) -> Filters:
+        """As the engine knows them."""
+        values = {group: tuple(getattr(self, group)) for group in GROUPS}
+        return Filters(values, tuple(self.categories), self.price_from, self.price_to)
+
+
+class SearchRequest(Whom):
+    """What to search for, and for whom."""
+
+    query: str = Field(min_length=1, max_length=10_000, description="Free text.", examples=["cheap frozen pizza"])
+    filters: FilterBody = FilterBody()
+    offset: int = Field(default=0, ge=0, le=1000, description="Results left out before the first, for paging.")
+    k: int = Field(default=10, ge=1, le=MOST_RESULTS, description="Results wanted.")
+    correct: bool = Field(default=True, description="Set misspelt words right.")
+    viewed: Annotated[list[Id], Field(max_length=100)] = Field(default=[], description="As in /recommend.")
+    cart: Annotated[list[Id], Field(max_length=200)] = []
+    rules: RulesBody = RulesBody()
+
+
+class HitFacts(ResultFacts):
+    """An item that answers a query."""
+
+    relevance: float = Field(description="How well its text answers the query, within 0..1.")
+    taste: float = Field(description="What the shopper's taste added to the score.")
+    moved: int = Field(description="Places that taste moved it up; down where negative.")
+
+
+class FacetValue(BaseModel):
+    """A value of a facet."""
+
+    value: str
+    count: int
+
+
+class PriceSpan(BaseModel):
+    """Prices of what matches."""
+
+    least: float
+    most: float
+
+
+class SearchAnswer(BaseModel):
+    """Results, best first."""
+
+    request_id: str
+    model: ModelFacts
+    query: str = Field(description="What was searched for.")
+    corrected: bool = Field(description="Whether that is not what was typed.")
+    total: int = Field(description="Results on all pages.")
+    taste_weight: float = Field(description="What the shopper's best item gains; 0 where nobody's taste counts.")
+    known_user: bool
+    ignored: list[str]
+    facets: dict[str, list[FacetValue]] = Field(description="Counts, each without regard to its own filter.")
+    prices: PriceSpan | None
+    results: list[HitFacts]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.models.recommender import Recommender
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
 from tests.serving_shop import RUN, Served, registered, served
@@ -48,8 +49,6 @@ def test_server_names_the_model_and_its_run_in_every_answer(server: Served) -> N
 
 
 def test_known_user_gets_what_the_packaged_model_recommends(server: Served, shop: Path) -> None:
-    from pipelines.models.recommender import Recommender
-
     expected = [item.item_id for item in Recommender.load(shop / "data/package").recommend("u01", 10)]
     answer = recommended(server, user="u01", k=10)
     assert ids(answer) == expected
@@ -146,3 +145,77 @@ def test_server_refuses_to_listen_elsewhere_without_keys(settings: Settings, tmp
     with served(settings, tmp_path, "--host", "0.0.0.0", ready=False) as refused:
         assert refused.process.wait(60) == 1
         assert "API keys" in refused.log.read_text()
+
+
+def searched(server: Served, **body: Any) -> dict[str, Any]:
+    status, answer = server.ask("/search", body)
+    assert status == 200, answer
+    found: dict[str, Any] = answer
+    return found
+
+
+def test_search_without_a_shopper_is_the_packaged_models(server: Served, shop: Path) -> None:
+    expected = [item.item_id for item in Recommender.load(shop / "data/package").search("cold milk", 3)]
+    answer = searched(server, query="cold milk", k=3)
+    assert ids(answer)[: len(expected)] == expected
+    assert (answer["taste_weight"], answer["corrected"], answer["model"]["version"]) == (0, False, "1")
+
+
+def test_search_sets_misspelt_words_right_and_says_so(server: Served) -> None:
+    answer = searched(server, query="cheeze")
+    assert (answer["query"], answer["corrected"]) == ("cheese", True)
+    assert not searched(server, query="cheeze", correct=False)["corrected"]
+
+
+def test_search_is_moved_by_taste_and_says_by_how_much(server: Served) -> None:
+    plain, mine = searched(server, query="small"), searched(server, query="small", user="u01")
+    assert mine["known_user"]
+    assert mine["taste_weight"] > 0
+    assert max(result["taste"] for result in mine["results"]) == pytest.approx(mine["taste_weight"])
+    for position, result in enumerate(mine["results"]):
+        if result["item_id"] in ids(plain):
+            assert result["moved"] == ids(plain).index(result["item_id"]) - position
+
+
+def test_facets_count_what_filters_leave_but_for_their_own(server: Served) -> None:
+    every = searched(server, query="small milk", k=50)
+    counts = {facet["value"]: facet["count"] for facet in every["facets"]["product_type"]}
+    assert sum(counts.values()) == every["total"] == len(every["results"])
+    only = searched(server, query="small milk", k=50, filters={"product_type": ["MILK"]})
+    assert {result["category"][-1] for result in only["results"]} == {"milk"}
+    assert {facet["value"] for facet in only["facets"]["product_type"]} >= set(counts)
+    assert sum(facet["count"] for facet in only["facets"]["department"]) == only["total"]
+    assert searched(server, query="small milk", filters={"brand": ["nobody's"]})["total"] == 0
+    assert searched(server, query="small milk", filters={"price_from": 5, "price_to": 1})["total"] == 0
+
+
+def test_pages_of_a_search_follow_each_other(server: Served) -> None:
+    whole = searched(server, query="small", k=6)
+    pages = [searched(server, query="small", k=2, offset=offset) for offset in (0, 2, 4)]
+    assert [name for page in pages for name in ids(page)] == ids(whole)
+    assert pages[2]["results"][0]["position"] == 5
+    assert searched(server, query="small", offset=900)["results"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["\0milk", "x" * 10_000, "milk " * 2_000, "牛奶 milk молоко", "'; DROP TABLE events; --", "🥛", "\u202emilk"],
+)
+def test_strange_query_is_answered(server: Served, query: str) -> None:
+    assert searched(server, query=query)["total"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({"query": ""}, "body.query"),
+        ({"query": " \t"}, "body.query"),
+        ({"query": "x" * 10_001}, "body.query"),
+        ({"query": "milk", "filters": {"colour": ["red"]}}, "body.filters.colour"),
+        ({"query": "milk", "filters": {"price_to": -1}}, "body.filters.price_to"),
+        ({"query": "milk", "k": 201}, "body.k"),
+    ],
+)
+def test_search_that_cannot_be_is_refused(server: Served, body: Any, where: str) -> None:
+    status, problem = server.ask("/search", body)
+    assert (status, problem["code"], problem["where"]) == (422, "invalid_request", where)

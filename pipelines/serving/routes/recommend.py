@@ -7,11 +7,10 @@ from typing import cast
 from fastapi import APIRouter, Request
 
 from pipelines.serving.answers import Answer, Asked, Placement
-from pipelines.serving.engine import Engine
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import ModelFacts, RecommendAnswer, RecommendRequest, results_of
 from pipelines.serving.service import Service
-from pipelines.serving.shopper import Deed, Shopper
+from pipelines.serving.whom import rows_of, shopper_of
 
 router = APIRouter()
 OF_ONE_ITEM = ("similar", "bought-together")
@@ -28,8 +27,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
     popularity. An id that is not known is no error: the shopper is then a new one."""
     service: Service = request.app.state.service
     engine = service.current()
-    ids = list(dict.fromkeys([*body.items, *body.viewed, *body.cart]))
-    rows = {name: row for name in ids if (row := engine.item_row(name)) is not None}
+    rows, ignored = rows_of(engine, [*body.items, *body.viewed, *body.cart])
     items = tuple(rows[name] for name in body.items if name in rows)
     if body.placement in ("product", *OF_ONE_ITEM) and not items:
         raise RefusedError(
@@ -40,7 +38,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
             mend="name an item_id of the catalogue",
         )
     with service.figures.step("shopper"):
-        shopper = _shopper(service, engine, body, rows)
+        shopper = await shopper_of(service, engine, body, rows)
     asked = Asked(
         placement=cast(Placement, body.placement if body.placement not in OF_ONE_ITEM else "product"),
         count=body.k,
@@ -67,12 +65,6 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
         model=ModelFacts.of(answer.provenance),
         based_on=answer.based_on,
         known_user=shopper.user is not None,
-        ignored=[name for name in ids if name not in rows],
+        ignored=ignored,
         results=results_of(answer.results),
     )
-
-
-def _shopper(service: Service, engine: Engine, body: RecommendRequest, rows: dict[str, int]) -> Shopper:
-    deeds = [Deed(rows[name], "view") for name in body.viewed if name in rows]
-    cart = tuple(rows[name] for name in body.cart if name in rows)
-    return Shopper.of(service.user_row(engine, body.user), deeds, cart)

@@ -1,0 +1,114 @@
+"""Search answers: what matches a query, in the order of relevance, popularity, keywords and the shopper's taste."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.serving.rules import Placed
+from pipelines.serving.searching import Found, Hit, Matched, Query, facets_of
+from pipelines.serving.shopper import Shopper
+
+if TYPE_CHECKING:
+    from pipelines.serving.engine import Engine
+
+SESSION_WEIGHT = np.float32(0.5)
+"""What goes perfectly with the visit gains in taste, beside a chance of 0..1."""
+LIKENESS_WEIGHT = np.float32(0.1)
+"""The same of what is perfectly like what the shopper bought."""
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Matches with what moved them.
+
+    Args:
+        matched: the items.
+        taste: float64 [num_matched], what taste added.
+        weight: what the best item gains; 0 where nobody's taste counts.
+        scores: float64 [num_matched], all in all.
+    """
+
+    matched: Matched
+    taste: NDArray[np.float64]
+    weight: float
+    scores: NDArray[np.float64]
+
+    def order(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Rows, best first; ties by cosine, then id."""
+        return np.lexsort((self.matched.items, -self.matched.similarity, -scores))
+
+
+def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
+    """See :meth:`pipelines.serving.engine.Engine.search`.
+
+    The score is the one of :meth:`pipelines.models.recommender.Recommender.find`, where taste is the item's place
+    (1 best, 0 last) among what matches: by the shopper's standing, by what goes with the visit, and by likeness to what
+    was bought.
+    """
+    text = engine.matching.corrected(query.text) if query.correct else query.text
+    matches = engine.matching.texts(text, query)
+    own = np.zeros(0, np.int32) if shopper is None else engine.prepare(shopper).history.items
+    every = np.arange(engine.catalogue.num_items, dtype=np.int32)
+    passing = query.filters.passes(engine.shelf, every) if query.filters.any else None
+    ordered = _ordered(engine, engine.matching.items(matches, passing, own), shopper)
+    hits, total = _page(engine, query, ordered)
+    unfiltered = ordered.matched if passing is None else engine.matching.items(matches, None, own)
+    facets, prices = facets_of(engine.shelf, unfiltered.items, query.filters)
+    corrected = None if text == query.text else text
+    return Found(hits, total, facets, prices, corrected, ordered.weight, engine.provenance)
+
+
+def _ordered(engine: Engine, matched: Matched, shopper: Shopper | None) -> Ordered:
+    if shopper is None or not (shopper.known or shopper.interests):
+        return Ordered(matched, np.zeros(len(matched.items)), 0.0, matched.base)
+    weight = engine.recommender.facts.personal_weight
+    taste = weight * _places(_taste(engine, shopper, matched.items), matched.items)
+    return Ordered(matched, taste, weight, matched.base + taste)
+
+
+def _page(engine: Engine, query: Query, ordered: Ordered) -> tuple[list[Hit], int]:
+    """The hits of the page that is wanted, and how many there are on all."""
+    matched, bound = ordered.matched, engine.bound(query.rules)
+    scores, moved = bound.boosted(matched.items, ordered.scores)
+    order = ordered.order(scores)
+    before = np.empty(len(order), np.int64)
+    before[ordered.order(matched.base)] = np.arange(len(order))
+    items = matched.items.tolist()
+    ranked = (Placed(items[row], float(scores[row]), moved.get(items[row], "")) for row in order.tolist())
+    placed = bound.place(ranked, (), len(order) + len(bound.pins))
+    rows = {item: row for row, item in enumerate(items)}
+    hits = []
+    for position, each in enumerate(placed[query.first : query.first + query.count], start=query.first):
+        row = rows.get(each.item)
+        if row is None:
+            hits.append(Hit(engine.result(each, ()), 0.0, 0.0, 0))
+            continue
+        relevance = float(matched.relevance[row])
+        places = int(before[row]) - position if ordered.weight else 0
+        words = (f"relevance {relevance:.2f}",)
+        hits.append(Hit(engine.result(each, words), relevance, float(ordered.taste[row]), places))
+    return hits, len(placed)
+
+
+def _taste(engine: Engine, shopper: Shopper, items: NDArray[np.int32]) -> NDArray[np.float32]:
+    """float32 [num_items]: the standing's scores, what goes with the visit, and likeness to what was bought."""
+    prepared, texts = engine.prepare(shopper), engine.recommender.ranker.signals.texts
+    scores = prepared.standing.scores_of(items, np.zeros(len(items), np.float32))
+    scores = scores + LIKENESS_WEIGHT * (texts.embeddings[texts.text_index[items]] @ prepared.profile(texts))
+    affinity = engine.affinity(shopper.interests)
+    if len(affinity.items):
+        place = np.searchsorted(affinity.items, items).clip(0, len(affinity.items) - 1)
+        hit = affinity.items[place] == items
+        scores[hit] += SESSION_WEIGHT * affinity.strength[place[hit]]
+    return scores
+
+
+def _places(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
+    """float64 [num_items]: 1 for the best score, 0 for the last, evenly between; ties by id."""
+    places = np.empty(len(scores))
+    places[np.lexsort((items, -scores))] = np.linspace(1.0, 0.0, len(scores)) if len(scores) > 1 else 1.0
+    return places

@@ -1,0 +1,231 @@
+"""Search over a package: what matches, told apart by filters and facets, and moved by the shopper's taste."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.recommender import Recommender
+from pipelines.models.search import Matches
+from pipelines.serving.answers import Provenance, Result
+from pipelines.serving.kept import Kept
+from pipelines.serving.rules import Rules
+from pipelines.serving.shelf import GROUPS, Shelf
+
+KEPT_QUERIES = 2_000
+WIDER = 5
+"""How many times more texts are looked at where filters take some away."""
+MOST_TEXTS = 2_000
+LEAST_SHARE = 0.25
+"""A text matches if the head holds it this share as relevant as the best, or if it shares this share of its words."""
+FACET_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What results must be; an empty filter lets all through.
+
+    Args:
+        values: wanted values by group (see :data:`pipelines.serving.shelf.GROUPS`), one of which an item must have.
+        categories: of any level.
+        least: lowest price, in the shop's currency; None for any.
+        most: highest price; None for any.
+        mask: bool [num_items], what else an item must be; None for anything.
+    """
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether something may be filtered out."""
+        priced = self.least is not None or self.most is not None
+        return bool(any(self.values.values()) or self.categories or priced or self.mask is not None)
+
+    def passes(self, shelf: Shelf, items: NDArray[np.int32], without: str = "") -> NDArray[np.bool_]:
+        """bool [num_items]: which of int32 [num_items] items pass; the filter of the group ``without`` aside."""
+        passing = np.ones(len(items), bool) if self.mask is None else self.mask[items]
+        for group, wanted in self.values.items():
+            if wanted and group != without:
+                passing &= shelf.groups[group].mask(wanted)[items]
+        if self.categories:
+            passing &= shelf.in_category(self.categories)[items]
+        if without != "price":
+            prices = shelf.prices[items]
+            if self.least is not None:
+                passing &= prices >= self.least
+            if self.most is not None:
+                passing &= prices <= self.most
+        return passing
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is searched for.
+
+    Args:
+        text: as typed, not blank.
+        first: results left out before the first, for paging.
+        count: results wanted.
+        filters: what they must be.
+        correct: set misspelt words right.
+        rules: the request's own.
+    """
+
+    text: str
+    first: int = 0
+    count: int = 10
+    filters: Filters = field(default_factory=Filters)
+    correct: bool = True
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A result of a search.
+
+    Args:
+        result: the item.
+        relevance: the head's, within 0..1.
+        taste: what the shopper's taste added to the score.
+        moved: places that taste moved it up (down where negative).
+    """
+
+    result: Result
+    relevance: float
+    taste: float
+    moved: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer to a search.
+
+    Args:
+        hits: of the page wanted, best first.
+        total: of all pages.
+        facets: value and count by group, the most frequent first; each without regard to its own filter.
+        prices: the least and the highest price of what matches; None where none is known.
+        corrected: what was searched for, where it is not what was typed.
+        taste_weight: what the shopper's best item gains; 0 where nobody's taste counts.
+        provenance: which model.
+    """
+
+    hits: list[Hit]
+    total: int
+    facets: dict[str, list[tuple[str, int]]]
+    prices: tuple[float, float] | None
+    corrected: str | None
+    taste_weight: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Items that match a query, one of each text, in order of relevance.
+
+    Args:
+        items: int32 [num_matched].
+        relevance: float32 [num_matched], the head's.
+        similarity: float32 [num_matched], cosine of query and text.
+        base: float64 [num_matched], the score before taste.
+    """
+
+    items: NDArray[np.int32]
+    relevance: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    base: NDArray[np.float64]
+
+
+class Matching:
+    """Finds what matches; answers of queries are kept.
+
+    Args:
+        recommender: the package's parts.
+    """
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._kept: Kept[tuple[str, int], Matches] = Kept(KEPT_QUERIES)
+        self._corrections: Kept[str, str] = Kept(KEPT_QUERIES)
+        buyers = np.log1p(recommender.buyers.astype(np.float64))
+        self._popularity = buyers / max(float(buyers.max(initial=0.0)), 1.0)
+
+    def corrected(self, text: str) -> str:
+        """The query with misspelt words set right, or as it is."""
+        kept = self._corrections.get(text)
+        if kept is None:
+            kept = self._recommender.finder.correct(text) or text
+            self._corrections.put(text, kept)
+        return kept
+
+    def texts(self, text: str, query: Query) -> Matches:
+        """What matches, among as many texts as the query needs."""
+        wide = self._recommender.facts.shortlist * (WIDER if query.filters.any else 1)
+        wanted = min(max(wide, query.first + query.count), MOST_TEXTS)
+        matches = self._kept.get((text, wanted))
+        if matches is None:
+            found = self._recommender.finder.match(text, wanted)
+            near = found.relevance >= LEAST_SHARE * found.relevance.max(initial=0)
+            kept = near | (found.keywords >= LEAST_SHARE)
+            matches = Matches(found.texts[kept], found.relevance[kept], found.similarity[kept], found.keywords[kept])
+            self._kept.put((text, wanted), matches)
+        return matches
+
+    def items(self, matches: Matches, passing: NDArray[np.bool_] | None, own: NDArray[np.int32]) -> Matched:
+        """One item of each text: of those that pass, the one the shopper bought most, then the most bought.
+
+        Args:
+            matches: texts.
+            passing: bool [num_items], what may be shown; None for everything.
+            own: int32, the shopper's purchases.
+        """
+        facts, finder = self._recommender.facts, self._recommender.finder
+        order, indptr = finder.items_of_texts
+        sizes = indptr[matches.texts + 1] - indptr[matches.texts]
+        rows = np.repeat(np.arange(len(matches.texts)), sizes)
+        starts = np.repeat(indptr[matches.texts] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+        items = order[starts + np.arange(len(rows))].astype(np.int32)
+        if passing is not None:
+            keep = passing[items]
+            items, rows = items[keep], rows[keep]
+        mine, times = np.unique(own, return_counts=True)
+        bought = np.zeros(len(items), np.int64)
+        if len(mine):
+            place = np.searchsorted(mine, items).clip(0, len(mine) - 1)
+            bought = np.where(mine[place] == items, times[place], 0)
+        ranked = np.lexsort((items, -self._recommender.buyers[items], -bought, rows))
+        first = np.ones(len(ranked), bool)
+        first[1:] = rows[ranked][1:] != rows[ranked][:-1]
+        chosen = ranked[first]
+        items, rows = items[chosen], rows[chosen]
+        base = matches.relevance[rows] + facts.popularity_weight * self._popularity[items]
+        base = base + facts.keyword_weight * matches.keywords[rows]
+        return Matched(items, matches.relevance[rows], matches.similarity[rows], base)
+
+
+def facets_of(
+    shelf: Shelf, matches: NDArray[np.int32], filters: Filters
+) -> tuple[dict[str, list[tuple[str, int]]], tuple[float, float] | None]:
+    """Counts by group and the span of prices, each without regard to its own filter.
+
+    Args:
+        shelf: of the package.
+        matches: int32 [num_matched], an item of each text that matches, filtered or not.
+        filters: the query's.
+    """
+    facets = {}
+    for group in GROUPS:
+        codes = shelf.groups[group].codes[matches[filters.passes(shelf, matches, group)]]
+        values, counts = np.unique(codes[codes >= 0], return_counts=True)
+        order = np.lexsort((values, -counts))[:FACET_VALUES]
+        facets[group] = [(shelf.groups[group].values[values[row]], int(counts[row])) for row in order]
+    prices = shelf.prices[matches[filters.passes(shelf, matches, "price")]]
+    prices = prices[~np.isnan(prices)]
+    return facets, (float(prices.min()), float(prices.max())) if len(prices) else None
