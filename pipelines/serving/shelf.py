@@ -50,7 +50,7 @@ class Shelf:
     def __init__(self, catalogue: Catalogue) -> None:
         self.num_items = catalogue.num_items
         self.groups = {name: _codes(catalogue, name) for name in GROUPS}
-        self.prices = _prices(catalogue)
+        self.prices = catalogue.prices
         """float64 [num_items], NaN where unknown."""
 
     def in_category(self, wanted: Sequence[str]) -> NDArray[np.bool_]:
@@ -73,10 +73,3 @@ def _codes(catalogue: Catalogue, name: str) -> Codes:
     column = catalogue.items[name].combine_chunks().dictionary_encode()
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     return Codes(tuple(str(value) for value in column.dictionary.to_pylist()), codes)
-
-
-def _prices(catalogue: Catalogue) -> NDArray[np.float64]:
-    if "price" not in catalogue.items.column_names:
-        return np.full(catalogue.num_items, np.nan)
-    prices: NDArray[np.float64] = catalogue.items["price"].to_numpy(zero_copy_only=False).astype(np.float64)
-    return prices
