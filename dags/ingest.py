@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from dags.operators import FunctionOperator, returned, run_module
-from pipelines.artifacts import write_json
+from pipelines.artifacts import file_sha256, write_json
 from pipelines.errors import ConfigError, RunError
 from pipelines.orchestration.notify import task_failed
 from pipelines.runs.worktrees import run_folder
@@ -106,6 +107,7 @@ def _merge(context: Context) -> Path:
 
 def _check(context: Context) -> dict[str, Any]:
     """Hold what was merged to the contract; the Data Docs of a load that is refused stay under its run's name."""
+    from pipelines.lineage.audit import record
     from pipelines.runs.accepted import accepted_history, partitions_before
     from pipelines.runs.load_docs import REPORT, load_docs
 
@@ -117,10 +119,25 @@ def _check(context: Context) -> dict[str, Any]:
     write_json(accepted, history)
     arguments = ["--landing", str(folder / "merged"), "--before", str(before), "--history", str(history)]
     docs = load_docs(settings, folder.name)
-    run_module("pipelines.stages.validate", [*arguments, "--docs", str(docs), "--report", str(report)], context)
+    subject = _load_name(returned(context, "land"))
+    try:
+        run_module("pipelines.stages.validate", [*arguments, "--docs", str(docs), "--report", str(report)], context)
+    except AirflowException as refused:
+        record(settings, "refusal", subject, run=context["run_id"], why=str(refused), docs=str(docs))
+        raise
     shutil.copy(report, docs / REPORT)
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    counted = {
+        name: {key: int(table.get(key, 0)) for key in ("accepted", "quarantined")}
+        for name, table in found["tables"].items()
+    }
+    record(settings, "validate", subject, run=context["run_id"], report=file_sha256(report), rows=counted)
     return {"report": str(report), "tables": found["tables"], "warnings": found.get("warnings", [])}
+
+
+def _load_name(landed: Mapping[str, Any]) -> str:
+    """What a load is called: its source and the partitions that were asked for."""
+    return f"load {landed['source']} {landed['partitions'][0]} to {landed['partitions'][-1]}"
 
 
 def _forget(context: Context) -> None:
@@ -134,6 +151,7 @@ def version(context: Context) -> dict[str, Any]:
 
     The Data Docs of the load are kept under the version's name.
     """
+    from pipelines.lineage.audit import record
     from pipelines.runs.load_docs import keep_docs
     from pipelines.runs.loads import held
 
@@ -153,6 +171,8 @@ def version(context: Context) -> dict[str, Any]:
         else:
             raise RunError(made["moved"], mend="run the same ingest again")
     docs = keep_docs(settings, folder.name, made["commit"])
+    facts = {"load": _load_name(landed), "changed": len(made["changed"]), "rows": landed["rows"]}
+    record(settings, "land", f"data {made['commit']}", run=context["run_id"], **facts)
     _forget(context)
     return {"commit": made["commit"], "changed": made["changed"], "docs": str(docs)}
 

@@ -60,6 +60,8 @@ def _champion_pin(settings: Settings) -> ChampionPin | None:
 
 def finish(context: Context) -> dict[str, Any]:
     """Write the run commit: the start's two parents and the finished ``dvc.lock``."""
+    from pipelines.lineage.anchors import anchor_in_registry, head_of
+    from pipelines.lineage.audit import record
     from pipelines.registry.books import tag_run
     from pipelines.runs.run_commits import finish_run
     from pipelines.runs.start import Start
@@ -67,8 +69,12 @@ def finish(context: Context) -> dict[str, Any]:
     settings = Settings()
     begun = returned(context, "start")
     entries = {name: returned(context, name)["lock_entry"] for name in STAGES}
-    run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"])
+    run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"], head_of(settings))
     tag_run(settings, begun["mlflow_run"], run_commit=run.commit, run_ref=run.ref)
+    cached = [name for name in STAGES if returned(context, name)["cached"]]
+    facts = {"code": run.code_commit, "data": run.data_commit, "dirty": run.dirty, "cached": cached}
+    record(settings, "train", f"run {run.commit}", run=context["run_id"], **facts)
+    anchor_in_registry(settings, begun["mlflow_run"])
     return {"commit": run.commit, "ref": run.ref}
 
 
@@ -91,6 +97,7 @@ def register(context: Context) -> dict[str, Any]:
 
 def gate(context: Context) -> dict[str, Any]:
     """Judge the candidate against the champion, or the best plain baseline, on the same users."""
+    from pipelines.lineage.audit import record
     from pipelines.params import GateParams, load_params
     from pipelines.registry.gate import decide, record_verdict
     from pipelines.runs.worktrees import prepare_worktree
@@ -108,11 +115,16 @@ def gate(context: Context) -> dict[str, Any]:
         version=returned(context, "register")["version"],
         report=evaluation / "report.html",
     )
+    version = returned(context, "register")["version"]
+    judged = {name: verdict.as_dict()[name] for name in ("decision", "reference", "effect", "p_value", "why")}
+    record(settings, "gate", f"version {version}", run=context["run_id"], **judged)
     return verdict.as_dict()
 
 
 def promote(context: Context) -> dict[str, Any]:
     """Move the alias ``champion`` when the gate says so, sum the run up, and close the books."""
+    from pipelines.lineage.anchors import anchor_in_registry
+    from pipelines.lineage.audit import record
     from pipelines.registry.books import close_run
     from pipelines.registry.gate import Verdict
     from pipelines.registry.promotion import promote as move_alias
@@ -120,8 +132,12 @@ def promote(context: Context) -> dict[str, Any]:
 
     settings = Settings()
     verdict = Verdict.from_dict(returned(context, "gate"))
-    promotion = move_alias(settings, returned(context, "register")["version"], verdict)
+    version = returned(context, "register")["version"]
+    promotion = move_alias(settings, version, verdict)
     books = returned(context, "start")["mlflow_run"]
+    facts = {"champion": promotion.champion, "previous": promotion.previous, "why": promotion.why}
+    record(settings, "promote" if promotion.moved else "refusal", f"version {version}", run=context["run_id"], **facts)
+    anchor_in_registry(settings, books)
     summarise(settings, books, promoted=promotion.moved)
     close_run(settings, books)
     for copy in ("package", "evaluate"):

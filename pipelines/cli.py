@@ -297,11 +297,54 @@ def rollback(as_json: bool) -> None:
     """Give the alias champion back to the version that held it before."""
     from dataclasses import asdict
 
+    from pipelines.lineage.audit import record
     from pipelines.registry.promotion import roll_back
 
-    moved = roll_back(_settings())
+    settings = _settings()
+    moved = roll_back(settings)
+    record(settings, "rollback", f"version {moved.champion}", previous=moved.previous, why=moved.why)
     text = f"champion is version {moved.champion} again; version {moved.previous} is the previous one"
     _print(asdict(moved), as_json, lambda _, console: console.print(text))
+
+
+@main.group(cls=SuggestingGroup, invoke_without_command=True)
+@click.option("--action", type=Text(), default="", help="Only of this action: land, gate, promote, refusal ...")
+@click.option("--since", type=Day(), help="Only from this day on, UTC.")
+@click.option("--run", "run_id", type=Text(), default="", help="Only of this Airflow run.")
+@json_option
+@click.pass_context
+def audit(ctx: click.Context, action: str, since: date | None, run_id: str, as_json: bool) -> None:
+    """Show who landed, trained, gated, approved, promoted, rolled back, loaded or was refused what, and when."""
+    if ctx.invoked_subcommand is None:
+        from pipelines.lineage.audit_display import draw_entries, list_entries
+
+        _print(list_entries(_settings(), action, since, run_id), as_json, draw_entries)
+
+
+@audit.command("verify")
+@json_option
+def verify_audit(as_json: bool) -> None:
+    """Hold the audit log to itself, git and MLflow; name each entry that was edited, moved, removed or cut off."""
+    from dataclasses import asdict
+
+    from pipelines.lineage.audit_check import check as examine_log
+    from pipelines.lineage.audit_display import draw_report
+
+    report = examine_log(_settings())
+    _print(asdict(report) if as_json else report, as_json, draw_report)
+    if report.findings:
+        click.echo("  -> shoploom audit restore writes the log again from git's copy, and keeps this one", err=True)
+        sys.exit(1)
+
+
+@audit.command("restore")
+@json_option
+def restore_audit(as_json: bool) -> None:
+    """Write a lost or damaged audit log again from git's copy; the damaged one is kept beside it."""
+    from pipelines.lineage.audit_check import restore
+
+    entries = restore(_settings())
+    _print({"entries": entries}, as_json, lambda _, console: console.print(f"the audit log has {entries} entries"))
 
 
 @main.group(cls=SuggestingGroup)

@@ -24,6 +24,7 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
     Raises:
         RegistryError: nothing is promoted yet.
     """
+    from pipelines.lineage.audit import record_first_load
     from pipelines.models.recommender import Recommender
     from pipelines.orchestration.champions import champion_package
     from pipelines.registry.promotion import champion
@@ -31,7 +32,9 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
     current = champion(settings)
     if current is None:
         raise RegistryError("no model is promoted yet", mend="shoploom run")
-    return Recommender.load(champion_package(settings, current)), current.version
+    model = Recommender.load(champion_package(settings, current))
+    record_first_load(settings, current.version, current.digest, run_commit=current.run, by="command line")
+    return model, current.version
 
 
 def search_products(settings: Settings, text: str, count: int, user: str | None) -> dict[str, Any]:

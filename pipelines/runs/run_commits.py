@@ -57,7 +57,9 @@ class RunCommit:
     time: int
 
 
-def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, LockEntry], run_id: str) -> RunCommit:
+def finish_run(
+    settings: Settings, start: Start, lock_entries: Mapping[str, LockEntry], run_id: str, audit: str = ""
+) -> RunCommit:
     """Commit the finished ``dvc.lock`` of a run.
 
     Args:
@@ -65,6 +67,7 @@ def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, Lock
         start: where the run started.
         lock_entries: stage -> what the stage runner returned, for every stage.
         run_id: Airflow's run id.
+        audit: the audit log's newest entry, which the commit is to bear witness of.
 
     Returns:
         The run commit; an earlier run's, when it has the same start and the same lock entries.
@@ -85,7 +88,7 @@ def finish_run(settings: Settings, start: Start, lock_entries: Mapping[str, Lock
     pinned = champion_trailers(start.champion_version, start.champion_digest)
     message = (
         f"Run {_one_line(run_id)}\n\nShoploom-Start: {start.commit}\nShoploom-Run-Id: {_one_line(run_id)}\n"
-        f"Shoploom-Dirty: {str(start.dirty).lower()}\n{pinned}"
+        f"Shoploom-Dirty: {str(start.dirty).lower()}\n{pinned}" + (f"Shoploom-Audit: {audit}\n" if audit else "")
     )
     commit = git.commit(tree, [start.code_commit, start.data_commit], message, now)
     ref = f"{RUNS}/{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{commit[:10]}"

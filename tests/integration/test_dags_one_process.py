@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import StageError
+from pipelines.lineage.audit import read
+from pipelines.lineage.audit_check import check
 from pipelines.orchestration.dag_runs import DagOutcome, OneProcess, run_dag_in_one_process
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
@@ -177,6 +179,17 @@ def test_train_runs_every_task_and_promotes(shop: Shop, first: DagOutcome) -> No
     assert commit in shop.git("for-each-ref", "refs/shoploom/runs/")
     start = first.returned["start"]["start"]
     assert shop.git("rev-parse", f"{commit}^1", f"{commit}^2").split() == [start["code_commit"], start["data_commit"]]
+
+
+def test_train_is_recorded_in_the_audit_log_and_anchored(shop: Shop, first: DagOutcome) -> None:
+    entries = [entry for entry in read(shop.settings) if entry.run == first.run_id]
+    assert [entry.action for entry in entries] == ["train", "gate", "promote"]
+    assert entries[0].subject == f"run {first.returned['finish']['commit']}"
+    assert (entries[1].subject, entries[1].details["decision"]) == ("version 1", "promote")
+    report = check(shop.settings)
+    assert report.findings == ()
+    assert report.anchored["git"] == report.entries
+    assert report.anchored["mlflow"] >= 2
 
 
 def test_train_reports_each_task_as_it_starts_and_ends(shop: Shop, first: DagOutcome) -> None:
