@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     """Of the MLflow server on loopback, under ``shoploom up``."""
     serve_port: int = Field(default=8000, ge=1, le=65535)
     """Where ``shoploom serve`` answers, on loopback unless told otherwise."""
+    state_url: SecretStr | None = None
+    """What the server remembers, ``postgresql://...``; a SQLite file in the state folder by default."""
     rules: Path | None = None
     """A YAML file with the shop's rules for what is shown: exclude, pin, boost, caps, room for the new."""
 

@@ -7,7 +7,7 @@ what the shopper did since, adds what the session says, and applies the shop's r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
 from pipelines.models.text import TextSimilarity
+from pipelines.pseudonyms import KeyRing
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
 from pipelines.serving.hits import find
 from pipelines.serving.kept import Kept
@@ -88,12 +89,16 @@ class Engine:
         recommender: the package's parts.
         provenance: which version this is.
         rules: the shop's own, under every request's.
+        accounts: row of every user that the model knows, by pseudonym.
     """
 
-    def __init__(self, recommender: Recommender, provenance: Provenance, rules: Rules) -> None:
+    def __init__(
+        self, recommender: Recommender, provenance: Provenance, rules: Rules, accounts: Mapping[str, int]
+    ) -> None:
         self.recommender = recommender
         self.provenance = provenance
         self.rules = rules
+        self._accounts = accounts
         self.catalogue: Catalogue = recommender.catalogue
         self.shelf = Shelf(self.catalogue)
         self.matching = Matching(recommender)
@@ -107,25 +112,36 @@ class Engine:
         self._nobody = Histories(*nobody, self.catalogue.num_items)
 
     @classmethod
-    def load(cls, package_dir: Path, provenance: Provenance | None = None, rules: Rules | None = None) -> Self:
+    def load(
+        cls,
+        package_dir: Path,
+        provenance: Provenance | None = None,
+        rules: Rules | None = None,
+        ring: KeyRing | None = None,
+    ) -> Self:
         """Read a package after checking every file against its manifest.
 
         Args:
             package_dir: the package.
             provenance: which version it is; unnamed by default.
             rules: the shop's own; none by default.
+            ring: what users are known by now; as the package knows them by default.
 
         Raises:
+            ConfigError: the ring lacks the key that the package knows users by.
             ModelError: a file is missing, changed, not listed, or of another format version.
         """
         recommender = Recommender.load(package_dir)
         if isinstance(recommender.ranker.blend, TreeBlend):
             recommender.ranker.blend.threads = 1
-        return cls(recommender, provenance or Provenance(), rules or Rules())
+        catalogue = recommender.catalogue
+        later = ring.after(catalogue.user_key) if ring else KeyRing(())
+        accounts = {later.pseudonym(name): row for row, name in enumerate(catalogue.user_ids)}
+        return cls(recommender, provenance or Provenance(), rules or Rules(), accounts)
 
-    def user_row(self, stored: str) -> int | None:
-        """The row of a user by what the model knows the user by; None where it does not."""
-        return self.catalogue.user_rows.get(stored)
+    def user_row(self, account: str) -> int | None:
+        """The row of a user by the pseudonym under the newest key; None where the model does not know the user."""
+        return self._accounts.get(account)
 
     def item_row(self, item_id: str) -> int | None:
         """The dense id of an item; None where it is not in the catalogue."""

@@ -39,6 +39,16 @@ class Kept(Generic[Key, Value]):
             while len(self._entries) > self._most:
                 self._entries.popitem(last=False)
 
+    def drop(self, key: Key) -> None:
+        """Forget one entry, if it is kept."""
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._entries.clear()
+
     def __contains__(self, key: Key) -> bool:
         return key in self._entries
 

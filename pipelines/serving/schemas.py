@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from pipelines.serving import answers
 from pipelines.serving.rules import Rules
@@ -12,6 +12,7 @@ from pipelines.serving.searching import Filters
 from pipelines.serving.shelf import GROUPS
 
 MOST_RESULTS = 200
+MOST_EVENTS = 1000
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Names = Annotated[list[Name], Field(max_length=200)]
@@ -187,3 +188,59 @@ class SearchAnswer(BaseModel):
     facets: dict[str, list[FacetValue]] = Field(description="Counts, each without regard to its own filter.")
     prices: PriceSpan | None
     results: list[HitFacts]
+
+
+class EventBody(Body):
+    """Something a shopper did."""
+
+    event_id: Id = Field(description="The sender's own; sending the event again is safe.")
+    type: Literal["view", "cart", "purchase", "return", "rating", "search", "like", "dislike", "exposure"]
+    user: Id | None = None
+    device: Id | None = None
+    session: Id | None = None
+    item_id: Id | None = Field(default=None, description="Needed but for a search.")
+    timestamp: AwareDatetime | None = Field(default=None, description="When it happened; now by default.")
+    quantity: float | None = Field(default=None, gt=0, le=1e9, description="The stars of a rating.")
+    price: float | None = Field(default=None, ge=0, le=1e9, description="Of one unit.")
+    channel: Id | None = Field(default=None, description="`web`, `app`, `store`: the shop's own words.")
+    query: str | None = Field(default=None, max_length=10_000, description="Needed for a search.")
+    request_id: Id | None = Field(default=None, description="Of the answer that the item was seen in.")
+    placement: Id | None = None
+    position: int | None = Field(default=None, ge=0, lt=1_000_000, description="The place there, from 0.")
+
+
+class EventsRequest(Body):
+    """Events, all of which are stored or none."""
+
+    events: Annotated[list[EventBody], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+class EventReceipt(BaseModel):
+    """An event is durable."""
+
+    event_id: str
+    received: AwareDatetime = Field(description="When it was first accepted, by the server's clock.")
+    repeated: bool = Field(description="It was there already, with the same content.")
+
+
+class EventsAnswer(BaseModel):
+    """Every event is on the disk, and the next request knows it."""
+
+    request_id: str
+    receipts: list[EventReceipt]
+    ignored: list[str] = Field(description="Item ids that the model's catalogue lacks; their events are kept.")
+
+
+class IdentitiesRequest(Body):
+    """A device belongs to an account, or does so no more."""
+
+    device: Id
+    user: Id
+    action: Literal["link", "unlink"] = "link"
+
+
+class IdentitiesAnswer(BaseModel):
+    """It holds from the next request on."""
+
+    request_id: str
+    linked: bool

@@ -53,6 +53,7 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
     # Requests are small: threads of BLAS would only wait for each other.
     threadpool_limits(1, user_api="blas")
     service = Service(settings)
+    service.open_state()
     watcher = Watcher(service, chosen)
 
     @asynccontextmanager
@@ -61,6 +62,7 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
         yield
         watcher.stop()
         service.threads.shutdown(wait=True)
+        service.close()
 
     config = uvicorn.Config(
         create_app(service, life),

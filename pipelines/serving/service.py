@@ -6,17 +6,23 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
-from pipelines.pseudonyms import stored_id
+from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.engine import Engine
 from pipelines.serving.figures import Figures
+from pipelines.serving.logs import log
+from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError
+from pipelines.serving.state import State, StateError, default_url
 from pipelines.settings import Settings
 
 Value = TypeVar("Value")
 THREADS = 2
 """For what takes longer than the event loop may be held."""
+WRITERS = 32
+"""Requests that may wait for the disk at once."""
 
 
 @dataclass
@@ -32,10 +38,14 @@ class Service:
     figures: Figures = field(default_factory=Figures)
     engine: Engine | None = None
     """Swapped as a whole; a request uses the one that it took at its start."""
+    memory: Memory | None = None
+    """What shoppers did; None until the state is open."""
     trouble: dict[str, str] = field(default_factory=dict)
     """Why something does not work, by part: ``champion``, ``state``."""
     draining: bool = False
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "answer"))
+
+    writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "store"))
 
     def current(self) -> Engine:
         """The engine that answers a request from here on.
@@ -48,19 +58,70 @@ class Service:
             raise RefusedError(503, "not_ready", why, mend="ask again; /readyz says when", headers={"Retry-After": "2"})
         return self.engine
 
+    def remembering(self) -> Memory:
+        """What shoppers did.
+
+        Raises:
+            RefusedError: the state is not open.
+        """
+        if self.memory is None:
+            why = self.trouble.get("state", "the state is being opened")
+            raise RefusedError(503, "state_unavailable", why, mend="send it again", headers={"Retry-After": "2"})
+        return self.memory
+
+    def lost(self, error: StateError) -> RefusedError:
+        """What to answer when the state fails; nothing of the request is stored."""
+        if "state" not in self.trouble:
+            log().error("state", reason=error.reason, exc_info=error)
+        self.trouble["state"] = f"the state does not answer: {error.reason}"
+        headers = {"Retry-After": "2"}
+        return RefusedError(503, "state_unavailable", self.trouble["state"], mend="send it again", headers=headers)
+
     @property
     def ready(self) -> bool:
         """Whether requests should come."""
-        return self.engine is not None and not self.draining and "state" not in self.trouble
+        return self.engine is not None and self.memory is not None and not self.draining and "state" not in self.trouble
 
-    def user_row(self, engine: Engine, user: str | None) -> int | None:
-        """The row of a user by the shop's own id; None where the model does not know it."""
-        if user is None:
-            return None
-        return engine.user_row(stored_id(user, engine.catalogue.user_key, self.settings.home))
+    def identity(self, user: str | None, device: str | None, session: str | None) -> str | None:
+        """Who acts, by pseudonym; without a state, an account alone can be told.
+
+        Raises:
+            DataError: an id is none.
+        """
+        if self.memory is not None:
+            return self.memory.identity(user, device, session)
+        return None if user is None else self.ring.pseudonym(user)
+
+    def open_state(self) -> None:
+        """Open the state, or see that the open one still answers; what is wrong is then told by :attr:`trouble`."""
+        try:
+            if self.memory is None:
+                url = self.settings.state_url
+                address = default_url(self.settings.home) if url is None else url.get_secret_value()
+                self.memory = Memory(State.open(address, self.ring), alone=address.startswith("sqlite"))
+            self.memory.state.check()
+        except StateError as error:
+            self.lost(error)
+        else:
+            if self.trouble.pop("state", None):
+                log().info("state", reason="answers again")
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """What users are known by."""
+        return open_ring(self.settings.home)
+
+    def close(self) -> None:
+        """Let the state go."""
+        if self.memory is not None:
+            self.memory.state.close()
 
     async def run(self, work: Callable[[], Value], instant: bool) -> Value:
         """Do what takes a moment at once, and what takes longer in a thread."""
         if instant:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    async def store(self, work: Callable[[], Value]) -> Value:
+        """Do what waits for the disk; many wait together, because they share its flush."""
+        return await asyncio.get_running_loop().run_in_executor(self.writers, work)

@@ -11,10 +11,14 @@ import numpy as np
 from pipelines.models.base import Histories
 
 Kind = Literal["view", "cart", "purchase", "like", "dislike"]
-INTEREST = {"view": 0.4, "cart": 0.9, "like": 1.0, "purchase": 0.6}
+INTEREST = {"view": 0.4, "cart": 0.9, "like": 1.0, "purchase": 0.3}
 """How much an event says of what the shopper wants now."""
+HALF_LIFE_DAYS = 1.0
+"""Age at which an event says half of it."""
 FADING = 0.8
 """An event counts this share of the next one of the same session."""
+LEAST_INTEREST = 0.02
+"""Less says nothing."""
 LONGEST_MEMORY = 30
 """Newest events that shape a session."""
 
@@ -66,8 +70,8 @@ class Shopper:
                 disliked.discard(deed.item)
         interests: dict[int, float] = {}
         for place, deed in enumerate(reversed(done[-LONGEST_MEMORY:])):
-            weight = INTEREST.get(deed.kind, 0.0) * FADING**place
-            if deed.item not in disliked and weight > interests.get(deed.item, 0.0):
+            weight = INTEREST.get(deed.kind, 0.0) * FADING**place * 0.5 ** (deed.age_days / HALF_LIFE_DAYS)
+            if deed.item not in disliked and weight > max(LEAST_INTEREST, interests.get(deed.item, 0.0)):
                 interests[deed.item] = weight
         for item in cart:
             interests[item] = max(interests.get(item, 0.0), INTEREST["cart"])

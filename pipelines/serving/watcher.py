@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
 from pipelines.errors import ShoploomError
+from pipelines.pseudonyms import KeyRing
 from pipelines.registry.promotion import Champion, champion
 from pipelines.serving.answers import Provenance
 from pipelines.serving.engine import Engine
@@ -38,10 +38,9 @@ class Watcher:
         load: makes an engine of a champion; by default from its package, every byte checked.
     """
 
-    def __init__(self, service: Service, rules: Rules, load: Callable[[Champion, Rules], Engine] | None = None) -> None:
+    def __init__(self, service: Service, rules: Rules) -> None:
         self._service = service
         self._rules = rules
-        self._load = load or load_engine
         self._ending = Event()
         self._thread = Thread(target=self._watch, name="watcher", daemon=True)
         self._refused: tuple[str, float] | None = None
@@ -59,6 +58,7 @@ class Watcher:
         warming: Thread | None = None
         while not self._ending.is_set():
             before = self._service.engine
+            self._service.open_state()
             self.look()
             engine = self._service.engine
             if engine is not None and engine is not before:
@@ -91,7 +91,7 @@ class Watcher:
         service, started = self._service, time.monotonic()
         log().info("loading", version=named.version)
         try:
-            engine = self._load(named, self._rules)
+            engine = load_engine(named, self._rules, service.ring)
             answered = check(engine)
         except Exception as error:
             self._refused = named.version, time.monotonic() + AGAIN_SECONDS
@@ -121,12 +121,17 @@ class Watcher:
             log().error("champion", reason=reason, exc_info=error)
 
 
-def load_engine(named: Champion, rules: Rules) -> Engine:
+def load_engine(named: Champion, rules: Rules, ring: KeyRing) -> Engine:
     """Read a champion's package with our own loader, its digest checked first.
+
+    Args:
+        named: the registered version.
+        rules: the shop's own.
+        ring: what users are known by.
 
     Raises:
         RegistryError: the package is gone, or its bytes are not the registered ones.
         ModelError: it cannot be read.
     """
     folder: Path = named.kept_package()
-    return Engine.load(folder, Provenance(named.version, named.run, named.digest), rules)
+    return Engine.load(folder, Provenance(named.version, named.run, named.digest), rules, ring)

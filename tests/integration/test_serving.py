@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.integration import test_package_and_evaluate as tiny
 from tests.serving_shop import RUN, Served, registered, served
 
 shop = tiny.shop
+NUMBERS = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +222,93 @@ def test_strange_query_is_answered(server: Served, query: str) -> None:
 def test_search_that_cannot_be_is_refused(server: Served, body: Any, where: str) -> None:
     status, problem = server.ask("/search", body)
     assert (status, problem["code"], problem["where"]) == (422, "invalid_request", where)
+
+
+def event(**about: Any) -> dict[str, Any]:
+    return {"event_id": f"event-{next(NUMBERS)}", "type": "view", **about}
+
+
+def told(server: Served, *events: dict[str, Any]) -> dict[str, Any]:
+    status, answer = server.ask("/events", {"events": list(events)})
+    assert status == 200, answer
+    acknowledged: dict[str, Any] = answer
+    return acknowledged
+
+
+def test_event_shapes_the_very_next_recommendation(server: Served) -> None:
+    before = recommended(server, user="new shopper")
+    assert before["based_on"] == "popularity"
+    told(server, event(user="new shopper", item_id="i002"))
+    after = recommended(server, user="new shopper")
+    assert after["based_on"] == "session"
+    assert ids(after) != ids(before)
+    assert ids(after) == ids(recommended(server, viewed=["i002"]))
+
+
+def test_purchase_is_folded_in_and_not_recommended_at_once(server: Served) -> None:
+    first = ids(recommended(server, user="u02"))
+    told(server, event(user="u02", type="purchase", item_id=first[0], quantity=2))
+    after = recommended(server, user="u02")
+    assert first[0] not in ids(after)
+    assert after["based_on"] == "history+session"
+
+
+def test_dislike_hides_an_item_until_a_like_takes_it_back(server: Served) -> None:
+    first = ids(recommended(server, user="u03"))[0]
+    told(server, event(user="u03", type="dislike", item_id=first))
+    assert first not in ids(recommended(server, user="u03"))
+    told(server, event(user="u03", type="like", item_id=first))
+    assert first in ids(recommended(server, user="u03"))
+
+
+def test_what_was_done_on_a_linked_device_shapes_the_account_and_unlinking_restores_it(server: Served) -> None:
+    told(server, event(device="phone", item_id="i002"))
+    plain = ids(recommended(server, user="u04"))
+    link = {"device": "phone", "user": "u04"}
+    assert server.ask("/identities", link)[1]["linked"]
+    joined = recommended(server, user="u04")
+    assert ids(joined) != plain
+    assert ids(recommended(server, device="phone")) == ids(joined)
+    assert not server.ask("/identities", {**link, "action": "unlink"})[1]["linked"]
+    assert ids(recommended(server, user="u04")) == plain
+    assert not recommended(server, device="phone")["known_user"]
+    assert server.ask("/identities", {**link, "action": "unlink"})[0] == 404
+
+
+def test_event_that_comes_again_is_acknowledged_and_another_of_its_id_refused(server: Served) -> None:
+    one = event(user="u05", item_id="i001", timestamp=datetime.now(UTC).isoformat())
+    assert [receipt["repeated"] for receipt in told(server, one)["receipts"]] == [False]
+    assert [receipt["repeated"] for receipt in told(server, one, one)["receipts"]] == [True, True]
+    status, problem = server.ask("/events", {"events": [{**one, "item_id": "i002"}]})
+    assert (status, problem["code"]) == (409, "conflict")
+
+
+def test_event_of_an_item_unknown_here_is_kept_and_told(server: Served) -> None:
+    assert told(server, event(session="s", item_id="launched today"))["ignored"] == ["launched today"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"item_id": "i001"}, "body.events.0"),
+        ({"user": "u01"}, "body.events.0"),
+        ({"user": "u01", "item_id": "i001", "type": "stare"}, "body.events.0.type"),
+        ({"user": "u01", "item_id": "i001", "quantity": 0}, "body.events.0.quantity"),
+        ({"user": "u01", "item_id": "i\0001"}, "body.events.0"),
+        ({"user": "u01", "item_id": "i001", "timestamp": "2017-01-01T00:00:00"}, "body.events.0.timestamp"),
+        ({"user": "u01", "item_id": "i001", "timestamp": "2999-01-01T00:00:00Z"}, "body.events"),
+        ({"user": "u01", "item_id": "i001", "timestamp": "0001-01-01T00:00:00+14:00"}, "body.events.0"),
+        ({"user": "u01", "type": "search"}, "body.events.0"),
+        ({"user": "u01", "item_id": "i001", "colour": "red"}, "body.events.0.colour"),
+    ],
+)
+def test_event_that_cannot_be_is_refused(server: Served, wrong: dict[str, Any], where: str) -> None:
+    status, problem = server.ask("/events", {"events": [event(**wrong)]})
+    assert (status, problem["code"], problem["where"]) == (422, "invalid_request", where), problem
+    assert "/" not in problem["reason"]
+
+
+def test_nothing_raw_of_a_shopper_is_in_the_log_or_the_state(server: Served, settings: Settings) -> None:
+    told(server, event(user="alice@shop.example", item_id="i001"))
+    for path in (server.log, *(settings.home / "serving").iterdir()):
+        assert b"alice" not in path.read_bytes()
