@@ -347,6 +347,24 @@ def restore_audit(as_json: bool) -> None:
     _print({"entries": entries}, as_json, lambda _, console: console.print(f"the audit log has {entries} entries"))
 
 
+@main.command()
+@click.argument("target", type=Text())
+@click.option("--all", "everything", is_flag=True, help="Cut no list short.")
+@json_option
+def lineage(target: str, everything: bool, as_json: bool) -> None:
+    """Say what a model was made of, or what a partition touched.
+
+    \b
+    TARGET is  model:7, model:champion    run, code, data, stages by hash, partitions, source files
+               partition:2017-W12         tables, runs, models; items/items names another table's file
+    """
+    from pipelines.lineage.ask import draw, lineage_of, refuse_gaps
+
+    found = lineage_of(_settings(), target)
+    _print(found.to_dict() if as_json else found, as_json, lambda value, console: draw(value, console, everything))
+    refuse_gaps(found)
+
+
 @main.group(cls=SuggestingGroup)
 def users() -> None:
     """Pseudonyms of users: what stands for the shop's own ids."""

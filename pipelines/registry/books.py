@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.artifacts import read_json
 from pipelines.errors import RegistryError
+from pipelines.machine import describe_machine
 from pipelines.registry.store import connect, experiment_id, translated
 from pipelines.settings import Settings
 
@@ -124,6 +125,7 @@ def book_stage(settings: Settings, parent_run_id: str, stage: str, result: Mappi
             "mlflow.user": "shoploom",
             "cached": _flag(cached),
             "seconds": f"{float(result.get('seconds') or 0.0):.3f}",
+            **{f"machine.{name}": value for name, value in describe_machine().items()},
         }
         if not failed:
             tags["output_hash"] = outputs

@@ -151,6 +151,27 @@ class Git:
             return None
         return self.run("cat-file", "blob", listing.split("\t")[0].split(" ")[2])
 
+    def contents(self, names: Sequence[str]) -> list[bytes | None]:
+        """Many objects by one git process, in the order asked for: None where there is no such object.
+
+        Args:
+            names: ``<commit>:<path>``, or an object's hash; none holds a line break.
+        """
+        given = self.run("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode())
+        found: list[bytes | None] = []
+        at = 0
+        for _ in names:
+            end = given.index(b"\n", at)
+            header = given[at:end].rsplit(b" ", 2)
+            at = end + 1
+            if len(header) < 3 or not header[2].isdigit():
+                found.append(None)
+                continue
+            size = int(header[2])
+            found.append(given[at : at + size])
+            at += size + 1
+        return found
+
     def commit(self, tree: str, parents: Sequence[str], message: str, date: int) -> str:
         """Store a commit dated ``date`` (seconds since the epoch, UTC) by shoploom itself."""
         when = f"@{max(date, 0)} +0000"

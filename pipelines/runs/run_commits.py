@@ -131,6 +131,20 @@ def find_run(settings: Settings, name: str) -> RunCommit:
     raise RunError(f"there is no run {name!r}", mend=near_names(name, names) or f"git for-each-ref {RUNS}")
 
 
+def parse_run(settings: Settings, commit: str) -> RunCommit | None:
+    """A run commit by its hash, whether or not a ref still keeps it; None where git no longer has it, or it is none."""
+    git = Git(settings.repository)
+    content = git.contents([commit])[0]
+    if content is None:
+        return None
+    header, _, message = content.decode(errors="replace").partition("\n\n")
+    parents = [line.removeprefix("parent ") for line in header.splitlines() if line.startswith("parent ")]
+    stamps = [line.split()[-2] for line in header.splitlines() if line.startswith("committer ")]
+    if len(parents) != 2 or "start" not in trailers(message) or not stamps:
+        return None
+    return _parse("", commit, parents, int(stamps[0]), message)
+
+
 def read_lock(settings: Settings, run: RunCommit) -> dict[str, LockEntry]:
     """Stage -> lock entry of a finished run."""
     content = Git(settings.repository).read(run.commit, LOCK)

@@ -1,0 +1,56 @@
+"""``shoploom lineage TARGET``: which kind of thing is asked about, and how the answer is put."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipelines.errors import ConfigError, RunError, near_names
+from pipelines.lineage.display import draw_model, draw_partition
+from pipelines.lineage.graph import ModelLineage, model_lineage
+from pipelines.lineage.trace import PartitionLineage, partition_lineage
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+KINDS: dict[str, Callable[[Settings, str], ModelLineage | PartitionLineage]] = {
+    "model": model_lineage,
+    "partition": partition_lineage,
+}
+"""What a target may begin with, before the colon."""
+
+
+def lineage_of(settings: Settings, target: str) -> ModelLineage | PartitionLineage:
+    """Trace ``model:7``, ``model:champion`` or ``partition:2017-W12``.
+
+    Raises:
+        ConfigError: the target is of no known kind.
+        RunError: there is no such thing; near names are suggested.
+        RegistryError: MLflow does not answer, or has no such version.
+    """
+    kind, colon, name = target.partition(":")
+    if not colon or kind not in KINDS or not name:
+        listed = f"one of {', '.join(f'{known}:NAME' for known in KINDS)}"
+        raise ConfigError(f"{target!r} is nothing to trace", mend=near_names(kind, KINDS) or listed)
+    return KINDS[kind](settings, name)
+
+
+def draw(lineage: ModelLineage | PartitionLineage, console: Console, everything: bool = False) -> None:
+    """Print a lineage as a tree."""
+    if isinstance(lineage, ModelLineage):
+        draw_model(lineage, console, everything)
+    else:
+        draw_partition(lineage, console, everything)
+
+
+def refuse_gaps(lineage: ModelLineage | PartitionLineage) -> None:
+    """End with an error, once all that there is was shown, where something was not.
+
+    Raises:
+        RunError: names the first thing that is missing.
+    """
+    if lineage.missing:
+        first = lineage.missing[0]
+        more = f" (and {len(lineage.missing) - 1} more)" if len(lineage.missing) > 1 else ""
+        raise RunError(f"the lineage is not whole: {first.what}{more}", mend=first.mend)

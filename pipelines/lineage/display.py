@@ -1,0 +1,175 @@
+"""Lineage in a terminal: one tree, hashes shortened, long lists cut unless all is asked for. Text is never markup."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipelines.lineage.graph import Missing, ModelLineage, Partition, Stage
+from pipelines.lineage.trace import PartitionLineage, TouchedRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.tree import Tree
+
+SHOWN = 8
+"""Rows of a long list that are shown unless all are asked for."""
+
+
+def draw_model(lineage: ModelLineage, console: Console, everything: bool = False) -> None:
+    """Print the tree of a version."""
+    version = lineage.version
+    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    tree = _tree(f"model version {version.version}{aliases}", f"registered {moment(version.created)}")
+    _add(tree, "package", version.digest or "no digest")
+    if lineage.verdict:
+        _add(tree, "gate", f"{lineage.verdict.get('decision')}: {lineage.verdict.get('why')}")
+    run = lineage.run
+    if run:
+        at = _add(tree, f"run {run.commit[:12]}", f"{run.run_id}, finished {moment(run.time)}")
+        _add(at, "compared with", f"champion version {run.champion_version}" if run.champion_version else "no champion")
+    else:
+        at = tree
+    _draw_code(at, lineage)
+    _draw_data(at, lineage, everything)
+    stages = _add(at, "stages", str(len(lineage.stages))) if lineage.stages else None
+    for stage in lineage.stages:
+        _draw_stage(stages, stage, everything)
+    console.print(tree)
+    _draw_missing(lineage.missing, console)
+
+
+def draw_partition(lineage: PartitionLineage, console: Console, everything: bool = False) -> None:
+    """Print what a partition touched."""
+    tree = _tree(f"{lineage.table} {lineage.name}", f"{len(lineage.contents)} contents")
+    for content in lineage.contents:
+        _add(tree, f"md5 {content.md5[:12]}", f"by data version {content.landed[:12]}: {content.source}")
+    tables = _add(tree, "tables and outputs made of it", str(len(lineage.outputs)))
+    by_stage: dict[str, list[str]] = {}
+    for output, stage in lineage.outputs.items():
+        by_stage.setdefault(stage, []).append(output)
+    for stage, outputs in by_stage.items():
+        _add(tables, stage, ", ".join(sorted(outputs)))
+    models = sum(len(run.models) for run in lineage.runs)
+    runs = _add(tree, "runs", f"{len(lineage.runs)}, with {models} registered versions")
+    for run in _cut(lineage.runs, runs, everything):
+        _draw_run(runs, run)
+    console.print(tree)
+    _draw_missing(lineage.missing, console)
+
+
+def moment(seconds: float) -> str:
+    """A time as a person reads it, UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _draw_code(at: Tree, lineage: ModelLineage) -> None:
+    code, environment = lineage.code, lineage.environment
+    if code:
+        dirty = ", a snapshot of a tree with uncommitted changes" if code.get("dirty") else ""
+        node = _add(at, f"code {code['commit'][:12]}", f"{code.get('subject', 'gone')}{dirty}")
+        if environment:
+            pins = len(environment["libraries"])
+            _add(node, environment["lock"], f"sha256 {environment['sha256'][:12]}, {pins} libraries pinned")
+    machines = Counter(
+        ", ".join(stage.booked["machine"].values()) for stage in lineage.stages if stage.booked.get("machine")
+    )
+    for machine, stages in machines.items():
+        _add(at, "machine", f"{machine} ({stages} stages)")
+    if not machines and lineage.stages:
+        _add(at, "machine", "not noted: the run is older than that")
+
+
+def _draw_data(at: Tree, lineage: ModelLineage, everything: bool) -> None:
+    data = lineage.data
+    if not data:
+        return
+    node = _add(at, f"data {data['commit'][:12]}", str(data.get("subject", "gone")))
+    for table, told in (lineage.validation.get("tables") or {}).items():
+        reasons = ", ".join(f"{check} {count:,}" for check, count in (told.get("reasons") or {}).items())
+        text = f"{told['accepted']:,} accepted, {told['quarantined']:,} quarantined"
+        _add(node, f"validated {table}", f"{text}: {reasons}" if reasons else text)
+    warnings = lineage.validation.get("warnings") or []
+    if warnings:
+        _add(node, "warnings", f"{len(warnings)}, the first: {warnings[0].get('message', warnings[0])}")
+    by_table: dict[str, list[Partition]] = {}
+    for partition in lineage.partitions:
+        by_table.setdefault(partition.table, []).append(partition)
+    for table, partitions in by_table.items():
+        parts = Counter(partition.part for partition in partitions if partition.part)
+        told = ", ".join(f"{count} {part}" for part, count in parts.items())
+        below = _add(node, table, f"{len(partitions)} partitions{f': {told}' if told else ''}")
+        for partition in _cut(partitions, below, everything):
+            _draw_partition_of(below, partition)
+    sources = _add(node, "sources", str(len(lineage.sources)))
+    for source in _cut(lineage.sources, sources, everything):
+        about = f"{source['file']} sha256 {source['sha256'][:12]}" if "file" in source else "its files were not noted"
+        _add(sources, source["landing"], about)
+
+
+def _draw_partition_of(at: Tree, partition: Partition) -> None:
+    rows = ""
+    if partition.accepted is not None:
+        rows = f", {partition.accepted:,} accepted, {partition.quarantined or 0:,} quarantined"
+    landed = f", by {partition.landed[:12]}" if partition.landed else ""
+    _add(at, partition.name, f"md5 {partition.md5[:12]}{rows}{landed}")
+
+
+def _draw_stage(at: Tree | None, stage: Stage, everything: bool) -> None:
+    if at is None:
+        return
+    booked = stage.booked
+    took = "cached" if booked.get("cached") else f"{booked['seconds']:.1f} s" if booked else "not in the books"
+    node = _add(at, stage.name, took)
+    for read in _cut(stage.inputs, node, everything):
+        _add(node, f"<- {read.path}", f"{read.md5[:12]} of {read.made_by}")
+    _add(node, "<- code", f"{stage.code} files, sha256 {stage.code_digest[:12]}")
+    for name, value in _cut(sorted(stage.params.items()), node, everything):
+        _add(node, f"<- {name}", str(value))
+    for out in stage.outputs:
+        _add(node, f"-> {out.path}", out.md5[:12])
+
+
+def _draw_run(at: Tree, run: TouchedRun) -> None:
+    rows = "" if run.accepted is None else f", {run.accepted:,} accepted, {run.quarantined or 0:,} quarantined"
+    node = _add(at, run.commit[:12], f"{run.part or 'used'} of the run of {moment(run.time)}{rows}")
+    for model in run.models:
+        aliases = f" ({', '.join(model.aliases)})" if model.aliases else ""
+        gate = model.tags.get("gate.decision", "no verdict")
+        _add(node, f"model version {model.version}{aliases}", f"registered {moment(model.created)}, gate: {gate}")
+
+
+def _cut(rows: Any, at: Tree, everything: bool) -> Iterable[Any]:
+    """The first rows and, where there are more, a line that says how many."""
+    if everything or len(rows) <= SHOWN + 1:
+        yield from rows
+        return
+    yield from rows[: SHOWN // 2]
+    _add(at, f"... {len(rows) - SHOWN} more", "--all shows them")
+    yield from rows[-SHOWN // 2 :]
+
+
+def _draw_missing(missing: Iterable[Missing], console: Console) -> None:
+    from rich.text import Text
+
+    for lost in missing:
+        console.print(Text(f"not shown: {lost.what}\n  -> {lost.mend}"), soft_wrap=True)
+
+
+def _tree(name: str, text: str) -> Tree:
+    from rich.tree import Tree
+
+    return Tree(_line(name, text))
+
+
+def _add(at: Tree, name: str, text: str) -> Tree:
+    return at.add(_line(name, text))
+
+
+def _line(name: str, text: str) -> Any:
+    from rich.text import Text
+
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return Text.assemble((f"{name}  ", "bold"), plain, overflow="fold")
