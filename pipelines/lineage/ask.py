@@ -32,7 +32,8 @@ def lineage_of(settings: Settings, target: str) -> ModelLineage | PartitionLinea
     kind, colon, name = target.partition(":")
     if not colon or kind not in KINDS or not name:
         listed = f"one of {', '.join(f'{known}:NAME' for known in KINDS)}"
-        raise ConfigError(f"{target!r} is nothing to trace", mend=near_names(kind, KINDS) or listed)
+        near = "" if kind in KINDS else near_names(kind, KINDS)
+        raise ConfigError(f"{target!r} is nothing to trace", mend=near or listed)
     return KINDS[kind](settings, name)
 
 

@@ -56,6 +56,11 @@ def draw_partition(lineage: PartitionLineage, console: Console, everything: bool
     runs = _add(tree, "runs", f"{len(lineage.runs)}, with {models} registered versions")
     for run in _cut(lineage.runs, runs, everything):
         _draw_run(runs, run)
+    served = _add(tree, "champion", f"{len(lineage.reigns)} times, as the audit log has it")
+    for reign in _cut(lineage.reigns, served, everything):
+        until = f"to {moment(reign.end)}" if reign.end else "until now"
+        told = f"from {moment(reign.start)} {until}, {reign.days} days; {reign.action} by {reign.actor}"
+        _add(served, f"version {reign.version}", told)
     console.print(tree)
     _draw_missing(lineage.missing, console)
 

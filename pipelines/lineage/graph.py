@@ -287,7 +287,7 @@ def _stage(name: str, entry: LockEntry, makers: Mapping[str, str], booked: dict[
     for dep in entry.get("deps", []):
         path, md5 = str(dep["path"]), str(dep["md5"])
         if path.startswith("data/"):
-            inputs.append(Object(path, md5, _maker(path, makers) or f"{path}.dvc"))
+            inputs.append(Object(path, md5, _maker(path, makers) or _pointer(path)))
         else:
             code.append(f"{md5}  {path}\n")
     return Stage(
@@ -300,6 +300,12 @@ def _stage(name: str, entry: LockEntry, makers: Mapping[str, str], booked: dict[
         params={key: value for values in (entry.get("params") or {}).values() for key, value in values.items()},
         booked=booked,
     )
+
+
+def _pointer(path: str) -> str:
+    """The ``.dvc`` file that tracks what no stage made: ``data/raw/<table>.dvc``, ``data/champion.dvc``."""
+    parts = path.split("/")
+    return "/".join(parts[: 3 if parts[1] == "raw" else 2]) + ".dvc"
 
 
 def _partitions(

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.errors import RunError, near_names
+from pipelines.lineage.audit import read
 from pipelines.lineage.graph import REPORT, SPLIT, Missing, part_of
+from pipelines.lineage.reigns import Reign, reigns
 from pipelines.registry.versions import RegisteredVersion, registered_versions
 from pipelines.runs.data_history import Landed, content_of, data_history
 from pipelines.runs.data_versions import RAW
@@ -72,6 +74,7 @@ class PartitionLineage:
         contents: what it held, oldest first.
         outputs: what the newest of the runs made of its table, directly or not: output -> stage.
         runs: that trained on, validated with or tested on it, newest first.
+        reigns: when models of these runs were champion, as the audit log has it.
         missing: what could not be told.
     """
 
@@ -80,6 +83,7 @@ class PartitionLineage:
     contents: tuple[Content, ...]
     outputs: dict[str, str]
     runs: tuple[TouchedRun, ...]
+    reigns: tuple[Reign, ...] = ()
     missing: tuple[Missing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +115,7 @@ def partition_lineage(settings: Settings, name: str) -> PartitionLineage:
     models: dict[str, list[RegisteredVersion]] = {}
     for version in registered_versions(settings):
         models.setdefault(version.run_commit, []).append(version)
+    named = {version.version for run in touched for version in models.get(run.commit, ())}
     documents = _documents(settings, [content or b"" for content in locks])
     return PartitionLineage(
         table=table,
@@ -121,6 +126,7 @@ def partition_lineage(settings: Settings, name: str) -> PartitionLineage:
             _touched(run, held[run.data_commit], table, partition, found, models)
             for run, found in zip(touched, documents, strict=True)
         ),
+        reigns=tuple(reign for reign in reigns(read(settings)) if reign.version in named),
         missing=_missing(history, documents),
     )
 

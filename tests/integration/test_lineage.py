@@ -1,0 +1,157 @@
+"""Lineage both ways on a real repository, object store and registry, and what is shown where something is gone."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from pipelines.cli import main
+from pipelines.errors import ConfigError, RegistryError, RunError
+from pipelines.lineage.ask import draw, lineage_of, refuse_gaps
+from pipelines.lineage.audit import record
+from pipelines.lineage.graph import ModelLineage
+from pipelines.lineage.trace import PartitionLineage
+from pipelines.registry.store import CHAMPION, MODEL, connect
+from pipelines.runs.start import STARTS
+from pipelines.runs.store import remove
+from tests.lineage_shop import make_lineage_shop, register_run, train
+from tests.toy_pipeline import Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    return make_lineage_shop(tmp_path, mlflow_home, monkeypatch)
+
+
+def model(shop: Shop, name: str) -> ModelLineage:
+    found = lineage_of(shop.settings, f"model:{name}")
+    assert isinstance(found, ModelLineage)
+    return found
+
+
+def partition(shop: Shop, name: str) -> PartitionLineage:
+    found = lineage_of(shop.settings, f"partition:{name}")
+    assert isinstance(found, PartitionLineage)
+    return found
+
+
+def drawn(found: ModelLineage | PartitionLineage) -> str:
+    stream = io.StringIO()
+    draw(found, Console(file=stream, width=160))
+    return stream.getvalue()
+
+
+def test_lineage_of_a_model_and_of_a_partition_agree_on_what_touched_what(shop: Shop) -> None:
+    first_data = shop.land(1, 2, 3)
+    first = train(shop, "r1")
+    second_data = shop.land(3, 4, rows=9)
+    second = train(shop, "r2")
+    versions = [register_run(shop, first, "r1"), register_run(shop, second, "r2")]
+    connect(shop.settings).set_registered_model_alias(MODEL, CHAMPION, versions[1])
+    record(shop.settings, "promote", f"version {versions[0]}")
+    record(shop.settings, "promote", f"version {versions[1]}")
+
+    found = model(shop, "champion")
+    assert (found.version.version, found.run and found.run.commit) == (versions[1], second.commit)
+    assert (found.code["commit"], found.data["commit"]) == (second.code_commit, second_data.commit)
+    assert found.environment["libraries"] == {"numpy": "2.4.6"}
+    assert [stage.name for stage in found.stages] == ["sizes", "total"]
+    assert found.stages[0].params == {"factor": 2}
+    assert [(read.path, read.made_by) for read in found.stages[1].inputs] == [
+        ("data/champion/champion.json", "data/champion.dvc"),
+        ("data/sizes", "sizes"),
+    ]
+    told = {one.name: (one.part, one.landed, one.accepted, one.quarantined) for one in found.partitions}
+    assert told == {
+        "2017-W01": ("history", first_data.commit, 3, 1),
+        "2017-W02": ("history", first_data.commit, 3, 1),
+        "2017-W03": ("validation", second_data.commit, 3, 1),
+        "2017-W04": ("test", second_data.commit, 3, 1),
+    }
+    assert found.missing == ()
+    assert json.loads(json.dumps(found.to_dict()))["version"]["version"] == versions[1]
+
+    changed, old = partition(shop, "2017-W03"), partition(shop, "2017-W01")
+    assert [content.landed for content in changed.contents] == [first_data.commit, second_data.commit]
+    assert {run.commit: run.part for run in changed.runs} == {first.commit: "test", second.commit: "validation"}
+    assert len({run.md5 for run in changed.runs}) == 2
+    assert changed.outputs["data/total.txt"] == "total"
+    assert [model.version for run in old.runs for model in run.models] == versions[::-1]
+    assert [(reign.version, reign.end is None) for reign in old.reigns] == [(versions[0], False), (versions[1], True)]
+    assert partition(shop, "2017-W04").reigns[0].version == versions[1]
+    assert "validation of the run" in drawn(changed)
+    assert "-> data/total.txt" in drawn(found)
+
+
+def test_lineage_names_what_is_near_where_there_is_no_such_thing(shop: Shop) -> None:
+    with pytest.raises(RunError, match="no data version holds partition '2017-W01'"):
+        lineage_of(shop.settings, "partition:2017-W01")
+    shop.land(1, 2)
+    for target, kind, mend in (
+        ("partition:2017-W03", RunError, "2017-W02"),
+        ("modell:1", ConfigError, "model"),
+        ("model", ConfigError, "model:NAME"),
+        ("model:1", RegistryError, "shoploom run"),
+    ):
+        with pytest.raises(kind) as refused:
+            lineage_of(shop.settings, target)
+        assert mend in str(refused.value)
+
+
+def test_lineage_shows_what_is_left_and_says_the_mend_where_something_is_gone(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    run = train(shop, "r1")
+    version, older = register_run(shop, run, "r1"), register_run(shop, None)
+
+    by_an_older_shoploom = model(shop, older)
+    assert by_an_older_shoploom.stages == ()
+    with pytest.raises(RunError, match="older shoploom"):
+        refuse_gaps(by_an_older_shoploom)
+
+    shop.git.delete_ref(run.ref, run.commit)
+    kept = model(shop, version)
+    assert [stage.name for stage in kept.stages] == ["sizes", "total"]
+    with pytest.raises(RunError, match="was deleted") as refused:
+        refuse_gaps(kept)
+    shop.git.run(*refused.value.mend.split()[1:])
+    assert model(shop, version).missing == ()
+
+    for place in ("cache", "remote"):
+        remove(shop.settings.home / place)
+    lost = model(shop, version)
+    assert [stage.name for stage in lost.stages] == ["sizes", "total"]
+    assert {gap.what.split(":")[0] for gap in lost.missing} == {
+        "data/validate/report.json", "data/prepared/split.json", "events",
+    }  # fmt: skip
+    assert "not shown: events: the list of its partitions is lost" in drawn(lost)
+
+    for ref in ("refs/shoploom", STARTS):
+        for name, commit in shop.git.refs(ref).items():
+            shop.git.delete_ref(name, commit)
+    shop.git.run("reflog", "expire", "--expire=now", "--all")
+    shop.git.run("gc", "--quiet", "--prune=now")
+    bare = model(shop, version)
+    assert "only the registry is shown" in bare.missing[0].what
+    assert bare.data["commit"] == run.data_commit
+
+
+def test_lineage_command_prints_json_and_ends_with_an_error_where_it_is_not_whole(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    version = register_run(shop, train(shop, "r1"), "r1")
+    whole = CliRunner().invoke(
+        main, ["lineage", f"model:{version}", "--json"], env={"SHOPLOOM_REPOSITORY": str(shop.settings.repository)}
+    )
+    assert whole.exit_code == 0, whole.output
+    assert json.loads(whole.stdout)["run"]["run_id"] == "r1"
+    older = register_run(shop, None)
+    cut = CliRunner().invoke(
+        main, ["lineage", f"model:{older}"], env={"SHOPLOOM_REPOSITORY": str(shop.settings.repository)}
+    )
+    assert cut.exit_code == 1
+    assert "model version 2" in cut.stdout
+    assert "the lineage is not whole" in cut.stderr

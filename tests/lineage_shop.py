@@ -1,0 +1,75 @@
+"""The toy pipeline with a split and a validation report, its runs registered as versions: what lineage traces."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.registry.books import RunStart, open_run
+from pipelines.registry.store import MODEL, connect, experiment_id
+from pipelines.runs.run_commits import RunCommit
+from pipelines.runs.start import start_run
+from tests.toy_pipeline import Shop, make_shop
+
+GRAPH = """\
+stages:
+  sizes:
+    cmd: python sizes.py
+    deps: [sizes.py, data/raw/events]
+    params: [factor]
+    outs: [data/sizes, data/prepared/split.json, data/validate/report.json]
+    metrics: [data/sizes.json: {cache: false}]
+  total:
+    cmd: python total.py
+    deps: [total.py, data/sizes, data/champion/champion.json]
+    outs: [data/total.txt]
+"""
+DESCRIBE = """\
+weeks = sorted(path.stem for path in pathlib.Path("data/raw/events").iterdir())
+rows = {week: {"accepted": 3, "quarantined": 1, "reasons": {"price_is_positive": 1}} for week in weeks}
+table = {"accepted": 3 * len(weeks), "quarantined": len(weeks), "reasons": {"price_is_positive": len(weeks)}}
+for name, value in {
+    "prepared/split.json": {"first_validation_partition": weeks[-2], "first_test_partition": weeks[-1]},
+    "validate/report.json": {"partitions": rows, "tables": {"events": table}, "warnings": []},
+}.items():
+    path = pathlib.Path("data", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+"""
+
+
+def make_lineage_shop(tmp_path: Path, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A fresh shop with books of its own."""
+    shop = make_shop(tmp_path, monkeypatch)
+    code = shop.settings.repository
+    shutil.copytree(mlflow_home, shop.settings.home, dirs_exist_ok=True)
+    (code / "dvc.yaml").write_text(GRAPH)
+    (code / "sizes.py").write_text((code / "sizes.py").read_text() + DESCRIBE)
+    (code / "requirements.lock").write_text("numpy==2.4.6 \\\n    --hash=sha256:0\n")
+    shop.git.run("add", "--all")
+    commit = shop.git.commit(shop.git.text("write-tree"), [shop.git.resolve("main")], "Describe weeks", 1_500_000_001)
+    shop.git.run("update-ref", "refs/heads/main", commit)
+    return shop
+
+
+def train(shop: Shop, run_id: str) -> RunCommit:
+    """A finished run on what there is now."""
+    return shop.run(start_run(shop.settings, None), run_id)[0]
+
+
+def register_run(shop: Shop, run: RunCommit | None, run_id: str = "", **tags: str) -> str:
+    """A version of a run, by its tags alone; of an older shoploom, which wrote none, without a run."""
+    client = connect(shop.settings)
+    if not client.search_registered_models(f"name='{MODEL}'"):
+        client.create_registered_model(MODEL)
+    if run is None:
+        experiment = experiment_id(shop.settings)
+        parent, named = client.create_run(experiment).info.run_id, {}
+    else:
+        parent = open_run(shop.settings, RunStart(run_id, run.start, run.code_commit, run.data_commit))
+        named = {"package_digest": "a" * 64, "run_commit": run.commit, "code_commit": run.code_commit}
+        named["data_version"] = run.data_commit
+    made = client.create_model_version(MODEL, source=shop.settings.artifacts, run_id=parent, tags={**named, **tags})
+    return str(made.version)
