@@ -26,6 +26,8 @@ from pipelines.runs.run_commits import RunCommit, list_runs
 from pipelines.settings import Settings
 from pipelines.tables import EVENTS
 
+_MD5 = re.compile(rb"\bmd5: ([0-9a-f]{32})\n")
+
 
 @dataclass(frozen=True)
 class Content:
@@ -168,8 +170,11 @@ def _documents(settings: Settings, locks: list[bytes]) -> list[tuple[dict[str, A
 
 def _hash_of(lock: bytes, path: str) -> str:
     """The md5 beside an output's path in a lock file, found without reading the whole of it."""
-    beside = rb"md5: ([0-9a-f]{32})\n +(?:nfiles: \d+\n +)?path: " + re.escape(path.encode()) + rb"\n"
-    match = re.search(beside, lock)
+    named = lock.find(b"path: " + path.encode() + b"\n")
+    if named < 0:
+        return ""
+    start, end = lock.rfind(b"\n    - ", 0, named), lock.find(b"\n    - ", named)
+    match = _MD5.search(lock[start : end if end >= 0 else len(lock)])
     return match[1].decode() if match else ""
 
 
