@@ -31,6 +31,7 @@ from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker, training_rows
 from pipelines.models.recent_linear import RecentLinear, RecentLinearSettings
 from pipelines.models.repeat import RepeatSettings, RepeatTiming
+from pipelines.models.sequence import SequenceSettings
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.models.transitions import TransitionSettings
@@ -47,6 +48,9 @@ TRANSITIONS = TransitionSettings(step_decay=0.5, history_decay=0.8)
 LINEAR = LinearSettings(regularization=5.0, power=0.5)
 GRAPH = GraphSettings(embedding_size=8, epochs=2, steps=4, batch_size=256, negatives=32, learning_rate=0.02)
 RECENT_LINEAR = RecentLinearSettings(regularization=3.0)
+SEQUENCE = SequenceSettings(
+    embedding_size=16, epochs=4, batch_size=512, negatives=32, learning_rate=0.01, min_buyers=2, id_dropout=0.2
+)
 REPEAT = RepeatSettings(horizon_days=WINDOW_DAYS)
 TINY: dict[str, Section] = {
     "fused": FUSION,

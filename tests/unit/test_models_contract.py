@@ -19,6 +19,7 @@ from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import Ranker
 from pipelines.models.recent_linear import RecentLinear
 from pipelines.models.repeat import DecayedCounts, OwnCounts, RepeatTiming
+from pipelines.models.sequence import Sequence
 from pipelines.models.text import TextSimilarity
 from pipelines.models.transitions import Transitions
 from tests.tiny_models import (
@@ -28,6 +29,7 @@ from tests.tiny_models import (
     LINEAR,
     RECENT_LINEAR,
     REPEAT,
+    SEQUENCE,
     TRANSITIONS,
     ModelContract,
     ScoringContract,
@@ -72,6 +74,12 @@ class TestLightGCN(ModelContract):
     model = LightGCN
     min_ndcg = 0.30
     settings = GRAPH
+
+
+class TestSequence(ModelContract):
+    model = Sequence
+    min_ndcg = 0.45
+    settings = SEQUENCE
 
 
 class TestTransitions(ModelContract):
