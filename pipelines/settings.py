@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     """Addresses that a mapping may read from, separated by commas: ``https://files.shop.example,s3://bucket``."""
     database_url: SecretStr | None = None
     """``postgresql://user:password@host:port/database``: Airflow and MLflow each use a database beside it."""
+    state_url: SecretStr | None = None
+    """The server's state: ``sqlite:///<file>`` or ``postgresql://user:password@host:port/database``; by default a file
+    in the state folder."""
     remote_url: str | None = None
     """The DVC remote; a folder in the state folder by default."""
     artifacts_url: str | None = None
@@ -71,6 +74,13 @@ class Settings(BaseSettings):
     def remote(self) -> str:
         """The DVC remote's address."""
         return self.remote_url or str(self.home / "remote")
+
+    @property
+    def serving_state(self) -> str:
+        """The address of the server's state."""
+        return (
+            self.state_url.get_secret_value() if self.state_url else f"sqlite:///{self.home / 'serving' / 'state.db'}"
+        )
 
     @cached_property
     def artifacts(self) -> str:

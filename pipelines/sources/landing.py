@@ -16,7 +16,7 @@ from expectations.contract import own_metadata
 from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError
 from pipelines.progress import track
-from pipelines.pseudonyms import KeyRing, open_ring
+from pipelines.pseudonyms import KeyRing, key_metadata, key_of, open_ring
 from pipelines.sources import Source, load_source, partitions
 from pipelines.sources.calendars import zone_metadata
 from pipelines.sources.late import by_partition, merge
@@ -57,6 +57,7 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
         end: last shop-local day, inclusive; None = to the source's last.
         directory: made where it is missing; files of other partitions stay.
         keys: users are known by their pseudonyms under it; by default the state folder's key ring, made at first use.
+            A table whose metadata names a key has pseudonyms already: only the keys after it are applied.
 
     Raises:
         ConfigError: no partition lies in that span.
@@ -74,8 +75,14 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
     def zoned(table: pa.Table, name: str = EVENTS.name) -> pa.Table:
         return table.replace_schema_metadata(zone_metadata(source.time_zone) | own_metadata(checks.get(name, ())))
 
+    def named(table: pa.Table, name: str = EVENTS.name) -> pa.Table:
+        key = key_of(table.schema)
+        if key == ring.ids[-1]:
+            return table.replace_schema_metadata({**(zoned(table, name).schema.metadata or {}), **key_metadata(key)})
+        return ring.after(key).table(zoned(table, name))
+
     def put(table: pa.Table, path: str) -> int:
-        write_table(ring.table(zoned(table, path.partition("/")[0])), directory / path)
+        write_table(named(table, path.partition("/")[0]), directory / path)
         return int(table.num_rows)
 
     names = tuple(partition.name for partition in chosen)
@@ -89,7 +96,7 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
     for name, tables in late.items():
         path = directory / "events" / f"{name}.parquet"
         own = read_table(path) if name in names else None
-        events = merge(name, own, ring.table(zoned(pa.concat_tables(tables))), intervals=())
+        events = merge(name, own, named(pa.concat_tables(tables)), intervals=())
         rows["events"] += events.num_rows - (own.num_rows if own else 0)
         write_table(events, path)
     whole = {

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -37,13 +38,14 @@ class Database:
     Args:
         url: ``sqlite:///<file>`` or ``postgresql://...``.
         synchronous: SQLite's level; only a test of power cuts wants another than FULL.
+        read_only: open no file for writing, and make none.
 
     Raises:
         ConfigError: the address is neither.
-        StateError: the folder cannot be made.
+        StateError: the folder cannot be made, or there is no file to read.
     """
 
-    def __init__(self, url: str, *, synchronous: str = "FULL") -> None:
+    def __init__(self, url: str, *, synchronous: str = "FULL", read_only: bool = False) -> None:
         address = _address(url)
         self.place = address.render_as_string(hide_password=True)
         self.file = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
@@ -54,6 +56,9 @@ class Database:
             self.writing = create_engine(address, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=given)
             self.reading = create_engine(address, pool_size=8, pool_pre_ping=True, connect_args=given)
             return
+        if read_only:
+            self._open_read_only(address, self.file)
+            return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(f"{self.file}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -63,6 +68,14 @@ class Database:
         self._inode = self.file.stat().st_ino
         self.writing = _sqlite_engine(address, "BEGIN IMMEDIATE", self._writer_pragmas(), connections=1)
         self.reading = _sqlite_engine(address, "BEGIN", ("query_only=ON", "wal_autocheckpoint=0"), connections=8)
+
+    def _open_read_only(self, address: URL, file: Path) -> None:
+        if not file.is_file():
+            raise StateError(f"{self.place}: there is no such file", "lost", mend="start the server, which makes it")
+        self._lock, self._inode = -1, file.stat().st_ino
+        query = {"mode": "ro", "uri": "true"}
+        only = address.set(database=f"file:{quote(str(file))}", query=query)
+        self.writing = self.reading = _sqlite_engine(only, "BEGIN", ("query_only=ON",), connections=1)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -100,6 +113,8 @@ class Database:
     def close(self) -> None:
         """Let go of all connections, readers first: the last one writes the log back into the file."""
         self.reading.dispose()
+        if self.reading is self.writing:
+            return
         with self._exclusively():
             self.writing.dispose()
         if self.file is not None:

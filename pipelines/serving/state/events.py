@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, insert, select
 
 from pipelines.errors import DataError
-from pipelines.serving.state.database import Database
+from pipelines.serving.state.core import Core
 from pipelines.serving.state.errors import ConflictError, in_our_words
+from pipelines.serving.state.export import landed
 from pipelines.serving.state.identities import identities_of
 from pipelines.serving.state.records import Event, Receipt, Row
 from pipelines.serving.state.schema import EVENTS, microseconds, moment
-from pipelines.serving.state.writer import Writer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SKEW = timedelta(minutes=5)
 """How far a sender's clock may run ahead of ours."""
@@ -31,13 +34,11 @@ class Events:
     """The table of events.
 
     Args:
-        database: read from.
-        writer: written by.
+        core: what the state stands on.
     """
 
-    def __init__(self, database: Database, writer: Writer) -> None:
-        self._database = database
-        self._writer = writer
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def append(self, events: Sequence[Event]) -> list[Receipt]:
         """Store events, all or none; returns when they are durable.
@@ -57,7 +58,7 @@ class Events:
 
     def submit(self, events: Sequence[Event]) -> Future[list[Receipt]]:
         """What :meth:`append` does, without waiting: the result comes when the events are durable."""
-        now = datetime.now(UTC)
+        now = self._core.clock()
         for event in events:
             if event.timestamp > now + SKEW:
                 raise DataError(
@@ -69,7 +70,8 @@ class Events:
                     f"event {event.event_id!r} happened at {event.timestamp}",
                     mend=f"send events within {LATE_DAYS} days; older ones belong into the shop's own source",
                 )
-        return self._writer.submit(_append, tuple(_row(event) for event in events), len(events))
+        rows = [_row(event) for event in events]
+        return self._core.writer.submit(_append, (microseconds(now), rows), len(events))
 
     def of(self, profile: str, limit: int = 1_000) -> list[Event]:
         """The newest events of everything that is linked with a profile, oldest of them first.
@@ -81,7 +83,7 @@ class Events:
         Raises:
             StateError: the database cannot be read.
         """
-        with in_our_words(self._database.place), self._database.snapshot() as connection:
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
             who = identities_of(connection, profile)
             newest = (
                 select(*(EVENTS.c[name] for name in _CONTENT))
@@ -92,19 +94,24 @@ class Events:
             rows = connection.execute(newest).mappings().all()
         return [_event(dict(row)) for row in reversed(rows)]
 
+    def landed(self, since: datetime, until: datetime) -> pa.Table:
+        """What was received of an interval, as rows of the platform's events; see :func:`export.landed`."""
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            return landed(connection, since, until)
+
     def get(self, event_ids: Iterable[str]) -> dict[str, Event]:
         """Events by their ids; unknown ones are left out."""
-        with in_our_words(self._database.place), self._database.snapshot() as connection:
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
             return {name: _event(row) for name, row in _stored(connection, list(event_ids)).items()}
 
 
-def _append(connection: Connection, batches: Sequence[Sequence[Row]]) -> list[list[Receipt] | Exception]:
+def _append(connection: Connection, batches: Sequence[tuple[int, Sequence[Row]]]) -> list[list[Receipt] | Exception]:
     """Write several requests' events with one statement; a request with a conflict is refused whole."""
-    known = _stored(connection, [row["event_id"] for rows in batches for row in rows])
-    received = _received(connection)
+    known = _stored(connection, [row["event_id"] for _, rows in batches for row in rows])
+    received = _received(connection, max(now for now, _ in batches))
     fresh: list[Row] = []
     outcomes: list[list[Receipt] | Exception] = []
-    for rows in batches:
+    for _, rows in batches:
         mine: dict[str, Row] = {}
         receipts: list[Receipt] = []
         try:
@@ -127,10 +134,10 @@ def _append(connection: Connection, batches: Sequence[Sequence[Row]]) -> list[li
     return outcomes
 
 
-def _received(connection: Connection) -> int:
+def _received(connection: Connection, now: int) -> int:
     """Now, but never before what was received last: the clock may be set back."""
     last = connection.execute(select(func.max(EVENTS.c.received))).scalar()
-    return max(time.time_ns() // 1000, last or 0)
+    return max(now, last or 0)
 
 
 def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:

@@ -7,31 +7,31 @@ its own. Events stay with the device or account that they came from, and follow 
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from pipelines.errors import DataError
-from pipelines.serving.state.database import Database
+from pipelines.serving.state.core import Core
 from pipelines.serving.state.errors import in_our_words
 from pipelines.serving.state.records import check_identity
 from pipelines.serving.state.schema import LINKS
-from pipelines.serving.state.writer import Writer, one_by_one
+from pipelines.serving.state.writer import one_by_one
+
+_LOG = select(LINKS.c.device, LINKS.c.account, LINKS.c.action).order_by(LINKS.c.sequence)
+_CHUNK = 500
 
 
 class Identities:
     """The log of links.
 
     Args:
-        database: read from.
-        writer: written by.
+        core: what the state stands on.
     """
 
-    def __init__(self, database: Database, writer: Writer) -> None:
-        self._database = database
-        self._writer = writer
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def link(self, device: str, account: str) -> None:
         """Let a device belong to an account; nothing happens where it does already. Returns when it is durable.
@@ -52,7 +52,7 @@ class Identities:
 
     def profile_of(self, identity: str) -> str:
         """The account that a device belongs to now; the identity itself where it is an account or has no link."""
-        with in_our_words(self._database.place), self._database.snapshot() as connection:
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
             return _accounts(connection, [identity])[identity]
 
     def _change(self, device: str, account: str, action: str) -> None:
@@ -60,7 +60,7 @@ class Identities:
         check_identity("account", account)
         if device == account:
             raise DataError("a device cannot be linked with itself", mend="name a device and an account")
-        self._writer.submit(_CHANGE, (device, account, action)).result()
+        self._core.writer.submit(_CHANGE, (device, account, action, self._core.now())).result()
 
 
 def identities_of(connection: Connection, profile: str) -> list[str]:
@@ -70,19 +70,27 @@ def identities_of(connection: Connection, profile: str) -> list[str]:
 
 
 def _accounts(connection: Connection, devices: Iterable[str]) -> dict[str, str]:
-    """Device -> the account on top of its links, or itself."""
+    """Device -> the account on top of its links now, or itself."""
     wanted = list(devices)
-    if not wanted:
-        return {}
-    log = (
-        select(LINKS.c.device, LINKS.c.account, LINKS.c.action)
-        .where(LINKS.c.device.in_(wanted))
-        .order_by(LINKS.c.sequence)
-    )
     stacks: dict[str, list[str]] = defaultdict(list)
-    for device, account, action in connection.execute(log):
+    for start in range(0, len(wanted), _CHUNK):
+        log = _LOG.where(LINKS.c.device.in_(wanted[start : start + _CHUNK]))
+        for device, account, action in connection.execute(log):
+            follow(stacks[device], account, action)
+    return {device: _top(stacks, device) for device in wanted}
+
+
+def profiles_at(connection: Connection, identities: Collection[str], time: int) -> dict[str, str]:
+    """Identity -> whose profile it belonged to just before a time (microseconds)."""
+    stacks: dict[str, list[str]] = defaultdict(list)
+    for device, account, action in connection.execute(_LOG.where(LINKS.c.changed < time)):
         follow(stacks[device], account, action)
-    return {device: stacks[device][-1] if stacks[device] else device for device in wanted}
+    return {identity: _top(stacks, identity) for identity in identities}
+
+
+def _top(stacks: Mapping[str, Sequence[str]], device: str) -> str:
+    stack = stacks.get(device)
+    return stack[-1] if stack else device
 
 
 def follow(stack: list[str], account: str, action: str) -> None:
@@ -93,8 +101,8 @@ def follow(stack: list[str], account: str, action: str) -> None:
         del stack[len(stack) - 1 - stack[::-1].index(account)]
 
 
-def _change(connection: Connection, change: tuple[str, str, str]) -> None:
-    device, account, action = change
+def _change(connection: Connection, change: tuple[str, str, str, int]) -> None:
+    device, account, action, now = change
     log = select(LINKS.c.account, LINKS.c.action).where(LINKS.c.device == device).order_by(LINKS.c.sequence)
     stack: list[str] = []
     for before, what in connection.execute(log):
@@ -103,7 +111,8 @@ def _change(connection: Connection, change: tuple[str, str, str]) -> None:
         return
     if action == "unlink" and account not in stack:
         raise DataError("the device is not linked with this account", mend="name the account that it was linked with")
-    now = time.time_ns() // 1000
+    last = connection.execute(select(func.max(LINKS.c.changed))).scalar()
+    now = max(now, last or 0)
     connection.execute(insert(LINKS).values(device=device, account=account, action=action, changed=now))
 
 

@@ -31,6 +31,22 @@ def migrate(database: Database) -> None:
                 _upgrade(connection, database.place)
 
 
+def check_readable(database: Database) -> None:
+    """See that a database that is only read has the schema that is known here.
+
+    Raises:
+        StateError: it has another, or none.
+    """
+    with in_our_words(database.place), database.snapshot() as connection:
+        found = revision(connection)
+    if found != HEAD:
+        raise StateError(
+            f"{database.place} has schema {found}, and {HEAD} is known here",
+            "newer",
+            mend="start the server of this version once, which brings an older one up to date",
+        )
+
+
 def revision(connection: Connection) -> str | None:
     """The newest migration that a database has had; None for an empty one."""
     if not inspect(connection).has_table("alembic_version"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, Float, Index, Insert, Integer, MetaData, String, Table, Text
 
 HEAD = "0001"
 """The newest migration; a database that names one unknown here was written by a newer shoploom."""
@@ -75,6 +75,7 @@ LINKS = Table(
     Column("changed", BigInteger, nullable=False),
     Index("links_of_device", "device", "sequence"),
     Index("links_of_account", "account"),
+    Index("links_changed", "changed"),
 )
 
 OFFERS = Table(
@@ -126,6 +127,16 @@ FACTS = Table(
     Column("value", Text, nullable=False),
 )
 """What holds for the whole database: the key that its identities were hashed with."""
+
+
+def inserted_once(connection: Connection, table: Table) -> Insert:
+    """An insert that leaves a row alone whose key is there already."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import text
 
 from pipelines.pseudonyms import KeyRing, open_ring
+from pipelines.serving.state.api_keys import ApiKeys
+from pipelines.serving.state.core import Core, utc_now
 from pipelines.serving.state.database import Database
 from pipelines.serving.state.errors import in_our_words
 from pipelines.serving.state.events import Events
+from pipelines.serving.state.exposures import Exposures
 from pipelines.serving.state.identities import Identities
 from pipelines.serving.state.migrate import migrate
+from pipelines.serving.state.offers import Offers
 from pipelines.serving.state.records import check_id
+from pipelines.serving.state.rekey import bring_to, user_key
+from pipelines.serving.state.sessions import Sessions
 from pipelines.serving.state.writer import Writer
 from pipelines.stage_environment import state_folder
 
@@ -28,33 +36,52 @@ class State:
     Get one by :meth:`open`.
     """
 
-    def __init__(self, database: Database, keys: KeyRing) -> None:
+    def __init__(self, database: Database, keys: KeyRing, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._ring = keys
         self._writer = Writer(database)
-        self.events = Events(database, self._writer)
-        self.identities = Identities(database, self._writer)
+        core = Core(database, self._writer, clock)
+        self.events = Events(core)
+        self.exposures = Exposures(core)
+        self.sessions = Sessions(core)
+        self.identities = Identities(core)
+        self.offers = Offers(core)
+        self.keys = ApiKeys(core, keys)
 
     @classmethod
-    def open(cls, url: str, ring: KeyRing | None = None, *, synchronous: str = "FULL") -> State:
+    def open(
+        cls,
+        url: str,
+        ring: KeyRing | None = None,
+        *,
+        synchronous: str = "FULL",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> State:
         """Open a database, made and migrated where it must be.
 
         Args:
             url: ``sqlite:///<file>`` or ``postgresql://user:password@host:port/database``.
             ring: users are known by their pseudonyms under it; by default the state folder's, made at first use.
             synchronous: SQLite's level; only a test of power cuts wants another than FULL.
+            clock: gives the time, aware.
 
         Raises:
-            ConfigError: the address is no such one.
+            ConfigError: the address is no such one, or the database knows users by a key that the ring lacks.
             StateError: the database cannot be reached or read, or a newer shoploom wrote it.
         """
+        keys = ring or open_ring(state_folder())
         database = Database(url, synchronous=synchronous)
         try:
             migrate(database)
+            with in_our_words(database.place), database.snapshot() as connection:
+                known = user_key(connection) == keys.ids[-1]
+            if not known:
+                with in_our_words(database.place), database.transaction() as connection:
+                    bring_to(connection, keys)
         except BaseException:
             database.close()
             raise
-        return cls(database, ring or open_ring(state_folder()))
+        return cls(database, keys, clock)
 
     def account(self, user_id: str) -> str:
         """What an account is known by: its pseudonym, the same as in the tables.

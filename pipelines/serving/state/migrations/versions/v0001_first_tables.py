@@ -68,6 +68,7 @@ def upgrade() -> None:
     )
     op.create_index("links_of_device", "links", ["device", "sequence"])
     op.create_index("links_of_account", "links", ["account"])
+    op.create_index("links_changed", "links", ["changed"])
     op.create_table(
         "offers",
         sa.Column("offer_id", _ID, primary_key=True),

@@ -1,0 +1,142 @@
+"""Offers and what is reserved of them, so that no budget is overspent and no cap is passed, however many ask at once.
+
+A reservation takes its amount out of the offer's budget until it is redeemed (the amount is spent), released or
+expired (it is back). Each change locks the offer's row first: on SQLite there is one writer, on PostgreSQL the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from pipelines.errors import DataError
+from pipelines.serving.state import reservations
+from pipelines.serving.state.core import Core
+from pipelines.serving.state.errors import in_our_words
+from pipelines.serving.state.identities import identities_of
+from pipelines.serving.state.offer_records import (
+    MILLIONTHS,
+    MOST_MONEY,
+    Offer,
+    OfferState,
+    Reservation,
+    offer_state,
+    reservation,
+)
+from pipelines.serving.state.records import check_id, check_identity
+from pipelines.serving.state.reservations import amounts_over, refusal, times_used
+from pipelines.serving.state.schema import OFFERS
+from pipelines.serving.state.writer import one_by_one
+
+
+class Offers:
+    """The tables of offers and reservations.
+
+    Args:
+        core: what the state stands on.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def put(self, offers: Sequence[Offer]) -> None:
+        """Store offers; of those that are known the terms change, what is reserved and spent stays."""
+        self._core.writer.submit(_PUT, list(offers), len(offers)).result()
+
+    def all(self) -> list[OfferState]:
+        """Every offer, by id. Reservations that are over count until the offer is next asked for."""
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            rows = [dict(row) for row in connection.execute(select(OFFERS).order_by(OFFERS.c.offer_id)).mappings()]
+        return [offer_state(row) for row in rows]
+
+    def open_for(self, profile: str) -> list[OfferState]:
+        """Offers whose window, audience, cap and budget would let a profile have them now, by id."""
+        now = self._core.now()
+        window = select(OFFERS).where(OFFERS.c.starts <= now, OFFERS.c.ends > now).order_by(OFFERS.c.offer_id)
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            who = identities_of(connection, profile)
+            over = amounts_over(connection, now)
+            rows = [
+                {**row, "reserved": row["reserved"] - over.get(row["offer_id"], 0)}
+                for row in connection.execute(window).mappings()
+            ]
+            used = times_used(connection, who, now)
+        had = [used.get(row["offer_id"], []) for row in rows]
+        return [offer_state(row) for row, times in zip(rows, had, strict=True) if not refusal(row, who, times, now, 0)]
+
+    def reserve(
+        self,
+        offer_id: str,
+        profile: str,
+        amount: float,
+        *,
+        holds: timedelta = timedelta(minutes=15),
+        reservation_id: str | None = None,
+    ) -> Reservation:
+        """Hold a part of an offer's budget. Returns when that is durable.
+
+        Args:
+            offer_id: of which.
+            profile: for whom, as ``identities.profile_of`` gives it.
+            amount: what its redemption may cost at most.
+            holds: how long.
+            reservation_id: the sender's own; the same again gives the same reservation.
+
+        Raises:
+            OfferRefusedError: there is no such offer now for this profile, or its budget has not that much left.
+            ConflictError: the id is another reservation's.
+            DataError: the amount is none.
+        """
+        check_id("reservation_id", reservation_id)
+        check_identity("profile", profile)
+        if not 0 <= amount <= MOST_MONEY:
+            raise DataError(f"the amount is {amount}", mend="give what the offer may cost, 0 or more")
+        now = self._core.now()
+        row = {
+            "reservation_id": reservation_id or uuid4().hex,
+            "offer_id": offer_id,
+            "identity": profile,
+            "amount": round(amount * MILLIONTHS),
+            "status": "reserved",
+            "made": now,
+            "expires": now + holds // timedelta(microseconds=1),
+        }
+        return reservation(self._core.writer.submit(_RESERVE, row).result())
+
+    def redeem(self, reservation_id: str, amount: float | None = None) -> Reservation:
+        """Spend a reservation; what it held over the amount goes back. Again is no error. Returns when it is durable.
+
+        Args:
+            reservation_id: as ``reserve`` gave it.
+            amount: what it did cost, at most what is held; None: all of that.
+
+        Raises:
+            OfferRefusedError: there is no such reservation, or it was released or is over.
+            DataError: more than it holds.
+        """
+        return self._end(reservation_id, "redeemed", None if amount is None else round(amount * MILLIONTHS))
+
+    def release(self, reservation_id: str) -> Reservation:
+        """Give a reservation back. Again is no error. Returns when it is durable.
+
+        Raises:
+            OfferRefusedError: there is no such reservation, or it was redeemed.
+        """
+        return self._end(reservation_id, "released", 0)
+
+    def expire(self) -> int:
+        """Give back what all reservations held that are over; returns how many there were."""
+        return int(self._core.writer.submit(_EXPIRE, self._core.now()).result())
+
+    def _end(self, reservation_id: str, status: str, amount: int | None) -> Reservation:
+        asked = (reservation_id, status, amount, self._core.now())
+        return reservation(self._core.writer.submit(_END, asked).result())
+
+
+_PUT = one_by_one(reservations.put)
+_RESERVE = one_by_one(reservations.reserve)
+_END = one_by_one(reservations.end)
+_EXPIRE = one_by_one(reservations.expire_all)
