@@ -41,9 +41,6 @@ class Settings(BaseSettings):
     """Addresses that a mapping may read from, separated by commas: ``https://files.shop.example,s3://bucket``."""
     database_url: SecretStr | None = None
     """``postgresql://user:password@host:port/database``: Airflow and MLflow each use a database beside it."""
-    state_url: SecretStr | None = None
-    """The server's state: ``sqlite:///<file>`` or ``postgresql://user:password@host:port/database``; by default a file
-    in the state folder."""
     remote_url: str | None = None
     """The DVC remote; a folder in the state folder by default."""
     artifacts_url: str | None = None
