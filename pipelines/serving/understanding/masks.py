@@ -1,0 +1,212 @@
+"""Which items satisfy constraints, how well they suit a wish about prices, and what to let go where none is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.serving.understanding.constraints import Constraint
+from pipelines.serving.understanding.reading import fold
+from pipelines.serving.understanding.shares import Ordered
+from pipelines.serving.understanding.sizes import within
+from pipelines.serving.understanding.vocabulary import Vocabulary
+
+Mask = NDArray[np.bool_]
+EASE = {"attribute": 0, "size": 1, "price": 2, "brand": 3, "category": 4, "like": 5, "item": 5}
+"""What is let go first where something must be."""
+MOST_TRIED = 2
+"""Constraints of which every choice is tried; when more must go, they go one by one, the easiest first."""
+ROUNDING = 1e-6
+"""Shares are kept in single precision."""
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """What was let go so that something is found.
+
+    Args:
+        kept: what the items satisfy.
+        dropped: what they need not; empty where nothing had to be.
+        items: how many there are.
+    """
+
+    kept: tuple[Constraint, ...]
+    dropped: tuple[Constraint, ...]
+    items: int
+
+    def __str__(self) -> str:
+        if not self.dropped:
+            return f"{self.items} items satisfy everything"
+        return f"nothing satisfies everything; {self.items} items do without: {', '.join(map(str, self.dropped))}"
+
+
+def mask(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> Mask:
+    """bool [num_items]: items that satisfy all constraints; of several wanted brands, or categories, one is enough.
+
+    What is asked as a share of the prices or sizes is so within the wanted categories, or each item's own without one.
+    The order of the constraints does not matter.
+    """
+    allowed = _categories(constraints, vocabulary)
+    there_is_a_kind = any(each.kind == "category" and not each.negated for each in constraints)
+    kind = allowed.copy() if there_is_a_kind else None
+    wanted = [each for each in constraints if each.kind == "brand" and not each.negated]
+    if wanted:
+        allowed &= np.any([_brand(each, vocabulary) for each in wanted], axis=0)
+    for each in constraints:
+        if each.kind == "brand" and each.negated:
+            allowed &= ~_brand(each, vocabulary)
+        elif each.kind == "attribute":
+            allowed &= _texts(each, vocabulary) ^ each.negated
+        elif each.kind == "item":
+            allowed &= _item(each, vocabulary) ^ each.negated
+        elif each.kind == "price":
+            allowed &= _price(each, kind, vocabulary) ^ each.negated
+        elif each.kind == "size":
+            allowed &= _size(each, kind, vocabulary) ^ each.negated
+    return allowed
+
+
+def category_mask(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> Mask | None:
+    """bool [num_items]: items of the wanted categories; None where none is wanted."""
+    wanted = [each for each in constraints if each.kind == "category" and not each.negated]
+    return _categories(wanted, vocabulary) if wanted else None
+
+
+def price_preference(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[np.float32]:
+    """float32 [num_items], within 0..1: how well an item's price suits what was said of prices.
+
+    ``cheap`` gives 1 to the cheapest of the category and 0 to the dearest, ``premium`` the other way round, a band in
+    the middle 1 to the middle; bounds in money give 1 inside them. Items of other categories, and those without a known
+    price, get 0, and so do all where nothing was said of prices.
+    """
+    said = [each for each in constraints if each.kind == "price" and not each.negated]
+    worth = np.ones(vocabulary.num_items, np.float32) if said else np.zeros(vocabulary.num_items, np.float32)
+    kind = category_mask(constraints, vocabulary)
+    for each in said:
+        if each.unit == "money":
+            fit = _price(each, None, vocabulary).astype(np.float32)
+        else:
+            shares = _price_shares(kind, vocabulary)
+            low, high = each.low or 0.0, 1.0 if each.high is None else each.high
+            aim = 0.0 if each.low is None else 1.0 if each.high is None else (low + high) / 2
+            fit = 1 - np.abs(shares - np.float32(aim)) / np.float32(max(aim, 1 - aim))
+        worth *= np.nan_to_num(fit, nan=0.0)
+    return worth if kind is None else np.where(kind, worth, np.float32(0))
+
+
+def price_bounds(
+    constraint: Constraint, constraints: Sequence[Constraint], vocabulary: Vocabulary
+) -> tuple[float | None, float | None]:
+    """Bounds in money of a price; of a share, those within the wanted categories, ``None, None`` without one."""
+    if constraint.unit == "money":
+        return constraint.low, constraint.high
+    kind = category_mask(constraints, vocabulary)
+    if kind is None:
+        return None, None
+    inside = vocabulary.prices.amounts[kind & _price(constraint, kind, vocabulary)]
+    if not len(inside):
+        return None, None
+    return (
+        None if constraint.low is None else float(inside.min()),
+        None if constraint.high is None else float(inside.max()),
+    )
+
+
+def relax(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask | None = None) -> Relaxation:
+    """Let go as few constraints as it takes to find something; of equally many those that leave the better kind.
+
+    Args:
+        constraints: all that is asked.
+        vocabulary: the shop's.
+        among: bool [num_items], items that may be found; all by default.
+    """
+    everything = tuple(constraints)
+    for count in range(min(len(everything), MOST_TRIED) + 1):
+        choices = []
+        for dropped in combinations(everything, count):
+            kept = tuple(each for each in everything if each not in dropped)
+            left = _left(kept, vocabulary, among)
+            if left:
+                ease = sorted((EASE[each.kind] for each in dropped), reverse=True)
+                choices.append((ease, -left, kept, dropped))
+        if choices:
+            _, items, kept, dropped = min(choices, key=lambda choice: choice[:2])
+            return Relaxation(kept, dropped, -items)
+    kept = tuple(sorted(everything, key=lambda each: EASE[each.kind]))
+    while kept and not _left(kept, vocabulary, among):
+        kept = kept[1:]
+    dropped = tuple(each for each in everything if each not in kept)
+    return Relaxation(tuple(each for each in everything if each in kept), dropped, _left(kept, vocabulary, among))
+
+
+def _left(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask | None) -> int:
+    left = mask(constraints, vocabulary)
+    return int((left if among is None else left & among).sum())
+
+
+def _categories(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> Mask:
+    wanted = np.zeros(len(vocabulary.paths), bool)
+    refused = np.zeros(len(vocabulary.paths), bool)
+    asked = False
+    for each in constraints:
+        if each.kind == "category":
+            asked = asked or not each.negated
+            for term in each.terms:
+                (refused if each.negated else wanted)[vocabulary.kinds.get(term, [])] = True
+    if not asked:
+        wanted[:] = True
+    allowed: Mask = (wanted & ~refused)[vocabulary.path_of_item]
+    return allowed
+
+
+def _brand(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
+    folded = fold(constraint.value)
+    codes = [code for code, brand in enumerate(vocabulary.brands) if brand and fold(brand) == folded]
+    found: Mask = np.isin(vocabulary.brand_of_item, codes)
+    return found
+
+
+def _texts(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
+    """Items whose text says all words of one alternative."""
+    found = np.zeros(vocabulary.num_texts, bool)
+    for term in constraint.terms:
+        said = np.zeros(vocabulary.num_texts, np.int16)
+        for word in term:
+            said[vocabulary.texts_saying.get(word, [])] += 1
+        found |= said == len(term)
+    saying: Mask = found[vocabulary.text_of_item]
+    return saying
+
+
+def _item(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
+    found = np.zeros(vocabulary.num_items, bool)
+    row = vocabulary.catalogue.item_rows.get(constraint.value)
+    if row is not None:
+        found[row] = True
+    return found
+
+
+def _price(constraint: Constraint, kind: Mask | None, vocabulary: Vocabulary) -> Mask:
+    if constraint.unit == "money":
+        return within(vocabulary.prices.amounts, constraint)
+    return within(_price_shares(kind, vocabulary).astype(np.float64), constraint, tolerance=ROUNDING)
+
+
+def _price_shares(kind: Mask | None, vocabulary: Vocabulary) -> NDArray[np.float32]:
+    return vocabulary.price_shares if kind is None else vocabulary.prices.shares(kind)
+
+
+def _size(constraint: Constraint, kind: Mask | None, vocabulary: Vocabulary) -> Mask:
+    if constraint.unit != "share":
+        return vocabulary.sizes.fit(constraint)
+    among = np.ones(vocabulary.num_items, bool) if kind is None else kind
+    return within(_told(vocabulary.contents, among).shares(among).astype(np.float64), constraint, tolerance=ROUNDING)
+
+
+def _told(contents: tuple[Ordered, Ordered], among: Mask) -> Ordered:
+    """By weight or volume, or by pieces: what more of these items tell."""
+    return max(contents, key=lambda ordered: int(among[ordered.order].sum()))
