@@ -9,6 +9,7 @@ Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedb
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,8 +19,10 @@ from pydantic import Field
 
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Previous, Serves, Span, Training
+from pipelines.models.factorization_learner import FactorizationLearner
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts, vectors_of_items
+from pipelines.models.training import Plan, identity_of, train_epochs
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -90,31 +93,22 @@ class MatrixFactorization(Model):
         """Factorize the users' purchases.
 
         Raises:
-            ModelError: there is no event.
+            ModelError: there is no event, or the vectors are not finite.
         """
-        from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
-
         histories = training.histories
         if not len(histories.items):
             raise ModelError("matrix factorization needs at least one purchase", mend="shoploom ingest --from DAY")
         item_ids = np.unique(histories.items).astype(np.int32)
         ratings = confidences(histories, settings.alpha)[:, item_ids].tocsr()
         start = first_vectors(training.previous, item_ids, settings)
-        with threadpool_limits(limits=1, user_api="blas"):
-            als = AlternatingLeastSquares(
-                factors=settings.factors,
-                regularization=settings.regularization,
-                alpha=1.0,
-                iterations=settings.iterations if start is None else settings.warm_iterations,
-                num_threads=settings.threads,
-                random_state=training.seed,
-            )
-            if start is not None:
-                als.item_factors = start
-                als.user_factors = als.recalculate_user(np.arange(ratings.shape[0]), ratings)
-            als.fit(ratings, show_progress=False)
-        vectors = np.asarray(als.item_factors, np.float32)
+        learner = FactorizationLearner(ratings, start, settings, training.seed)
+        sweeps = settings.iterations if start is None else settings.warm_iterations
+        identity = identity_of(
+            cls, training, settings, "fresh" if start is None else sha256(start.tobytes()).hexdigest()
+        )
+        plan = Plan("train matrix factorization", sweeps, identity, "raise train_mf.regularization")
+        train_epochs(learner, plan, training.side)
+        vectors = np.asarray(learner.als.item_factors, np.float32)
         return cls(item_ids, vectors, histories.num_items, settings.regularization, settings.alpha)
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:

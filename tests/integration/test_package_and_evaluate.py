@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
-from pipelines.models.base import Histories, Training
+from pipelines.models.base import Histories, Previous, Training
 from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.encoder import TextEncoder
@@ -32,10 +32,12 @@ from pipelines.models.relevance import RelevanceHead
 from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
+from pipelines.models.training import read_curves
 from pipelines.params import GateParams
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.registry import gate
-from pipelines.stages import evaluate, package
+from pipelines.stage_environment import side_folder
+from pipelines.stages import evaluate, package, train
 from pipelines.validation import read_previous, read_training
 from tests.tiny_models import BLEND, FACTORIZATION, FUSION
 
@@ -405,6 +407,56 @@ def test_a_warm_start_finds_the_champions_model_and_its_items_by_name(inside: Pa
     earlier = replace(space, test_starts=space.test_starts - 30.0)
     assert read_previous(MatrixFactorization, earlier, package_folder) is None
     assert read_training(MatrixFactorization, "validation").previous is None
+
+
+def _next_shop(prepared: Path, folder: Path) -> None:
+    """The shop of a later run: a new item first, the others backwards, the first of them gone; a user more."""
+    items, users = read_table(prepared / "items.parquet"), read_table(prepared / "users.parquet")
+    kept = items.slice(1)
+    backwards = kept.take(pa.array(range(kept.num_rows - 1, -1, -1)))
+    fresh = kept.slice(0, 1).set_column(1, "item_id", pa.array(["new"]))
+    catalogue = pa.concat_tables([fresh, backwards])
+    numbers = pa.array(range(catalogue.num_rows), pa.int32())
+    write_table(catalogue.set_column(0, "item", numbers), folder / "items.parquet")
+    one = pa.table({"user": pa.array([NUM_USERS], pa.int32()), "user_id": ["unew"]})
+    write_table(pa.concat_tables([users, one]), folder / "users.parquet")
+    for name in ("history", "validation", "test"):
+        events = read_table(prepared / f"{name}.parquet")
+        events = events.filter(pa.compute.greater(events["item"], 0))
+        theirs = pa.array((NUM_ITEMS - events["item"].to_numpy()).astype(np.int32))
+        events = events.set_column(1, "item", theirs)
+        more = events.slice(0, 3).set_column(1, "item", pa.array([0, 0, 5], pa.int32()))
+        owners = [pa.array(column, pa.int32()) for column in ([NUM_USERS, 1, NUM_USERS], [NUM_USERS] * 3)]
+        more = more.set_column(0, "user", owners[name == "test"])
+        write_table(pa.concat_tables([events, more]), folder / f"{name}.parquet")
+    shutil.copy(prepared / "split.json", folder)
+
+
+def test_a_warm_run_goes_on_from_the_champion_with_new_users_and_items(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    _next_shop(inside / "data/prepared", tmp_path / "data/prepared")
+    shutil.copytree(inside / "data/package", tmp_path / "data/previous")
+    settings = FACTORIZATION.model_copy(update={"factors": 4, "iterations": 3, "warm": True, "warm_iterations": 1})
+    choices = {"models": {"matrix_factorization": True}, "train_mf": settings.model_dump()}
+    (tmp_path / "params.yaml").write_text(json.dumps({"window": {"min_buyers": 2}, "seed": {"value": 7}, **choices}))
+    monkeypatch.chdir(tmp_path)
+    train.main(["matrix_factorization"])
+    curves = {folder: read_curves(side_folder("train_mf") / folder) for folder in ("validation", "final")}
+    assert {folder: len(points) for folder, points in curves.items()} == {"validation": 3, "final": 1}
+    warm = MatrixFactorization.load(Path("data/train_mf/final"))
+    rows = np.array([-1, *range(NUM_ITEMS - 1, 0, -1)], np.int32)
+    histories = read_histories("test", read_space())
+    given = Training(histories, previous=Previous(tmp_path / "data/previous/ranker/matrix_factorization", rows))
+    np.testing.assert_array_equal(warm.vectors, MatrixFactorization.fit(given, settings).vectors)
+    fresh = MatrixFactorization.fit(Training(histories), settings.model_copy(update={"iterations": 1}))
+    assert curves["final"][0]["loss"] < curves["validation"][0]["loss"]
+    assert np.abs(warm.vectors - fresh.vectors).max() > 1e-3
+    assert np.linalg.norm(warm.item_vectors(np.array([0], np.int32))) > 1e-3, "a new item is learned from zero"
+    newcomer = histories.take(NUM_USERS, NUM_USERS + 1)
+    assert np.linalg.norm(warm.fold_in(newcomer)) > 1e-3, "a new user is folded in"
+    assert np.isfinite(warm.score(histories, np.arange(NUM_ITEMS, dtype=np.int32))).all()
 
 
 def _older(package: Path, change: str) -> None:

@@ -67,10 +67,11 @@ def test_no_token_that_is_asked_holds_what_it_is_asked_for(shop: TinyShop) -> No
             batch = learner.batch((low, high), epoch_generator(3, 1))
             length = batch["gaps"].shape[1]
             rows, places = np.divmod(batch["asked"], length)
+            last = learner._last_of(low)
             for row, place, item in zip(rows, places, batch["wanted"], strict=True):
                 following = slice(
                     learner.visits.events[low[row] + place],
-                    learner.visits.events[min(low[row] + place + ahead, learner._last_of(low)[row])],
+                    learner.visits.events[min(low[row] + place + ahead, last[row])],
                 )
                 assert item in baskets_of_ten.items[following]
             read = tokens_of(learner.visits, low, high - 1).visits.ravel()[batch["asked"]]
