@@ -230,12 +230,26 @@ def search(text: str, user: str | None, count: int, as_json: bool) -> None:
 @click.argument("user", type=Text())
 @click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000), help="Results to show.")
 @click.option("--new", "new_only", is_flag=True, help="Only products that are new to the user.")
+@click.option("--why", is_flag=True, help="Show each result's reasons, and what its strongest features added.")
+@click.option(
+    "--debias", type=click.FloatRange(0, 1), help="Give up on what everybody buys; the package's own if left out."
+)
+@click.option(
+    "--diversity",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Avoid products that are alike; the package's own if left out.",
+)
 @json_option
-def recommend(user: str, count: int, new_only: bool, as_json: bool) -> None:
+def recommend(
+    user: str, count: int, new_only: bool, why: bool, debias: float | None, diversity: float | None, as_json: bool
+) -> None:
     """Recommend products to a user with the champion."""
+    from functools import partial
+
     from pipelines.orchestration.ask import draw_results, recommend_products
 
-    _print(recommend_products(_settings(), user, count, new_only), as_json, draw_results)
+    answer = recommend_products(_settings(), user, count, new_only, debias, diversity)
+    _print(answer, as_json, partial(draw_results, why=5 if why else 0))
 
 
 @main.command()

@@ -264,7 +264,7 @@ class EmbedMultilingualParams(Section):
 
 
 class PackageParams(Section):
-    """How the served model searches (section ``package``)."""
+    """How the served model searches and recommends (section ``package``)."""
 
     shortlist: int = Field(default=200, ge=1)
     """Texts nearest to a query that the relevance head sees."""
@@ -274,6 +274,10 @@ class PackageParams(Section):
     """What the user's own best item gains in search."""
     keyword_weight: float = Field(default=0.3, ge=0)
     """What the text that shares most words with the query gains in search."""
+    popularity_debias: float = Field(default=0.0, ge=0, le=1)
+    """How much a recommendation gives up on what everybody buys: 0 nothing, 1 its chance over its buyers."""
+    diversity: float = Field(default=0.0, ge=0, lt=1)
+    """How much a list of recommendations avoids products that are alike (MMR): 0 not at all."""
     exact_texts: int = Field(default=200_000, ge=0)
     """Distinct texts up to which the nearest are found exactly; a graph (HNSW) finds them in a larger catalogue."""
 

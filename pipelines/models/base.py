@@ -357,6 +357,8 @@ class Model(Scoring):
     """Whether it is fitted in seconds; the ranker fits it again for earlier windows, to learn from them too."""
     starts_warm: ClassVar[bool] = False
     """Whether it can start from what an earlier run left; its stage then depends on ``data/previous``."""
+    because: ClassVar[str] = "what goes with your purchases"
+    """What its score is about, in a shopper's words."""
     Settings: ClassVar[type[Section]] = NoSettings
     """What can be set, with defaults and ranges."""
 

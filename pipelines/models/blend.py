@@ -95,6 +95,22 @@ class TreeBlend:
             return np.zeros(0, np.float32)
         return np.asarray(self._booster.predict(rows, num_threads=self.threads), np.float32)
 
+    def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What every feature adds to the log odds of each row: exact Shapley values of the trees.
+
+        Source: Lundberg et al. 2018, "Consistent individualized feature attribution for tree ensembles" (LightGBM's
+        own implementation).
+
+        Returns:
+            float64 [num_rows, num_features + 1]; the last column is what a row has before any feature is known. A row
+            adds up to the log odds of its chance.
+        """
+        width = len(self.feature_names) + 1
+        if not len(rows):
+            return np.zeros((0, width))
+        added = self._booster.predict(rows, num_threads=self.threads, pred_contrib=True)
+        return np.asarray(added, np.float64).reshape(len(rows), width)
+
     def importance(self) -> dict[str, float]:
         """Share of the total gain of every feature."""
         gain = np.asarray(self._booster.feature_importance("gain"), np.float64)
@@ -182,6 +198,11 @@ class LinearBlend:
         """float32 [num_rows] in 0..1, from float32 [num_rows, num_features]."""
         logit = ((squash(rows) - self.centre) / self.scale) @ self.weights + self.bias
         return logistic(logit).astype(np.float32)
+
+    def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """See :meth:`TreeBlend.contributions`; a feature adds its weight times its distance from the mean."""
+        added = ((squash(rows) - self.centre) / self.scale) * self.weights
+        return np.hstack([added, np.full((len(rows), 1), self.bias)])
 
     def save(self, directory: Path) -> None:
         """Write the blend into ``directory``."""

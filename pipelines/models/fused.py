@@ -57,6 +57,7 @@ class Fused(Model):
     stage: ClassVar[str | None] = "fuse"
     needs: ClassVar[tuple[str, ...]] = ("matrix_factorization",)
     reads_texts: ClassVar[bool] = True
+    because: ClassVar[str] = "it is like your purchases"
     Settings: ClassVar[type[Section]] = FusionSettings
     spans: ClassVar[Mapping[str, Span]] = {
         "text_weight": Span(0.05, 1.0, log=True),

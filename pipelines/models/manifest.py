@@ -36,6 +36,8 @@ class Facts:
         popularity_weight: what the most bought item gains in search, beside a relevance of 0..1.
         personal_weight: what the user's best item gains in search.
         keyword_weight: what the text that shares most words with the query gains in search.
+        popularity_debias: 0..1, how much recommendations give up on what everybody buys.
+        diversity: 0..1 (1 excluded), how much a list of recommendations avoids products that are alike.
     """
 
     trained_until: float
@@ -44,6 +46,8 @@ class Facts:
     popularity_weight: float
     personal_weight: float
     keyword_weight: float
+    popularity_debias: float
+    diversity: float
 
 
 def write_manifest(directory: Path, facts: Facts) -> None:

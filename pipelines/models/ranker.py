@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models.base import MADE_AGAIN, Histories, Scoring, Serves
 from pipelines.models.blend import AnyBlend, load_blend
+from pipelines.models.contributions import Contribution, contributions, words_of
 from pipelines.models.features import feature_names, features
 from pipelines.models.files import read_model, write_model
 from pipelines.models.found import checked
@@ -63,11 +64,41 @@ class Ranker(Scoring):
         fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
         scores = np.tile(fallback, (histories.num_users, 1))
         for start, chunk in histories.chunks():
-            scored = score_densely(self.signals, chunk, candidates)
-            rows = shortlist(self.signals, scored, self.per_signal)
-            chances = self.blend.predict(features(self.signals, chunk, scored, rows))
-            scores[start + rows.users, rows.positions] = chances
+            rows, described = self._described(chunk, candidates)
+            scores[start + rows.users, rows.positions] = self.blend.predict(described)
         return scores
+
+    def explained(self, history: Histories, candidates: NDArray[np.int32]) -> Explained:
+        """One user's scores, as :meth:`score` gives them, with what they were made of.
+
+        Args:
+            history: of one user.
+            candidates: int32 [num_candidates], dense item ids.
+        """
+        fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
+        rows, described = self._described(history, candidates)
+        fallback[rows.positions] = self.blend.predict(described)
+        return Explained(fallback, rows.positions, described)
+
+    def contributions(self, explained: Explained, positions: NDArray[np.intp]) -> list[tuple[Contribution, ...]]:
+        """What each feature added to some results, the strongest first; nothing for one outside the shortlist.
+
+        Args:
+            explained: of the user.
+            positions: int [num_results], index of each result into the candidates.
+        """
+        places = np.searchsorted(explained.positions, positions)
+        listed = explained.positions[np.minimum(places, len(explained.positions) - 1)] == positions
+        rows = explained.rows[places[listed]]
+        added = iter(zip(rows, self.blend.contributions(rows)[:, :-1], strict=True))
+        names, words = self.blend.feature_names, words_of(self.signals)
+        return [contributions(names, words, *next(added)) if inside else () for inside in listed]
+
+    def _described(self, chunk: Histories, candidates: NDArray[np.int32]) -> tuple[Shortlist, NDArray[np.float32]]:
+        """The shortlist of a few users, and float32 [num_rows, num_features] for the blend."""
+        scored = score_densely(self.signals, chunk, candidates)
+        rows = shortlist(self.signals, scored, self.per_signal)
+        return rows, features(self.signals, chunk, scored, rows)
 
     @property
     def part(self) -> RankerPart:
@@ -101,6 +132,21 @@ class Ranker(Scoring):
     def _with(cls, signals: Signals, directory: Path, settings: Mapping[str, Any]) -> Self:
         blend = load_blend(directory / "blend", feature_names(signals))
         return cls(signals, blend, int(settings["per_signal"]), int(settings["min_buyers"]))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One user's scores and what they were made of.
+
+    Args:
+        scores: float32 [num_candidates].
+        positions: int64 [num_rows], ascending: shortlisted candidates.
+        rows: float32 [num_rows, num_features], what the blend saw of each.
+    """
+
+    scores: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    rows: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

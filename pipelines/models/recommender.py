@@ -14,6 +14,8 @@ from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue, NamedHistories
+from pipelines.models.contributions import Contribution, strongest_words
+from pipelines.models.diversity import debiased, diversified
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, verify
 from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
@@ -21,6 +23,11 @@ from pipelines.models.search import Matches, Search
 
 if TYPE_CHECKING:
     from pipelines.models.intent import Intent
+
+POOL = 5
+"""Times k: of how many of the best a diverse list is made."""
+LOUD = 0.5
+"""Log odds that features of one kind must add to be named among the reasons."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,15 @@ class Recommendation:
         title: of the item.
         score: higher is better; comparable within one answer only.
         reasons: why, in words, the strongest first; may be empty.
+        contributions: what each feature of the ranking added to a recommendation, the strongest first; empty in search
+            and outside the user's shortlist.
     """
 
     item_id: str
     title: str
     score: float
     reasons: tuple[str, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,31 +105,51 @@ class Recommender:
         finder = Search(directory, texts.embeddings, texts.text_index)
         return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts)
 
-    def recommend(self, user_id: str, k: int, new_only: bool = False) -> list[Recommendation]:
+    def recommend(
+        self,
+        user_id: str,
+        k: int,
+        new_only: bool = False,
+        popularity_debias: float | None = None,
+        diversity: float | None = None,
+    ) -> list[Recommendation]:
         """The k best items for a known user.
 
         Args:
             user_id: as the catalogue knows the user (:func:`pipelines.pseudonyms.stored_id`).
             k: items wanted; k >= 1. Fewer are returned when fewer may be recommended.
             new_only: leave out what the user has bought.
+            popularity_debias: 0..1, see :func:`pipelines.models.diversity.debiased`; the package's own by default.
+            diversity: 0..1 (1 excluded), see :func:`pipelines.models.diversity.diversified`; the package's own by
+                default.
 
         Returns:
             Best first, ties by id.
 
         Raises:
-            ModelError: the user is not known, or k is below 1.
+            ModelError: the user is not known, k is below 1, or a strength lies outside its range.
         """
         _check_count(k)
+        debias = self.facts.popularity_debias if popularity_debias is None else popularity_debias
+        variety = self.facts.diversity if diversity is None else diversity
+        if not (0 <= debias <= 1 and 0 <= variety < 1):
+            raise ModelError(
+                f"popularity_debias is {debias} and diversity {variety}", mend="choose 0..1, for diversity below 1"
+            )
         history = self.catalogue.history(user_id)
-        scores = self.ranker.score(history, self.candidates)
+        explained = self.ranker.explained(history, self.candidates)
+        scores = debiased(explained.scores, self.buyers[self.candidates], debias)
         bought = np.isin(self.candidates, history.items)[None, :] if new_only else None
-        columns = top_k(scores, k, bought)[0]
+        columns = top_k(scores[None, :], k if variety == 0 else POOL * k, bought)[0]
         columns = columns[columns >= 0]
+        if variety:
+            columns = self._diversified(columns, scores, k, variety)
         items = self.candidates[columns]
+        parts = self.ranker.contributions(explained, columns)
         reasons = explain(self.ranker.signals, self.catalogue.titles, history, items)
         return [
-            self._answer(int(item), float(scores[0, column]), why)
-            for item, column, why in zip(items, columns, reasons, strict=True)
+            self._answer(int(item), float(scores[column]), _said(why, part), part)
+            for item, column, why, part in zip(items, columns, reasons, parts, strict=True)
         ]
 
     def search(self, query: str, k: int, user_id: str | None = None) -> list[Recommendation]:
@@ -182,7 +212,8 @@ class Recommender:
         rows = self.catalogue.rows_of(item_ids)
         known = rows >= 0
         scores = np.full((histories.num_users, len(rows)), -np.inf, np.float32)
-        scores[:, known] = self.ranker.score(self.catalogue.dense(histories), rows[known])
+        chances = self.ranker.score(self.catalogue.dense(histories), rows[known])
+        scores[:, known] = debiased(chances, self.buyers[rows[known]], self.facts.popularity_debias)
         return scores
 
     def _representatives(self, matches: Matches, history: Histories | None) -> NDArray[np.int32]:
@@ -197,8 +228,25 @@ class Recommender:
         representatives: NDArray[np.int32] = np.array(chosen, np.int32)
         return representatives
 
-    def _answer(self, item: int, score: float, reasons: tuple[str, ...]) -> Recommendation:
-        return Recommendation(str(self.catalogue.item_ids[item]), self.catalogue.titles[item], score, reasons)
+    def _diversified(
+        self, columns: NDArray[np.int32], scores: NDArray[np.float32], k: int, strength: float
+    ) -> NDArray[np.int32]:
+        """The k best of a pool by maximal marginal relevance, then, if it is too small, the rest in order."""
+        listed = columns[scores[columns] > 0]
+        vectors = self.finder.embeddings[self.finder.text_index[self.candidates[listed]]]
+        chosen = listed[diversified(scores[listed], vectors, k, strength)]
+        return np.concatenate([chosen, columns[scores[columns] <= 0]])[:k]
+
+    def _answer(
+        self, item: int, score: float, reasons: tuple[str, ...], parts: tuple[Contribution, ...] = ()
+    ) -> Recommendation:
+        return Recommendation(str(self.catalogue.item_ids[item]), self.catalogue.titles[item], score, reasons, parts)
+
+
+def _said(reasons: tuple[str, ...], parts: tuple[Contribution, ...]) -> tuple[str, ...]:
+    """The reasons, then what the features say together where they say it loudly."""
+    words = strongest_words(parts, LOUD)
+    return reasons if words is None else (*reasons, words)
 
 
 def _places(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:

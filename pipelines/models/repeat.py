@@ -114,6 +114,7 @@ class RepeatTiming(Model):
     name: ClassVar[str] = "repeat"
     serves: ClassVar[Serves] = Serves(cold_users=True)
     stage: ClassVar[str | None] = "train_repeat"
+    because: ClassVar[str] = "how often and when you bought it"
     dense: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = RepeatSettings
     spans: ClassVar[Mapping[str, Span]] = {"horizon_days": Span(14.0, 84.0), "strength": Span(1.0, 100.0, log=True)}

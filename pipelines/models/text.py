@@ -30,6 +30,7 @@ class TextSimilarity(Model):
     serves: ClassVar[Serves] = Serves(cold_items=True)
     stage: ClassVar[str | None] = "train_bert"
     comparable: ClassVar[bool] = True
+    because: ClassVar[str] = "it reads like your purchases"
     reads_texts: ClassVar[bool] = True
 
     def __init__(

@@ -46,11 +46,24 @@ def search_products(settings: Settings, text: str, count: int, user: str | None)
     return answer | {"corrected": found.corrected, "intent": intent and asdict(intent)}
 
 
-def recommend_products(settings: Settings, user: str, count: int, new_only: bool) -> dict[str, Any]:
-    """Recommend with the champion; ``user`` is the shop's own id."""
+def recommend_products(
+    settings: Settings,
+    user: str,
+    count: int,
+    new_only: bool,
+    debias: float | None = None,
+    diversity: float | None = None,
+) -> dict[str, Any]:
+    """Recommend with the champion; ``user`` is the shop's own id.
+
+    Each result holds ``reasons``, in words, and ``contributions``, what each feature added to its log odds.
+    """
     model, version = load_champion(settings)
-    known = _stored(settings, model, user)
-    return _answer(f"for user {user}", version, model.recommend(known, count, new_only=new_only))
+    found = model.recommend(_stored(settings, model, user), count, new_only, debias, diversity)
+    answer = _answer(f"for user {user}", version, found)
+    for row, result in zip(answer["results"], found, strict=True):
+        row |= {"reasons": list(result.reasons), "contributions": [asdict(part) for part in result.contributions]}
+    return answer
 
 
 def examples(settings: Settings, count: int = 5) -> dict[str, dict[str, Any]]:
@@ -85,8 +98,8 @@ def _answer(question: str, version: str, results: list[Recommendation]) -> dict[
     return {"question": question, "model_version": version, "results": rows}
 
 
-def draw_results(answer: dict[str, Any], console: Console) -> None:
-    """One line a product."""
+def draw_results(answer: dict[str, Any], console: Console, why: int = 0) -> None:
+    """One line a product, and below it, where they are asked for, its reasons and ``why`` of its contributions."""
     from rich.markup import escape
 
     question = escape(_printable(answer["question"]))
@@ -98,6 +111,13 @@ def draw_results(answer: dict[str, Any], console: Console) -> None:
     for row in answer["results"]:
         title, item = escape(_printable(row["title"])), escape(_printable(row["item_id"]))
         console.print(f"  {row['position']:>2}. {title} [dim]{item}  {row['score']:.3f}[/]", soft_wrap=True)
+        if why:
+            console.print(f"      {escape(_printable('; '.join(row['reasons'])))}", soft_wrap=True)
+        for part in row.get("contributions", ())[:why]:
+            console.print(
+                f"      [dim]{part['log_odds']:+6.2f}  {part['feature']} = {part['value']:.4g}  {part['words']}[/]",
+                soft_wrap=True,
+            )
     if not answer["results"]:
         console.print("  nothing found")
 

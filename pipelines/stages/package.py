@@ -160,6 +160,8 @@ def main() -> None:
         popularity_weight=params.popularity_weight,
         personal_weight=params.personal_weight,
         keyword_weight=params.keyword_weight,
+        popularity_debias=params.popularity_debias,
+        diversity=params.diversity,
     )
     with atomic_directory(PACKAGE) as directory:
         package(shop, ranker, index, FIXED | OPTIONAL, facts, directory)

@@ -22,7 +22,7 @@ def worktree(stages: Sequence[str] | None = None) -> Iterator[None]:
     """Work in the worktree that was named on the command line, or in a fresh one where these stages have run.
 
     Args:
-        stages: names; by default every stage before ``package``.
+        stages: names; by default every stage before ``evaluate``.
     """
     if len(sys.argv) > 1:
         with chdir(sys.argv[1]):
@@ -37,7 +37,7 @@ def worktree(stages: Sequence[str] | None = None) -> Iterator[None]:
 def make_worktree(folder: Path, stages: Sequence[str] | None = None) -> None:
     """Land the default data and run stages in ``folder``, printing the seconds of each."""
     shutil.copy(ROOT / "params.yaml", folder)
-    graph = [stage for stage in read_graph(ROOT / "dvc.yaml") if stage.name not in ("package", "evaluate")]
+    graph = [stage for stage in read_graph(ROOT / "dvc.yaml") if stage.name != "evaluate"]
     commands = [["pipelines.sources.landing", "--directory", "data/raw"]]
     commands += [stage.cmd[0].split()[2:] for stage in graph if stages is None or stage.name in stages]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -292,6 +292,41 @@ def test_recommend_leaves_out_what_was_bought_when_only_new_is_asked(model: Reco
     assert len(new) == len(set(model.candidates.tolist()) - bought)
 
 
+def test_recommendations_say_what_each_feature_added(model: Recommender) -> None:
+    history = model.catalogue.history("u05")
+    explained = model.ranker.explained(history, model.candidates)
+    np.testing.assert_array_equal(explained.scores, model.ranker.score(history, model.candidates)[0])
+    for result in model.recommend("u05", 5):
+        added = [abs(part.log_odds) for part in result.contributions]
+        assert added == sorted(added, reverse=True)
+        assert {part.feature for part in result.contributions} <= set(model.ranker.blend.feature_names)
+        column = int(np.searchsorted(model.candidates, model.catalogue.item_rows[result.item_id]))
+        row = explained.rows[int(np.searchsorted(explained.positions, column))][None, :]
+        base = model.ranker.blend.contributions(row)[0, -1]
+        total = base + sum(part.log_odds for part in result.contributions)
+        assert 1 / (1 + np.exp(-total)) == pytest.approx(result.score, abs=1e-3)
+
+
+def test_debiasing_gives_up_on_what_everybody_buys_and_diversity_on_what_is_alike(model: Recommender) -> None:
+    def mean_buyers(debias: float) -> float:
+        listed = [model.recommend(user, 5, popularity_debias=debias) for user in model.catalogue.user_ids[:10]]
+        items = [model.catalogue.item_rows[one.item_id] for results in listed for one in results]
+        return float(model.buyers[items].mean())
+
+    def alikeness(diversity: float) -> float:
+        items = [model.catalogue.item_rows[one.item_id] for one in model.recommend("u05", 5, diversity=diversity)]
+        vectors = model.finder.embeddings[model.finder.text_index[items]]
+        return float((vectors @ vectors.T)[np.triu_indices(len(items), 1)].mean())
+
+    assert mean_buyers(1.0) < mean_buyers(0.0)
+    assert alikeness(0.9) < alikeness(0.0)
+    plain, diverse = ([one.item_id for one in model.recommend("u05", 5, diversity=value)] for value in (0.0, 0.9))
+    assert plain[0] == diverse[0]
+    assert len(model.recommend("u05", NUM_ITEMS, diversity=0.5)) == len(model.candidates)
+    with pytest.raises(ModelError, match="diversity"):
+        model.recommend("u05", 5, diversity=1.0)
+
+
 def test_unknown_user_is_refused_and_no_id_is_told(model: Recommender) -> None:
     with pytest.raises(ModelError, match="this user is not known to the model") as caught:
         model.recommend("u055", 3)

@@ -44,7 +44,7 @@ def package(shop: TinyShop, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / CATALOGUE_FOLDER
     )
     shop.ranker().save(folder / RANKER_FOLDER)
-    write_manifest(folder, Facts(AS_OF, AS_OF, 10, 0.1, 0.1, 0.1))
+    write_manifest(folder, Facts(AS_OF, AS_OF, 10, 0.1, 0.1, 0.1, 0.0, 0.0))
     return folder
 
 
@@ -128,7 +128,7 @@ def test_quality_does_not_depend_on_the_key_and_follows_users_that_were_rekeyed_
     catalogue = Catalogue.load(package / CATALOGUE_FOLDER)
     names = tuple(first.pseudonym(name) for name in catalogue.user_ids)
     replace(catalogue, user_ids=names, user_key=first.ids[0]).save(trained / CATALOGUE_FOLDER)
-    write_manifest(trained, Facts(AS_OF, AS_OF, 10, 0.1, 0.1, 0.1))
+    write_manifest(trained, Facts(AS_OF, AS_OF, 10, 0.1, 0.1, 0.1, 0.0, 0.0))
     rekeyed = {name: tmp_path / path.name for name, path in partitions.items()}
     for name, path in partitions.items():
         write_table(ring.table(read_table(path)), rekeyed[name])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ModelError
-from pipelines.models.blend import LinearBlend, load_blend
+from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend, load_blend
 from pipelines.models.neural_blend import LAYERS_FILE, NeuralBlend
 from tests.tiny_models import BLEND
 
@@ -55,3 +55,18 @@ def test_a_column_that_never_varied_in_training_does_not_decide_later() -> None:
     for kind in (LinearBlend, NeuralBlend):
         blend = kind.fit(values, bought, NAMES, BLEND)
         assert np.corrcoef(blend.predict(values), blend.predict(later))[0, 1] > 0.99, kind
+
+
+@pytest.mark.parametrize(("kind", "error"), [(TreeBlend, 1e-6), (LinearBlend, 1e-6), (NeuralBlend, 0.05)])
+def test_contributions_add_up_to_the_log_odds_and_name_what_decides(
+    rows: tuple[np.ndarray, np.ndarray], kind: type[AnyBlend], error: float
+) -> None:
+    blend = kind.fit(rows[0][:20_000], rows[1][:20_000], NAMES, BLEND)
+    some = rows[0][-500:]
+    added, chances = blend.contributions(some), blend.predict(some).astype(np.float64)
+    assert added.shape == (500, len(NAMES) + 1)
+    inner = (chances > 1e-4) & (chances < 1 - 1e-4)
+    np.testing.assert_allclose(added.sum(axis=1)[inner], np.log(chances / (1 - chances))[inner], atol=error, rtol=0.01)
+    weight = np.abs(added[:, :-1]).mean(axis=0)
+    assert weight[2] < 0.5 * min(weight[0], weight[1])
+    assert blend.contributions(some[:0]).shape == (0, len(NAMES) + 1)
