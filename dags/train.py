@@ -62,6 +62,7 @@ def finish(context: Context) -> dict[str, Any]:
     """Write the run commit: the start's two parents and the finished ``dvc.lock``."""
     from pipelines.lineage.anchors import anchor_in_registry, head_of
     from pipelines.lineage.audit import record
+    from pipelines.lineage.proof import training_root
     from pipelines.registry.books import tag_run
     from pipelines.runs.run_commits import finish_run
     from pipelines.runs.start import Start
@@ -69,7 +70,8 @@ def finish(context: Context) -> dict[str, Any]:
     settings = Settings()
     begun = returned(context, "start")
     entries = {name: returned(context, name)["lock_entry"] for name in STAGES}
-    run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"], head_of(settings))
+    sealed = training_root(settings, entries)
+    run = finish_run(settings, Start.from_dict(begun["start"]), entries, context["run_id"], head_of(settings), sealed)
     tag_run(settings, begun["mlflow_run"], run_commit=run.commit, run_ref=run.ref)
     cached = [name for name in STAGES if returned(context, name)["cached"]]
     facts = {"code": run.code_commit, "data": run.data_commit, "dirty": run.dirty, "cached": cached}

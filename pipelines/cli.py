@@ -363,17 +363,24 @@ def restore_audit(as_json: bool) -> None:
 
 @main.command()
 @click.argument("target", type=Text())
+@click.option(
+    "--row", type=Text(), metavar="EVENT_ID", help="Whether the model was trained on this event, with a proof."
+)
 @click.option("--all", "everything", is_flag=True, help="Cut no list short.")
 @json_option
-def lineage(target: str, everything: bool, as_json: bool) -> None:
+def lineage(target: str, row: str | None, everything: bool, as_json: bool) -> None:
     """Say what a model was made of, or what a partition touched.
 
     \b
     TARGET is  model:7, model:champion    run, code, data, stages by hash, partitions, source files
                partition:2017-W12         tables, runs, models; items/items names another table's file
     """
-    from pipelines.lineage.ask import draw, lineage_of, refuse_gaps
+    from pipelines.lineage.ask import draw, draw_membership, lineage_of, prove_row, refuse_gaps
 
+    if row is not None:
+        proved = prove_row(_settings(), target, row)
+        _print(proved.to_dict() if as_json else proved, as_json, draw_membership)
+        return
     found = lineage_of(_settings(), target)
     _print(found.to_dict() if as_json else found, as_json, lambda value, console: draw(value, console, everything))
     refuse_gaps(found)

@@ -235,6 +235,13 @@ class PrepareParams(Section):
     """Characters kept of an item's text."""
 
 
+class SealParams(Section):
+    """How the training events' Merkle tree is kept (section ``seal``)."""
+
+    skipped_levels: int = Field(default=10, ge=0, le=16)
+    """Levels above the leaves that are not kept: each saves half of what is left, and doubles the hashes of a proof."""
+
+
 class EmbedParams(Section):
     """The pre-trained text encoder (section ``embed``; ``train_bert`` starts from the same)."""
 
@@ -375,6 +382,7 @@ SECTIONS: dict[str, type[Section]] = {
     "distribution": DistributionParams,
     "monitor": MonitorParams,
     "prepare": PrepareParams,
+    "seal": SealParams,
     "embed": EmbedParams,
     "embed_multilingual": EmbedMultilingualParams,
     "package": PackageParams,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import ConfigError, RunError, near_names
 from pipelines.lineage.display import draw_model, draw_partition
 from pipelines.lineage.graph import ModelLineage, model_lineage
+from pipelines.lineage.proof import Membership, membership
 from pipelines.lineage.trace import PartitionLineage, partition_lineage
 from pipelines.settings import Settings
 
@@ -35,6 +36,34 @@ def lineage_of(settings: Settings, target: str) -> ModelLineage | PartitionLinea
         near = "" if kind in KINDS else near_names(kind, KINDS)
         raise ConfigError(f"{target!r} is nothing to trace", mend=near or listed)
     return KINDS[kind](settings, name)
+
+
+def prove_row(settings: Settings, target: str, event_id: str) -> Membership:
+    """Whether the model of a target was trained on an event.
+
+    Raises:
+        ConfigError: the target is no model.
+        RunError, RegistryError: as :func:`pipelines.lineage.proof.membership`.
+    """
+    kind, _, name = target.partition(":")
+    if kind != "model" or not name:
+        raise ConfigError(f"--row asks of a model, not of {target!r}", mend="shoploom lineage model:champion --row ...")
+    return membership(settings, name, event_id)
+
+
+def draw_membership(found: Membership, console: Console) -> None:
+    """Print whether a model was trained on an event."""
+    from rich.text import Text
+
+    proof, (first, last) = found.proof, found.partitions
+    told = "is among" if proof.present else "is NOT among"
+    lines = (
+        f"event {proof.name!r} {told} the {proof.count:,} events, {first} to {last}, that version {found.version} was "
+        "trained on",
+        f"root {proof.root}, named by run commit {found.run_commit[:12]}",
+        f"--json gives the proof; python infra/verify_proof.py PROOF.json {proof.root[:12]}... checks it alone",
+    )
+    console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def draw(lineage: ModelLineage | PartitionLineage, console: Console, everything: bool = False) -> None:

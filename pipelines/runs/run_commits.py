@@ -43,6 +43,7 @@ class RunCommit:
         champion_digest: the digest of that champion's package; None without a champion, or where it was not recorded.
         run_id: the Airflow run that made it.
         time: when it finished, in seconds since the epoch.
+        training_root: the Merkle root over the ids of the events it trained on; empty where it recorded none.
     """
 
     commit: str
@@ -55,10 +56,16 @@ class RunCommit:
     champion_digest: str | None
     run_id: str
     time: int
+    training_root: str = ""
 
 
 def finish_run(
-    settings: Settings, start: Start, lock_entries: Mapping[str, LockEntry], run_id: str, audit: str = ""
+    settings: Settings,
+    start: Start,
+    lock_entries: Mapping[str, LockEntry],
+    run_id: str,
+    audit: str = "",
+    training_root: str = "",
 ) -> RunCommit:
     """Commit the finished ``dvc.lock`` of a run.
 
@@ -68,6 +75,7 @@ def finish_run(
         lock_entries: stage -> what the stage runner returned, for every stage.
         run_id: Airflow's run id.
         audit: the audit log's newest entry, which the commit is to bear witness of.
+        training_root: the Merkle root over the ids of the training events.
 
     Returns:
         The run commit; an earlier run's, when it has the same start and the same lock entries.
@@ -88,7 +96,9 @@ def finish_run(
     pinned = champion_trailers(start.champion_version, start.champion_digest)
     message = (
         f"Run {_one_line(run_id)}\n\nShoploom-Start: {start.commit}\nShoploom-Run-Id: {_one_line(run_id)}\n"
-        f"Shoploom-Dirty: {str(start.dirty).lower()}\n{pinned}" + (f"Shoploom-Audit: {audit}\n" if audit else "")
+        f"Shoploom-Dirty: {str(start.dirty).lower()}\n{pinned}"
+        + (f"Shoploom-Training-Root: {training_root}\n" if training_root else "")
+        + (f"Shoploom-Audit: {audit}\n" if audit else "")
     )
     commit = git.commit(tree, [start.code_commit, start.data_commit], message, now)
     ref = f"{RUNS}/{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{commit[:10]}"
@@ -254,4 +264,5 @@ def _parse(ref: str, commit: str, parents: list[str], stamp: int, message: str) 
         champion_digest=notes.get("champion-digest"),
         run_id=notes.get("run-id", ""),
         time=stamp,
+        training_root=notes.get("training-root", ""),
     )

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from pipelines.cli import main
 from pipelines.errors import ConfigError, RegistryError, RunError
-from pipelines.lineage.ask import draw, lineage_of, refuse_gaps
+from pipelines.lineage.ask import draw, lineage_of, prove_row, refuse_gaps
 from pipelines.lineage.audit import record
 from pipelines.lineage.graph import ModelLineage
 from pipelines.lineage.trace import PartitionLineage
 from pipelines.registry.store import CHAMPION, MODEL, connect
+from pipelines.runs.objects import object_path, read_listing
 from pipelines.runs.start import STARTS
 from pipelines.runs.store import remove
 from tests.lineage_shop import make_lineage_shop, register_run, train
@@ -126,8 +127,10 @@ def test_lineage_shows_what_is_left_and_says_the_mend_where_something_is_gone(sh
     lost = model(shop, version)
     assert [stage.name for stage in lost.stages] == ["sizes", "total"]
     assert {gap.what.split(":")[0] for gap in lost.missing} == {
-        "data/validate/report.json", "data/prepared/split.json", "events",
-    }  # fmt: skip
+        "data/validate/report.json",
+        "data/prepared/split.json",
+        "events",
+    }
     assert "not shown: events: the list of its partitions is lost" in drawn(lost)
 
     for ref in ("refs/shoploom", STARTS):
@@ -155,3 +158,27 @@ def test_lineage_command_prints_json_and_ends_with_an_error_where_it_is_not_whol
     assert cut.exit_code == 1
     assert "model version 2" in cut.stdout
     assert "the lineage is not whole" in cut.stderr
+
+
+def test_row_is_proved_in_or_out_and_refused_where_the_tree_was_changed(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    run = train(shop, "r1")
+    version, older = register_run(shop, run, "r1"), register_run(shop, None)
+    assert len(run.training_root) == 64
+    trained, tested = (prove_row(shop.settings, f"model:{version}", event) for event in ("2-1", "3-1"))
+    assert (trained.proof.present, tested.proof.present, trained.proof.count) == (True, False, 8)
+    assert trained.proof.root == run.training_root
+    assert f"Shoploom-Training-Root: {run.training_root}" in shop.git.message(run.commit)
+    for target, message in ((f"model:{older}", "older shoploom"), ("partition:2017-W01", "asks of a model")):
+        with pytest.raises((RunError, ConfigError), match=message):
+            prove_row(shop.settings, target, "2-1")
+    levels = next(path for path in map(Path, _cached(shop, "data/seal/tree")) if path.stat().st_size == 3 * 32)
+    levels.chmod(0o644)
+    levels.write_bytes(bytes(3 * 32))
+    with pytest.raises(RunError, match="does not give the root"):
+        prove_row(shop.settings, f"model:{version}", "2-1")
+
+
+def _cached(shop: Shop, path: str) -> list[str]:
+    out = next(out for out in shop.entries["sizes"]["outs"] if out["path"] == path)
+    return [str(object_path(shop.settings, md5)) for md5 in read_listing(shop.settings, out["md5"]).values()]
