@@ -109,7 +109,7 @@ def _check(context: Context) -> dict[str, Any]:
     """Hold what was merged to the contract; the Data Docs of a load that is refused stay under its run's name."""
     from pipelines.lineage.audit import record
     from pipelines.runs.accepted import accepted_history, partitions_before
-    from pipelines.runs.load_docs import REPORT, load_docs
+    from pipelines.runs.load_docs import REPORT, load_docs, note_refused
 
     settings = Settings()
     folder = run_folder(settings, context["run_id"])
@@ -119,10 +119,12 @@ def _check(context: Context) -> dict[str, Any]:
     write_json(accepted, history)
     arguments = ["--landing", str(folder / "merged"), "--before", str(before), "--history", str(history)]
     docs = load_docs(settings, folder.name)
-    subject = _load_name(returned(context, "land"))
+    landed = returned(context, "land")
+    subject = _load_name(landed)
     try:
         run_module("pipelines.stages.validate", [*arguments, "--docs", str(docs), "--report", str(report)], context)
     except AirflowException as refused:
+        note_refused(settings, folder.name, landed["source"], landed["partitions"], str(refused))
         record(settings, "refusal", subject, run=context["run_id"], why=str(refused), docs=str(docs))
         raise
     shutil.copy(report, docs / REPORT)

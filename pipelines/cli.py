@@ -412,36 +412,52 @@ def quarantine() -> None:
 @quarantine.command("list")
 @json_option
 def list_refused(as_json: bool) -> None:
-    """Count the quarantined rows of the newest data version, by table, partition and check."""
-    from pipelines.orchestration.quarantine import draw_list, list_quarantine
+    """Count the quarantined rows of the newest data version, by table, partition and check; name the stopped loads."""
+    from pipelines.orchestration.quarantine import draw_list, list_all
 
-    _print(list_quarantine(_settings()), as_json, draw_list)
+    _print(list_all(_settings()), as_json, draw_list)
 
 
 @quarantine.command()
 @click.option("--table", type=Text(), default="", help="Only of this table.")
 @click.option("--partition", type=Text(), default="", help="Only of this partition.")
 @click.option("--check", type=Text(), default="", help="Only rows that fail this check.")
-@click.option("-n", "--rows", default=10, show_default=True, type=click.IntRange(1), help="Rows to show.")
+@click.option("-n", "--rows", type=click.IntRange(1), help="Rows to show; 10 by default, all of them with --edit.")
+@click.option("--edit", is_flag=True, help="As JSON lines whose values can be corrected, for replay --rows.")
 @json_option
-def show(table: str, partition: str, check: str, rows: int, as_json: bool) -> None:
+def show(table: str, partition: str, check: str, rows: int | None, edit: bool, as_json: bool) -> None:
     """Show quarantined rows, with every failing check and the source's own values."""
-    from pipelines.orchestration.quarantine import draw_rows, show_quarantine
+    import json
 
-    _print(show_quarantine(_settings(), table, partition, check, rows), as_json, draw_rows)
+    from pipelines.orchestration.quarantine import draw_rows, show_quarantine
+    from pipelines.orchestration.quarantine_edits import to_edit
+
+    found = show_quarantine(_settings(), table, partition, check, rows or (sys.maxsize if edit else 10))
+    if edit:
+        for line in to_edit(found):
+            click.echo(json.dumps(line, ensure_ascii=False))
+    else:
+        _print(found, as_json, draw_rows)
 
 
 @quarantine.command()
+@click.option(
+    "--rows",
+    "edited",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rows with corrected values, as show --edit writes them.",
+)
 @json_option
-def replay(as_json: bool) -> None:
+def replay(edited: Path | None, as_json: bool) -> None:
     """Map every kept row again by the mapping of today, and version what comes out; the files are not needed."""
     from dataclasses import asdict
 
     from pipelines.orchestration.quarantine import replay as again
 
-    done = again(_settings())
+    done = again(_settings(), edited)
     text = (
         f"data version {done.commit[:12]}: {done.quarantined[0]:,} rows were in quarantine, {done.quarantined[1]:,} are"
+        + (f"; {done.edited:,} were corrected by hand" if edited else "")
     )
     _print(asdict(done), as_json, lambda _, console: console.print(text))
 
@@ -502,13 +518,20 @@ def doctor(as_json: bool) -> None:
 
 @main.command()
 @click.option("--keep", default=5, show_default=True, type=click.IntRange(1), help="Newest runs to keep.")
+@click.option(
+    "--refused-days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Days that the Data Docs of a refused load stay.",
+)
 @click.option("--dry-run", is_flag=True, help="Only list what may go.")
 @json_option
-def gc(keep: int, dry_run: bool, as_json: bool) -> None:
+def gc(keep: int, refused_days: int, dry_run: bool, as_json: bool) -> None:
     """Remove what no kept run, the champion or its predecessor needs."""
     from pipelines.orchestration.collect import collect, draw_collected
 
-    _print(collect(_settings(), keep=keep, dry_run=dry_run), as_json, draw_collected)
+    _print(collect(_settings(), keep=keep, refused_days=refused_days, dry_run=dry_run), as_json, draw_collected)
 
 
 @main.command()

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def collect(settings: Settings, *, keep: int, dry_run: bool) -> dict[str, Any]:
+def collect(settings: Settings, *, keep: int, refused_days: int, dry_run: bool) -> dict[str, Any]:
     """Remove old runs and what only they used.
 
     Args:
         settings: places and addresses.
         keep: how many of the newest runs stay.
+        refused_days: how long the Data Docs of a refused load stay.
         dry_run: list, and remove nothing.
 
     Returns:
@@ -25,7 +26,8 @@ def collect(settings: Settings, *, keep: int, dry_run: bool) -> dict[str, Any]:
     from pipelines.runs import gc
 
     holders = (champion(settings), previous_champion(settings))
-    garbage = gc.plan(settings, keep, [holder.run for holder in holders if holder])
+    kept = [holder.run for holder in holders if holder]
+    garbage = gc.plan(settings, keep, kept, refused_seconds=refused_days * gc.DAY)
     freed = garbage.bytes if dry_run else gc.collect(settings, garbage)
     return {"removed": not dry_run, "lines": garbage.lines(), "bytes": freed}
 

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import ConfigError, DataError, RunError
+from pipelines.orchestration.quarantine_edits import apply_edits, read_edits
 from pipelines.runs.data_versions import DataVersion, Onto, commit_landing, latest_data_version, partition_hashes
+from pipelines.runs.load_docs import refused_loads
 from pipelines.runs.store import Store
 from pipelines.settings import Settings, child_environment
 from pipelines.tables import EVENTS, SOURCE_ROW, TABLES, UNPLACED
@@ -40,11 +42,13 @@ class Replayed:
         commit: the data version.
         changed: ``<table>/<file>`` of what it changed.
         quarantined: rows in quarantine before and after.
+        edited: rows that an edited list gave other values.
     """
 
     commit: str
     changed: tuple[str, ...]
     quarantined: tuple[int, int]
+    edited: int = 0
 
 
 def list_quarantine(settings: Settings) -> list[dict[str, Any]]:
@@ -84,12 +88,17 @@ def show_quarantine(settings: Settings, table: str, partition: str, check: str, 
     return found
 
 
-def replay(settings: Settings) -> Replayed:
+def replay(settings: Settings, edited: Path | None = None) -> Replayed:
     """Map every kept row of the newest data version again, hold the result to the contract, and version it.
+
+    Args:
+        settings: the repository, the state folder and the source.
+        edited: a list of quarantined rows with other values (:mod:`pipelines.orchestration.quarantine_edits`).
 
     Raises:
         ConfigError: the source keeps no rows.
-        DataError: the contract stops the result, or a row was not kept whole enough; the data version stays.
+        DataError: the contract stops the result, a row was not kept whole enough, or the list does not fit; the data
+            version stays.
         PartitionMovedError: a load landed meanwhile.
     """
     from pipelines.sources import load_source
@@ -101,16 +110,19 @@ def replay(settings: Settings) -> Replayed:
             f"the source {settings.source} keeps no rows of its own to map again",
             mend="mend its module and land again: shoploom ingest",
         )
+    edits = read_edits(edited) if edited else []
     with _raw(settings) as (tip, folder):
         before = sum(rows.num_rows for _, _, rows in _refused(settings, folder))
         stored = partition_hashes(settings, tip)
         hashes = {f"{table}/{name}": md5 for table, files in stored.items() for name, md5 in files.items()}
+        count = apply_edits(edited, edits, folder) if edited else 0
         _map_again(source, tip, folder)
         after = sum(rows.num_rows for _, _, rows in _refused(settings, folder, strict=True))
         new = {f"{path.parent.name}/{path.name}": None for path in folder.glob("*/*.parquet")}
-        message = f"Replay {source.name} by its mapping {source.mapping.digest()}"
+        by_hand = f", {count} rows corrected by hand" if count else ""
+        message = f"Replay {source.name} by its mapping {source.mapping.digest()}{by_hand}"
         made = commit_landing(settings, folder, message, Onto({**new, **hashes}))
-    return Replayed(made.commit, made.changed, (before, after))
+    return Replayed(made.commit, made.changed, (before, after), count)
 
 
 def _map_again(source: Tabular, tip: DataVersion, folder: Path) -> None:
@@ -215,15 +227,28 @@ def _refused(settings: Settings, folder: Path, *, strict: bool = False) -> list[
     return sorted(found, key=lambda part: ([*TABLES].index(part[0]), part[1]))
 
 
-def draw_list(parts: list[dict[str, Any]], console: Console) -> None:
-    """Print what :func:`list_quarantine` gives."""
-    for part in parts:
+def list_all(settings: Settings) -> dict[str, Any]:
+    """``rows``: what :func:`list_quarantine` gives; ``stopped``: the loads that were refused whole, newest first."""
+    stopped = refused_loads(settings)
+    tip = latest_data_version(settings)
+    return {"rows": list_quarantine(settings) if tip or not stopped else [], "stopped": stopped}
+
+
+def draw_list(listed: dict[str, Any], console: Console) -> None:
+    """Print what :func:`list_all` gives."""
+    for part in listed["rows"]:
         checks = ", ".join(f"{check} {count:,}" for check, count in part["checks"].items())
         console.print(
             f"{part['table']:<10} {part['partition'] or '-':<10} {part['rows']:>8,} rows: {checks}", markup=False
         )
-    if not parts:
-        console.print("the quarantine is empty")
+    if not listed["rows"]:
+        console.print("no row is in quarantine")
+    for load in listed["stopped"]:
+        console.print(
+            f"stopped    {load['when']}  {load['source']} {', '.join(load['partitions'])}: {load['why']}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        console.print(f"  -> {load['docs']}", markup=False, soft_wrap=True)
 
 
 def draw_rows(rows: list[dict[str, Any]], console: Console) -> None:

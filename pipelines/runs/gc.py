@@ -17,6 +17,7 @@ import yaml
 from pipelines.errors import ConfigError
 from pipelines.runs import data_versions
 from pipelines.runs.git import Git
+from pipelines.runs.load_docs import old_refused
 from pipelines.runs.locks import load_lock
 from pipelines.runs.run_commits import IDS, RunCommit, list_runs, read_lock
 from pipelines.runs.start import STARTS
@@ -35,7 +36,8 @@ class Garbage:
         runs: old runs.
         refs: refs that lead to them, by name, with the hash each holds.
         worktrees: folders under ``<home>/worktrees``.
-        folders: of runs under ``<home>/runs``: their logs, and the landing of a refused ingest.
+        folders: of runs under ``<home>/runs``: their logs, and the landing of a refused ingest; and the Data Docs of
+            refused loads.
         objects: files of the cache, of a remote that is a folder, and of the run cache.
         bytes: size of ``objects``; a file that is linked from a worktree takes its room until that goes too.
     """
@@ -55,7 +57,13 @@ class Garbage:
         return [*named, f"{len(self.objects)} objects, {self.bytes / 1e6:.1f} MB"]
 
 
-def plan(settings: Settings, keep: int, keep_runs: Collection[str] = (), grace_seconds: int = DAY) -> Garbage:
+def plan(
+    settings: Settings,
+    keep: int,
+    keep_runs: Collection[str] = (),
+    grace_seconds: int = DAY,
+    refused_seconds: int = 30 * DAY,
+) -> Garbage:
     """List what may go, and touch nothing.
 
     Args:
@@ -63,6 +71,7 @@ def plan(settings: Settings, keep: int, keep_runs: Collection[str] = (), grace_s
         keep: how many of the newest runs stay; at least 1.
         keep_runs: refs or commits of runs that stay whatever their age.
         grace_seconds: what is younger stays.
+        refused_seconds: Data Docs of refused loads that are younger stay.
 
     Raises:
         ConfigError: ``keep`` is less than 1.
@@ -82,7 +91,7 @@ def plan(settings: Settings, keep: int, keep_runs: Collection[str] = (), grace_s
     pins = [run.commit for run in kept] + [at for ref, at in starts.items() if ref not in refs]
     used = _used(settings, git, kept, working, pins)
     objects = tuple(path for path in _objects(settings, used) if path.stat().st_mtime < old)
-    folders = _folders(settings, kept, old)
+    folders = (*_folders(settings, kept, old), *old_refused(settings, now - refused_seconds))
     return Garbage(going, refs, worktrees, folders, objects, sum(path.stat().st_size for path in objects))
 
 

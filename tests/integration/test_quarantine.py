@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.errors import ConfigError
-from pipelines.orchestration.quarantine import list_quarantine, replay, show_quarantine
+from pipelines.orchestration.quarantine import list_all, list_quarantine, replay, show_quarantine
+from pipelines.orchestration.quarantine_edits import to_edit
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
+from pipelines.runs.load_docs import note_refused
 from pipelines.runs.user_keys import key_for_load
 from pipelines.settings import Settings
 from pipelines.sources import load_source
@@ -81,6 +87,53 @@ def test_quarantine_shows_the_rows_own_values_all_checks_and_no_raw_user(setting
     assert "shop.example" not in str(row)
     checks = {part["partition"]: part["checks"] for part in list_quarantine(settings) if part["table"] == "events"}
     assert checks["2024-W01"]["row_is_mapped"] == 1
+
+
+def restart(settings: Settings) -> None:
+    """Forget every data version."""
+    command = ["git", "-C", str(settings.repository), "update-ref", "-d", "refs/heads/data/main"]
+    subprocess.run(command, check=True)
+
+
+def edited(settings: Settings, correct: Callable[[dict[str, Any]], None], path: Path) -> Path:
+    """The quarantine's list of rows with every line's values corrected."""
+    lines = to_edit(show_quarantine(settings, "", "", "", sys.maxsize))
+    for line in lines:
+        correct(line["values"])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_rows_corrected_by_hand_give_the_bytes_of_a_history_in_which_they_were_right(
+    settings: Settings, tmp_path: Path
+) -> None:
+    draw = random.Random(3)
+    lines = order_lines()
+    right = land_all(settings, MAPPING, lines)
+    restart(settings)
+    wrong, truth = list(lines), {}
+    for place in draw.sample(range(len(lines) - 1), 12):
+        order, line, customer, sku, qty, amount, when, status = lines[place].split(";")
+        truth[order, line] = {"qty": qty, "amount": amount, "when": when, "sku": sku}
+        broken = draw.choice(["qty", "amount", "when", "sku"])
+        bad = truth[order, line] | {broken: {"qty": "many", "amount": "1;5".replace(";", ":"), "when": "someday",
+                                             "sku": "P99"}[broken]}  # fmt: skip
+        wrong[place] = ";".join([order, line, customer, bad["sku"], bad["qty"], bad["amount"], bad["when"], status])
+    assert land_all(settings, MAPPING, wrong) != right
+
+    def correct(values: dict[str, Any]) -> None:
+        values.update(truth[values["order"], values["line"]])
+
+    note_refused(settings, "run-1", "corner", ["2024-W17"], "events: too few rows\n  -> look")
+    listed = list_all(settings)
+    assert sum(part["rows"] for part in listed["rows"]) == 12
+    assert [load["why"] for load in listed["stopped"]] == ["events: too few rows"]
+    done = replay(settings, edited(settings, correct, tmp_path / "rows.jsonl"))
+    tip = latest_data_version(settings)
+    assert tip is not None
+    assert partition_hashes(settings, tip) == right
+    assert done.edited == 12
+    assert done.quarantined == (12, 0)
 
 
 def test_replay_of_a_source_that_keeps_no_rows_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

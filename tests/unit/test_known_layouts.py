@@ -62,6 +62,18 @@ def test_amazon_reviews_are_ratings_of_products(tmp_path: Path) -> None:
         load_source(f"amazon_reviews:{tmp_path}")
 
 
+def test_products_of_whom_none_has_an_image_are_read(tmp_path: Path) -> None:
+    write_lines(tmp_path / "Tea.jsonl.gz", [{"rating": 4.0, "asin": "B1", "parent_asin": "B1", "user_id": "A",
+                                             "timestamp": 1588687728923, "verified_purchase": True}])  # fmt: skip
+    plain = {"parent_asin": "B1", "title": "Tea", "description": [], "categories": [], "main_category": "Tea",
+             "store": None, "price": None, "details": {}}  # fmt: skip
+    write_lines(tmp_path / "meta_Tea.jsonl.gz", [plain | {"images": []}])
+    assert tabular(f"amazon_reviews:{tmp_path}").items()["image"].to_pylist() == [None]
+    write_lines(tmp_path / "meta_Tea.jsonl.gz", [plain | {"images": [{"thumb": "https://t"}]}])
+    with pytest.raises(ConfigError, match=r"no column 'images.0.large'; did you mean"):
+        tabular(f"amazon_reviews:{tmp_path}").items()
+
+
 def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
 

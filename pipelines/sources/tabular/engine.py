@@ -111,7 +111,7 @@ class Engine:
             for file in self.files(feed):
                 for column, line in feed.reads():
                     count = file.columns.count(column)
-                    if not count:
+                    if not count and not _may_be_absent(column, file):
                         near = near_names(column, file.columns) or f"it has {_some(file.columns)}"
                         problems.note(line, f"{feed.table}: {file.shown} has no column {column!r}; {near}")
                     elif count > 1:
@@ -250,6 +250,15 @@ def raw_schema(table: str) -> pa.Schema:
     """A landed table's schema: its columns, any of which may be empty, and beside them the kept row."""
     fields = [pa.field(column.name, column.type) for column in MAPPED[table].schema]
     return pa.schema([*fields, SOURCE_ROW, UNMAPPED])
+
+
+def _may_be_absent(column: str, file: SourceFile) -> bool:
+    """Whether a JSON path leads into something that is there, and empty wherever it was looked at: no image."""
+    above = column.rpartition(".")[0]
+    while above and above not in file.columns:
+        above = above.rpartition(".")[0]
+    empty = not any(name.startswith(f"{above}.") for name in file.columns)
+    return file.format == "jsonl" and bool(above) and empty
 
 
 def _some(names: tuple[str, ...], most: int = 12) -> str:
