@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.serving.understanding.conversation import MOST_IN_FORCE, Conversation, withdraw
 from pipelines.serving.understanding.facets import facets
 from pipelines.serving.understanding.masks import mask, price_preference, relax
+from pipelines.serving.understanding.turns import take_turn
 from pipelines.serving.understanding.understand import understand
 from pipelines.serving.understanding.vocabulary import Vocabulary
 from tests.understanding_shop import GROCERY, catalogue
@@ -61,3 +65,48 @@ def test_constraints_leave_the_same_items_in_any_order_and_less_the_more_there_a
         if each.negated or each.kind in ("attribute", "item"):
             rest = [other for other in asked if other is not each]
             assert not (allowed & ~mask(rest, SHOP)).any()
+
+
+LINES = st.one_of(
+    TEXTS,
+    st.sampled_from(["something cheaper", "bigger", "smaller", "more expensive", "not this brand", "same brand"]),
+    st.sampled_from(
+        ["more like the second one", "not the first one", "cheaper than the second one", "show me the big pack"]
+    ),
+    st.sampled_from(["for a dog instead", "under 10", "forget the price", "start over", "cola", "pizza without nuts"]),
+    st.sampled_from(["便宜点的", "换个牌子", "第三个那样的", "给猫的", "organic"]),
+)
+SHOWN = st.lists(st.sampled_from([row[0] for row in GROCERY] + ["unknown"]), max_size=5, unique=True)
+
+
+@given(turns=st.lists(st.tuples(LINES, SHOWN), max_size=6))
+@settings(max_examples=80, deadline=None)
+def test_any_conversation_goes_on_survives_json_and_forgets_without_a_trace(turns: list[tuple[str, list[str]]]) -> None:
+    conversation = Conversation()
+    for line, shown in turns:
+        turn = take_turn(conversation, line, shown, SHOP)
+        assert turn.changes or turn.not_understood
+        assert take_turn(conversation, line, shown, SHOP) == turn
+        after = turn.conversation
+        assert Conversation.from_json(json.loads(json.dumps(after.as_json()))) == after
+        ids = [each.id for each in after.constraints]
+        assert len(set(ids)) == len(ids) <= MOST_IN_FORCE
+        assert after.next_id >= conversation.next_id
+        for each in after.constraints:
+            rest = [other for other in after.constraints if other is not each]
+            taken = withdraw(after, each.id).conversation
+            np.testing.assert_array_equal(mask(taken.constraints, SHOP), mask(rest, SHOP))
+        conversation = after
+
+
+@given(line=st.sampled_from(["something cheaper", "便宜点的", "cheaper please"]), start=TEXTS, shown=SHOWN)
+@settings(max_examples=60, deadline=None)
+def test_cheaper_is_cheaper_than_all_that_was_shown(line: str, start: str, shown: list[str]) -> None:
+    before = take_turn(Conversation(), start, [], SHOP).conversation
+    turn = take_turn(before, line, shown, SHOP)
+    rows = [SHOP.catalogue.item_rows[item] for item in shown if item in SHOP.catalogue.item_rows]
+    prices = SHOP.prices.amounts[rows]
+    if turn.conversation != before and not np.isnan(prices).all():
+        left = mask(turn.conversation.constraints, SHOP)
+        assert left.any()
+        assert SHOP.prices.amounts[left].max() < np.nanmin(prices)

@@ -9,6 +9,8 @@ from pipelines.errors import DataError
 from pipelines.serving.understanding.reading import Span
 
 Kind = Literal["category", "brand", "attribute", "size", "price", "item", "like"]
+FOR = "for "
+"""How the value of an attribute starts that says for whom something is."""
 Terms = tuple[tuple[str, ...], ...]
 
 
@@ -26,7 +28,7 @@ class Constraint:
         high: most.
         open: whether the bounds themselves are out.
         unit: ``money``, or ``share`` for a share of the category's prices or sizes from 0, the least, to 1;
-            of ``size`` also ``g``, ``ml``, ``oz`` (either) and ``count``.
+            of ``size`` also ``g``, ``ml``, ``oz`` (either), ``count``, and ``content`` (grams or millilitres in all).
         span: what it was understood from; None where it was not typed.
         id: names it within a conversation.
     """

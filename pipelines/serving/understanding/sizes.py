@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Sizes:
         table = np.array([read.get(label or "", nothing) for label in labels], np.float64).reshape(-1, 3)
         return cls(*(np.ascontiguousarray(column) for column in table.T))
 
-    @property
+    @cached_property
     def contents(self) -> NDArray[np.float64]:
         """float64 [num_items]: grams, else millilitres, of all pieces together; NaN where neither is known."""
         each = np.where(np.isnan(self.grams), self.millilitres, self.grams)
@@ -116,6 +117,7 @@ class Sizes:
             "ml": [(self.millilitres, 1.0)],
             "oz": [(self.grams, GRAMS_AN_OUNCE), (self.millilitres, MILLILITRES_AN_OUNCE)],
             "count": [(self.counts, 1.0)],
+            "content": [(self.contents, 1.0)],
         }[asked.unit]
         found = np.zeros(len(self.grams), bool)
         for amounts, factor in columns:

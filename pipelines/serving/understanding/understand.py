@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pipelines.serving.understanding.constraints import Constraint
+from pipelines.serving.understanding.constraints import FOR, Constraint
 from pipelines.serving.understanding.language import FILLERS, JOINERS, NEGATORS, TURNING
 from pipelines.serving.understanding.prices import asked_prices, blanked
 from pipelines.serving.understanding.reading import (
@@ -72,6 +72,7 @@ class Understanding:
         constraints: without ids.
         rest: what to look for: the text without prices, sizes, what is not wanted and what says nothing; words set
             right, and in the catalogue's language where it is known.
+        words: those of ``rest`` that the catalogue says and no constraint stands for.
         corrections: what was set right.
         not_understood: what no product says, where no constraint comes of it.
         intents: probability of each intent, where a model tells it.
@@ -80,6 +81,7 @@ class Understanding:
     text: str
     constraints: tuple[Constraint, ...]
     rest: str
+    words: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
     not_understood: tuple[NotUnderstood, ...] = ()
     intents: Mapping[str, float] = field(default_factory=dict)
@@ -112,8 +114,15 @@ def understand(text: str, vocabulary: Vocabulary, intents: Mapping[str, float] |
         NotUnderstood(each.span, "one text asks too many things") for each in found[MOST_CONSTRAINTS:] if each.span
     ]
     rest = spelt(word for _, words in sorted(reader.rest) for word in words)
+    loose = tuple(word for _, words in sorted(reader.loose) for word in words)
     return Understanding(
-        text, tuple(found[:MOST_CONSTRAINTS]), rest, tuple(reader.corrections), tuple(missing), dict(intents or {})
+        text=text,
+        constraints=tuple(found[:MOST_CONSTRAINTS]),
+        rest=rest,
+        words=loose,
+        corrections=tuple(reader.corrections),
+        not_understood=tuple(missing),
+        intents=dict(intents or {}),
     )
 
 
@@ -145,6 +154,7 @@ class _Reader:
         self.vocabulary = vocabulary
         self.constraints: list[Constraint] = []
         self.rest: list[tuple[int, tuple[str, ...]]] = []
+        self.loose: list[tuple[int, tuple[str, ...]]] = []
         self.corrections: list[Correction] = []
         self.missing: list[NotUnderstood] = []
         self.tokens = self._corrected(tokens(folded))
@@ -261,7 +271,7 @@ class _Reader:
         if phrase.kind == "absent":
             self.missing.append(NotUnderstood(where, f"no product is for {phrase.value}"))
         else:
-            self.constraints.append(Constraint("attribute", f"for {phrase.value}", False, phrase.terms, span=where))
+            self.constraints.append(Constraint("attribute", f"{FOR}{phrase.value}", False, phrase.terms, span=where))
             self.rest.append((start, (phrase.value,)))
         return end
 
@@ -274,7 +284,7 @@ class _Reader:
             self.constraints.append(Constraint("attribute", phrase.value, False, phrase.terms, span=where))
             self._keep(place, end, phrase)
         elif phrase.kind == "word":
-            self._keep(place, end, phrase)
+            self._keep(place, end, phrase, loose=True)
         elif phrase.kind == "absent":
             self._keep(place, end, phrase)
             self.missing.append(NotUnderstood(where, f"no product says {phrase.value}"))
@@ -286,14 +296,17 @@ class _Reader:
             if number == 0:
                 where = self._span(place, end)
                 self.constraints.append(Constraint("category", phrase.value, False, phrase.terms, span=where))
-            self._keep(place, end, phrase)
+            self._keep(place, end, phrase, loose=number > 0)
 
-    def _keep(self, place: int, end: int, phrase: Phrase) -> None:
+    def _keep(self, place: int, end: int, phrase: Phrase, loose: bool = False) -> None:
         """Look for these words; in the catalogue's language where it does not say them as they are."""
         words = [token.stem for token in self.tokens[place:end]]
         own = tuple(token.word for token in self.tokens[place:end])
         foreign = any(map(is_unspaced, own)) and not self.vocabulary.says(words)
-        self.rest.append((place, (phrase.value,) if foreign and phrase.kind != "absent" else own))
+        kept = (place, (phrase.value,) if foreign and phrase.kind != "absent" else own)
+        self.rest.append(kept)
+        if loose:
+            self.loose.append(kept)
 
     def _word(self, place: int) -> None:
         token = self.tokens[place]
@@ -301,6 +314,7 @@ class _Reader:
             return
         self.rest.append((place, (token.word,)))
         if token.stem in self.vocabulary.texts_saying:
+            self.loose.append((place, (token.word,)))
             return
         last = self.missing[-1].span if self.missing else None
         if last is not None and last.end <= token.start and not self.folded[last.end : token.start].strip():
