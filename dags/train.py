@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Train, compare with the champion, and promote what is better."
 EVALUATION = "data/evaluate"
+REPORT = "data/validate/report.json"
 REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
 MODELS = r"^[a-z][a-z0-9_, ]{0,499}$"
 
@@ -100,6 +101,7 @@ def register(context: Context) -> dict[str, Any]:
 def gate(context: Context) -> dict[str, Any]:
     """Judge the candidate against the champion, or the best plain baseline, on the same users."""
     from pipelines.lineage.audit import record
+    from pipelines.lineage.trust import approval_rule
     from pipelines.params import GateParams, load_params
     from pipelines.registry.gate import decide, record_verdict
     from pipelines.runs.worktrees import prepare_worktree
@@ -120,27 +122,41 @@ def gate(context: Context) -> dict[str, Any]:
     version = returned(context, "register")["version"]
     judged = {name: verdict.as_dict()[name] for name in ("decision", "reference", "effect", "p_value", "why")}
     record(settings, "gate", f"version {version}", run=context["run_id"], **judged)
+    _sign(context, verdict.as_dict(), params.model_dump(), approval_rule(worktree))
     return verdict.as_dict()
+
+
+def _sign(context: Context, verdict: dict[str, Any], params: dict[str, Any], approval: str) -> None:
+    """Sign what the run made, and the verdict."""
+    from pipelines.lineage.release import Made, sign_release
+    from pipelines.runs.run_commits import fetch_output, find_run, read_lock
+
+    settings = Settings()
+    run, version = find_run(settings, returned(context, "finish")["commit"]), returned(context, "register")
+    folder, lock = run_folder(settings, context["run_id"]), read_lock(settings, run)
+    report = fetch_output(settings, run, REPORT, folder / "report.json") if "validate" in lock else None
+    parents = {"run_commit": run.commit, "code": run.code_commit, "data": run.data_commit}
+    made = Made(
+        version["version"], version["digest"], folder / "package", **parents, run_id=run.run_id, approval=approval
+    )
+    sign_release(settings, made, lock, (verdict, params), report)
 
 
 def promote(context: Context) -> dict[str, Any]:
     """Move the alias ``champion`` when the gate says so, sum the run up, and close the books."""
     from pipelines.lineage.anchors import anchor_in_registry
-    from pipelines.lineage.audit import record
+    from pipelines.lineage.promotions import promote_judged
     from pipelines.registry.books import close_run
     from pipelines.registry.gate import Verdict
-    from pipelines.registry.promotion import promote as move_alias
     from pipelines.registry.summary import summarise
 
     settings = Settings()
     verdict = Verdict.from_dict(returned(context, "gate"))
     version = returned(context, "register")["version"]
-    promotion = move_alias(settings, version, verdict)
+    promotion = promote_judged(settings, version, verdict, context["run_id"])
     books = returned(context, "start")["mlflow_run"]
-    facts = {"champion": promotion.champion, "previous": promotion.previous, "why": promotion.why}
-    record(settings, "promote" if promotion.moved else "refusal", f"version {version}", run=context["run_id"], **facts)
     anchor_in_registry(settings, books)
-    summarise(settings, books, promoted=promotion.moved)
+    summarise(settings, books, promoted=promotion.moved, promotion=promotion.why)
     close_run(settings, books)
     for copy in ("package", "evaluate"):
         shutil.rmtree(run_folder(settings, context["run_id"]) / copy, ignore_errors=True)

@@ -305,20 +305,174 @@ def propose(as_json: bool) -> None:
     _print(propose_bounds(_settings()), as_json, draw_proposals)
 
 
+root_option = click.option(
+    "--root", type=Text(), default="", help="The root key's fingerprint; SHOPLOOM_ROOT_FINGERPRINT by default."
+)
+key_option = click.option("--key", type=Text(), help="A private key to sign with; this machine's own by default.")
+
+
 @main.command()
+@click.argument("version", type=Text())
+@click.option(
+    "--override", metavar="REASON", type=Text(), default="", help="Let it out although gate or approval say no."
+)
+@key_option
+@root_option
 @json_option
-def rollback(as_json: bool) -> None:
-    """Give the alias champion back to the version that held it before."""
+def promote(version: str, override: str, key: str | None, root: str, as_json: bool) -> None:
+    """Make VERSION champion: signatures, bytes, verdict and approval are verified first.
+
+    An override is signed, and shown wherever the version is; nothing overrides a broken signature or a changed byte.
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from pipelines.lineage.promotions import promote_version
+
+    moved = promote_version(_settings(), version, override, Path(key) if key else None, root)
+    text = f"version {moved.champion} is champion: {moved.why}"
+    _print(asdict(moved), as_json, lambda _, console: console.print(text, markup=False, soft_wrap=True))
+
+
+@main.command()
+@click.argument("version", type=Text())
+@click.option("--key", required=True, type=Text(), help="The approver's private key.")
+@click.option("--reason", type=Text(), default="", help="Why, in your words.")
+@root_option
+@json_option
+def approve(version: str, key: str, reason: str, root: str, as_json: bool) -> None:
+    """Sign that VERSION may be promoted; the key has to be an approver's, and not the trainer's."""
+    from pathlib import Path
+
+    from pipelines.lineage.promotions import approve_version
+
+    name = approve_version(_settings(), version, Path(key), reason, root)
+    text = f"version {version} is approved by {name}\n  -> shoploom promote {version}"
+    _print({"version": version, "approver": name}, as_json, lambda _, console: console.print(text, markup=False))
+
+
+@main.command()
+@click.argument("version", type=Text(), required=False)
+@json_option
+def rollback(version: str | None, as_json: bool) -> None:
+    """Give the alias champion back to the version that held it before, or to VERSION; it is verified first."""
     from dataclasses import asdict
 
-    from pipelines.lineage.audit import record
-    from pipelines.registry.promotion import roll_back
+    from pipelines.lineage.promotions import roll_back_version
 
-    settings = _settings()
-    moved = roll_back(settings)
-    record(settings, "rollback", f"version {moved.champion}", previous=moved.previous, why=moved.why)
+    moved = roll_back_version(_settings(), version)
     text = f"champion is version {moved.champion} again; version {moved.previous} is the previous one"
     _print(asdict(moved), as_json, lambda _, console: console.print(text))
+
+
+@main.command()
+@click.argument("version", type=Text())
+@root_option
+@json_option
+def verify(version: str, root: str, as_json: bool) -> None:
+    """Check all that speaks for VERSION: signatures, every byte, verdict, approval, run, data and the audit log."""
+    from dataclasses import asdict
+
+    from pipelines.lineage.verify_deep import draw_standing, verify_all
+
+    standing = verify_all(_settings(), version, root)
+    _print(asdict(standing) if as_json else standing, as_json, draw_standing)
+    if standing.broken:
+        sys.exit(1)
+
+
+@main.group(cls=SuggestingGroup, invoke_without_command=True)
+@json_option
+@click.pass_context
+def keys(ctx: click.Context, as_json: bool) -> None:
+    """Show the keys that sign here; make one, or turn to a new one."""
+    if ctx.invoked_subcommand is None:
+        from pipelines.lineage.keys import ring
+
+        found = list(ring(_settings()))
+        text = "\n".join(found) or "none yet: the first training makes one"
+        _print({"keys": found}, as_json, lambda _, console: console.print(text))
+
+
+@keys.command("new")
+@click.argument("file", type=Text())
+def new_pair(file: str) -> None:
+    """Make a key pair of an approver or a root: FILE, for its owner alone, and FILE.pub."""
+    from pathlib import Path
+
+    from pipelines.lineage.keys import new_key
+
+    made = new_key(Path(file))
+    click.echo(f"{file} and {file}.pub, fingerprint {made.fingerprint}")
+
+
+@keys.command("rotate")
+def rotate_keys() -> None:
+    """Turn to a new signing key, endorsed by the one before, which goes on verifying what it signed."""
+    from pipelines.lineage.keys import rotate
+
+    click.echo(f"key {rotate(_settings()).fingerprint} signs from now on")
+
+
+@main.group(cls=SuggestingGroup, invoke_without_command=True)
+@root_option
+@json_option
+@click.pass_context
+def policy(ctx: click.Context, root: str, as_json: bool) -> None:
+    """Show who may approve, by the policy that the root key signed; change it."""
+    if ctx.invoked_subcommand is None:
+        from dataclasses import asdict
+
+        from pipelines.lineage.policy import asked_root, draw_policy, read_policy
+
+        settings = _settings()
+        found = read_policy(settings, asked_root(settings, root))
+        _print((asdict(found) if found else None) if as_json else found, as_json, draw_policy)
+
+
+@policy.command()
+@click.argument("name", type=Text())
+@click.argument("key", type=Text())
+@click.option("--role", required=True, type=click.Choice(["approver", "trainer"]), help="What the key may sign.")
+@click.option("--until", type=Text(), default="", help="Last day on which its signatures count: 2027-01-31.")
+@click.option("--root-key", required=True, type=Text(), help="The root's private key.")
+def trust(name: str, key: str, role: str, until: str, root_key: str) -> None:
+    """Add NAME with the public KEY to the policy, or give them another key."""
+    from pathlib import Path
+
+    from pipelines.lineage.keys import load_key
+    from pipelines.lineage.policy import change_policy, person
+
+    made = change_policy(_settings(), load_key(Path(root_key)), trust=person(name, Path(key), role, until))
+    click.echo(f"policy {made.number}: {name} is {role}; root {made.root}")
+
+
+@policy.command()
+@click.argument("name", type=Text())
+@click.option("--root-key", required=True, type=Text(), help="The root's private key.")
+def revoke(name: str, root_key: str) -> None:
+    """Take NAME out of the policy; what they approved counts no more."""
+    from pathlib import Path
+
+    from pipelines.lineage.keys import load_key
+    from pipelines.lineage.policy import change_policy
+
+    made = change_policy(_settings(), load_key(Path(root_key)), revoke=name)
+    click.echo(f"policy {made.number}: without {name}")
+
+
+@policy.command()
+@click.argument("rule", type=click.Choice(["none", "required"]))
+@click.option("--root-key", required=True, type=Text(), help="The root's private key.")
+def approval(rule: str, root_key: str) -> None:
+    """Say whether a promotion needs an approval, whatever params.yaml says: RULE is none or required."""
+    from pathlib import Path
+
+    from pipelines.lineage.keys import load_key
+    from pipelines.lineage.policy import change_policy
+
+    made = change_policy(_settings(), load_key(Path(root_key)), approval=rule)
+    click.echo(f"policy {made.number}: approval {made.approval}")
 
 
 @main.group(cls=SuggestingGroup, invoke_without_command=True)

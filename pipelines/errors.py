@@ -10,6 +10,7 @@
     │   ├── RefMovedError    somebody else moved a git ref first (pipelines.runs.git)
     │   └── ObjectLostError  neither the cache nor the remote has an object (pipelines.runs.store)
     ├── RegistryError    MLflow: books, packaging, gate, promotion
+    ├── TrustError       signatures, keys, approvals: what does not verify
     └── ServiceError     long-lived services: a taken port, a process that did not come up
 
 A message says what is wrong and where; ``mend`` says how to put it right, as a command where there is one.
@@ -75,6 +76,10 @@ class RunError(ShoploomError):
 
 class RegistryError(ShoploomError):
     """MLflow could not do what was asked, or a version is not what it says."""
+
+
+class TrustError(ShoploomError):
+    """A signature, key or approval does not hold; or what was signed is not what is there."""
 
 
 class ServiceError(ShoploomError):

@@ -63,6 +63,13 @@ class GateParams(Section):
     """Of the resampling."""
 
 
+class PromotionParams(Section):
+    """What it takes to become champion beside the gate's verdict (section ``promotion``)."""
+
+    approval: Literal["none", "required"] = "none"
+    """Whether a person whom the policy names as an approver has to sign it: ``shoploom approve``."""
+
+
 class ColumnBounds(BaseModel):
     """What the values of one column may be; each bound that is given becomes a check of the table's suite."""
 
@@ -378,6 +385,7 @@ SECTIONS: dict[str, type[Section]] = {
     "window": WindowParams,
     "seed": SeedParams,
     "gate": GateParams,
+    "promotion": PromotionParams,
     "validate": ValidateParams,
     "distribution": DistributionParams,
     "monitor": MonitorParams,

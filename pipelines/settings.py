@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Where MLflow keeps artifacts; a folder in the state folder by default."""
     tracking_url: str | None = None
     """An MLflow server to use in place of the embedded database."""
+    root_fingerprint: str | None = None
+    """SHA-256 of the root key that signs the policy of approvers, as whoever checks knows it by other means."""
     notify_command: str | None = None
     """A program (and its arguments) run when a task fails; the failure comes as JSON on its standard input."""
     notify_webhook: str | None = None

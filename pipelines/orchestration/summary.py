@@ -53,7 +53,9 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("monitor", f"not trained again: {monitor['why']}; what follows is of the last run"))
     if gate:
         facts.append(("gate", _verdict(gate)))
-    if not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):
+    if str(summary.get("promotion") or "").startswith("awaiting approval"):
+        facts.append(("promotion", f"[yellow]{summary['promotion']}[/]"))
+    elif not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):
         facts.append(("promotion", f"none: version {champion['version']} is champion already"))
     facts.append(("champion", _champion(champion)))
     return facts
@@ -72,7 +74,8 @@ def _champion(champion: Mapping[str, Any] | None) -> str:
     if champion is None:
         return "none yet"
     before = f", before it version {champion['previous']}" if champion.get("previous") else ""
-    return f"version {champion['version']} of run {_short(champion['run_commit'])}{before}"
+    override = f" [red](let out by an override: {champion['override']})[/]" if champion.get("override") else ""
+    return f"version {champion['version']} of run {_short(champion['run_commit'])}{before}{override}"
 
 
 def _short(commit: str | None) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PACKAGE_PATH = "artifacts/package"
 """Where a registered model keeps the package."""
+OVERRIDE = "override"
+"""Tag of a version that was let out although something was refused: the reason."""
 ROLLED_BACK = "rolled_back"
 """Tag of a version that a person took the alias from."""
 
@@ -32,6 +34,7 @@ class Champion:
         run: the run commit that made it; empty when unknown.
         data_version: the data commit it was trained on.
         settings: the registry it lies in.
+        override: why it was let out although something was refused; empty where nothing was.
     """
 
     version: str
@@ -39,6 +42,21 @@ class Champion:
     run: str
     data_version: str
     settings: Settings = field(repr=False, compare=False)
+    override: str = ""
+
+    def fetch_changed(self, destination: Path) -> Path:
+        """Download the package as it is, for whoever says what was changed in it; never for serving.
+
+        Raises:
+            RegistryError: the artifacts are unreachable.
+        """
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
+            fetched = _download(self.settings, self.version, PACKAGE_PATH, Path(folder))
+            if destination.exists():
+                shutil.rmtree(destination)
+            fetched.rename(destination)
+        return destination
 
     def fetch_package(self, destination: Path) -> Path:
         """Download the package to ``destination``, which is replaced only by a package with the right digest.
@@ -108,6 +126,43 @@ def previous_champion(settings: Settings) -> Champion | None:
     return _held(settings, PREVIOUS)
 
 
+def registered(settings: Settings, version: str) -> Champion:
+    """A registered version, champion or not.
+
+    Raises:
+        RegistryError: MLflow does not answer, or there is no such version, or it lacks its digest.
+    """
+    client = connect(settings)
+    with translated(settings):
+        return _facts(settings, existing(client, version))
+
+
+def put_forward(settings: Settings, version: str, why: str) -> Promotion:
+    """Move the alias ``champion`` to a version because a person says so; whoever calls has verified it.
+
+    Raises:
+        RegistryError: MLflow does not answer, or there is no such version.
+    """
+    client = connect(settings)
+    with translated(settings):
+        candidate = existing(client, version)
+        holder, earlier = at_alias(client, CHAMPION), at_alias(client, PREVIOUS)
+        before = str(holder.version) if holder else None
+        if before == str(candidate.version):
+            previous = str(earlier.version) if earlier else None
+            return Promotion(before, previous, moved=False, why=f"version {before} already is champion")
+        client.set_model_version_tag(MODEL, version, ROLLED_BACK, "false")
+        _move(client, version, before)
+    return Promotion(version, before, moved=True, why=why)
+
+
+def tag_override(settings: Settings, version: str, reason: str) -> None:
+    """Show an override wherever the version is shown."""
+    client = connect(settings)
+    with translated(settings):
+        client.set_model_version_tag(MODEL, version, OVERRIDE, reason)
+
+
 def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
     """Move the alias ``champion`` to ``version`` when the verdict says so; the old champion becomes ``previous``.
 
@@ -135,8 +190,8 @@ def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
     return Promotion(version, before, moved=True, why=verdict.why)
 
 
-def roll_back(settings: Settings) -> Promotion:
-    """Give the alias ``champion`` back to the previous version; the present one becomes ``previous``.
+def roll_back(settings: Settings, version: str | None = None) -> Promotion:
+    """Give the alias ``champion`` back to the previous version, or another; the present one becomes ``previous``.
 
     The version that loses the alias is tagged ``rolled_back``; a second call swaps the two again.
 
@@ -146,11 +201,15 @@ def roll_back(settings: Settings) -> Promotion:
     client = connect(settings)
     with translated(settings):
         holder, earlier = at_alias(client, CHAMPION), at_alias(client, PREVIOUS)
-        if holder is None or earlier is None:
+        if holder is None or (earlier is None and version is None):
             raise RegistryError(
                 "there is no previous champion to go back to", mend="shoploom status shows the champion"
             )
-        now, before = str(earlier.version), str(holder.version)
+        wanted = earlier if version is None else existing(client, version)
+        assert wanted is not None
+        now, before = str(wanted.version), str(holder.version)
+        if now == before:
+            raise RegistryError(f"version {now} is champion already", mend="shoploom status shows the one before it")
         client.set_model_version_tag(MODEL, before, ROLLED_BACK, "true")
         client.set_model_version_tag(MODEL, now, ROLLED_BACK, "false")
         _move(client, now, before)
@@ -196,6 +255,7 @@ def _facts(settings: Settings, version: Any) -> Champion:
         run=tags.get("run_commit", ""),
         data_version=tags.get("data_version", ""),
         settings=settings,
+        override=tags.get(OVERRIDE, ""),
     )
 
 

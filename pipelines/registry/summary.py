@@ -105,6 +105,7 @@ def champion_entry(settings: Settings) -> dict[str, Any] | None:
         "digest": holder.digest,
         "data_version": holder.data_version or None,
         "previous": earlier.version if earlier else None,
+        "override": holder.override or None,
     }
 
 
