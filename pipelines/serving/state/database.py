@@ -81,6 +81,7 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """Write; what was written is durable when the block has ended without an error."""
         with self._exclusively():
+            self.check_present()
             with self.writing.begin() as connection:
                 yield connection
             self.check_present()
