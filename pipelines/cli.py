@@ -270,6 +270,48 @@ def serve(host: str, port: int | None, rules: Path | None) -> None:
     listen(settings, host, port or settings.serve_port, rules or settings.rules)
 
 
+@main.group("api-keys", cls=SuggestingGroup)
+def access() -> None:
+    """API keys of `shoploom serve`: who may ask for what from other machines."""
+
+
+@access.command("make")
+@click.argument("label", type=Text())
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, type=Text(), help="read, events or admin; may be repeated."
+)
+@click.option("--rate", default=600, show_default=True, type=click.IntRange(1), help="Requests a minute.")
+@json_option
+def make_key(label: str, scopes: tuple[str, ...], rate: int, as_json: bool) -> None:
+    """Make a key for LABEL; it is shown this once and stored nowhere."""
+    from pipelines.orchestration.api_keys import make
+
+    _print(
+        make(_settings(), label, scopes, rate),
+        as_json,
+        lambda made, console: console.print(made["token"], soft_wrap=True),
+    )
+
+
+@access.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """List the keys, the revoked ones too; none shows its secret."""
+    from pipelines.orchestration.api_keys import draw_keys, every
+
+    _print(every(_settings()), as_json, draw_keys)
+
+
+@access.command("revoke")
+@click.argument("key_id", type=Text())
+@json_option
+def revoke_key(key_id: str, as_json: bool) -> None:
+    """Refuse a key from now on, within five seconds."""
+    from pipelines.orchestration.api_keys import revoke
+
+    _print(revoke(_settings(), key_id), as_json, lambda gone, console: console.print(f"revoked {gone['key_id']}"))
+
+
 @main.command()
 @json_option
 def status(as_json: bool) -> None:
@@ -691,7 +733,7 @@ def gc(keep: int, refused_days: int, dry_run: bool, as_json: bool) -> None:
 @main.command()
 @json_option
 def up(as_json: bool) -> None:
-    """Start Airflow and the MLflow server on loopback."""
+    """Start Airflow, the MLflow server and `shoploom serve` on loopback."""
     from dataclasses import asdict
 
     from pipelines.orchestration import services

@@ -1,4 +1,4 @@
-"""Long-lived services on loopback: Airflow's scheduler, DAG processor and API server, and the MLflow server.
+"""Long-lived services on loopback: Airflow's scheduler, DAG processor and API server, MLflow's server, and our own.
 
 Each leads a process group of its own; ``<home>/services/<name>.json`` says which process it is (its id and the time it
 started, so that a later process of the same id is never mistaken for it), and ``<name>.log`` what it said.
@@ -86,9 +86,11 @@ class Up:
 
     def lines(self) -> list[str]:
         """What a person needs to know, one fact a line."""
-        airflow, mlflow = self.services["api_server"].address, self.services.get("mlflow")
+        airflow, serve = self.services["api_server"].address, self.services["serve"].address
+        mlflow = self.services.get("mlflow")
         lines = [f"Airflow  {airflow}  user {self.user}, password in {self.password_file}"]
-        return [*lines, f"MLflow   {mlflow.address}"] if mlflow else lines
+        lines += [f"MLflow   {mlflow.address}"] if mlflow else []
+        return [*lines, f"answers  {serve}  {serve}/docs shows its routes"]
 
 
 def up(settings: Settings) -> Up:
@@ -184,8 +186,15 @@ def _services(settings: Settings) -> list[_Service]:
         ),
         _Service("dag_processor", (*airflow, "dag-processor"), lambda s: _airflow_says_healthy(s, "dag_processor")),
     ]
+    serve = _Service(
+        "serve",
+        (sys.executable, "-m", "pipelines.cli", "serve", "--port", str(settings.serve_port)),
+        lambda s: "ok" in _get(f"http://{LOOPBACK}:{s.serve_port}/healthz"),
+        settings.serve_port,
+        "SHOPLOOM_SERVE_PORT",
+    )
     if settings.tracking_url:
-        return services
+        return [*services, serve]
     mlflow = _Service(
         "mlflow",
         (
@@ -196,7 +205,7 @@ def _services(settings: Settings) -> list[_Service]:
         settings.mlflow_port,
         "SHOPLOOM_MLFLOW_PORT",
     )
-    return [mlflow, *services]
+    return [mlflow, *services, serve]
 
 
 def _environment(service: _Service, settings: Settings) -> dict[str, str]:

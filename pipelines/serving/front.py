@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.serving.figures import Figures
@@ -24,6 +24,11 @@ MOST_DISCARDED = 1_000
 """Pieces of a body that is too long, some 64 kB each, that are read before it is refused."""
 SECONDS_FOR_A_BODY = 10.0
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def note(request: Request, **facts: object) -> None:
+    """Add facts to the request's line in the log."""
+    request.scope.setdefault("facts", {}).update(facts)
 
 
 class _TooLargeError(Exception):

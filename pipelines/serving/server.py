@@ -12,6 +12,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ConfigError
+from pipelines.serving.access import Access
 from pipelines.serving.app import create_app
 from pipelines.serving.logs import configure, log
 from pipelines.serving.rules import Rules
@@ -47,13 +48,17 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
         ConfigError: the rules are wrong, or the address is not loopback and nothing guards it.
     """
     chosen = Rules.read(rules) if rules else Rules()
-    if not is_loopback(host):
-        raise ConfigError(f"{host} is not this machine alone, and there are no API keys", mend="--host 127.0.0.1")
     configure()
     # Requests are small: threads of BLAS would only wait for each other.
     threadpool_limits(1, user_api="blas")
-    service = Service(settings)
+    service = Service(settings, Access(required=not is_loopback(host)))
     service.open_state()
+    if service.access.required and not _has_keys(service):
+        service.close()
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there are no API keys",
+            mend="shoploom api-keys make NAME --scope read, or --host 127.0.0.1",
+        )
     watcher = Watcher(service, chosen)
 
     @asynccontextmanager
@@ -80,6 +85,11 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
         _Server(config, service).run()
     except KeyboardInterrupt:
         log().info("stopped")
+
+
+def _has_keys(service: Service) -> bool:
+    """Whether some key could be used."""
+    return any(key.revoked is None for key in service.remembering().state.keys.all())
 
 
 def is_loopback(host: str) -> bool:

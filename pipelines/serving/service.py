@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import TypeVar
 
 from pipelines.pseudonyms import KeyRing, open_ring
+from pipelines.serving.access import Access
 from pipelines.serving.engine import Engine
 from pipelines.serving.figures import Figures
 from pipelines.serving.logs import log
 from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError
-from pipelines.serving.state import State, StateError, default_url
+from pipelines.serving.state import State, StateError
 from pipelines.settings import Settings
 
 Value = TypeVar("Value")
@@ -31,10 +32,12 @@ class Service:
 
     Args:
         settings: places.
+        access: who may ask for what.
         figures: what is measured.
     """
 
     settings: Settings
+    access: Access = field(default_factory=lambda: Access(required=False))
     figures: Figures = field(default_factory=Figures)
     engine: Engine | None = None
     """Swapped as a whole; a request uses the one that it took at its start."""
@@ -96,8 +99,7 @@ class Service:
         """Open the state, or see that the open one still answers; what is wrong is then told by :attr:`trouble`."""
         try:
             if self.memory is None:
-                url = self.settings.state_url
-                address = default_url(self.settings.home) if url is None else url.get_secret_value()
+                address = self.settings.serving_state
                 self.memory = Memory(State.open(address, self.ring), alone=address.startswith("sqlite"))
             self.memory.state.check()
         except StateError as error:

@@ -60,6 +60,7 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
         SHOPLOOM_HOME=root / ".shoploom",
         airflow_port=free_port(),
         mlflow_port=free_port(),
+        serve_port=free_port(),
         database_url=None,
         tracking_url=None,
     )
@@ -121,11 +122,12 @@ class Api:
 
 
 def test_up_starts_services_on_loopback_that_answer(settings: Settings, up: services.Up) -> None:
-    assert set(up.services) == {"api_server", "scheduler", "dag_processor", "mlflow"}
+    assert set(up.services) == {"api_server", "scheduler", "dag_processor", "mlflow", "serve"}
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port in (
             settings.airflow_port,
             settings.mlflow_port,
+            settings.serve_port,
         ):
             assert connection.laddr.ip == "127.0.0.1"
     assert oct(up.password_file.stat().st_mode & 0o777) == "0o600"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
 from pipelines.errors import DataError
+from pipelines.serving.access import needs
+from pipelines.serving.front import note
 from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import EventBody, EventReceipt, EventsAnswer, EventsRequest
 from pipelines.serving.service import Service
 from pipelines.serving.state import ConflictError, Event, StateError
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs("events"))])
 CLICKS = ("view", "cart", "purchase")
 
 
@@ -43,7 +45,7 @@ async def events(body: EventsRequest, request: Request) -> EventsAnswer:
         if not receipt.repeated:
             clicked = event.event_type in CLICKS and event.request_id is not None
             service.figures.happened(event.event_type, clicked)
-    request.scope["facts"] = {"events": len(told)}
+    note(request, events=len(told))
     engine, named = service.engine, dict.fromkeys(event.item_id for event in told if event.item_id)
     return EventsAnswer(
         request_id=request.scope["request_id"],

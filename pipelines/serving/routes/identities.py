@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
 from pipelines.errors import DataError
+from pipelines.serving.access import needs
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import IdentitiesAnswer, IdentitiesRequest
 from pipelines.serving.service import Service
 from pipelines.serving.state import StateError
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs("events"))])
 
 
 @router.post(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from pipelines.serving.access import needs
+from pipelines.serving.problems import responses
 from pipelines.serving.schemas import ModelFacts
 from pipelines.serving.service import Service
 
@@ -52,7 +54,13 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(facts.model_dump(), status_code=200 if facts.ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus' figures", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus' figures",
+    response_class=Response,
+    responses=responses(401, 403, 429, 503),
+    dependencies=[Depends(needs("read"))],
+)
 async def metrics(request: Request) -> Response:
     """In Prometheus' text format."""
     service: Service = request.app.state.service

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
+from pipelines.serving.access import needs
 from pipelines.serving.answers import Answer, Asked, Placement
+from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import ModelFacts, RecommendAnswer, RecommendRequest, results_of
 from pipelines.serving.service import Service
 from pipelines.serving.whom import rows_of, shopper_of
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs("read"))])
 OF_ONE_ITEM = ("similar", "bought-together")
 
 
@@ -59,7 +61,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
 
     answer = await service.run(work, engine.instant(shopper, items))
     service.figures.answered("/recommend", answer.based_on, len(answer.results))
-    request.scope["facts"] = {"model": answer.provenance.version, "based_on": answer.based_on}
+    note(request, model=answer.provenance.version, based_on=answer.based_on)
     return RecommendAnswer(
         request_id=request.scope["request_id"],
         model=ModelFacts.of(answer.provenance),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 
+from pipelines.serving.access import needs
+from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import FacetValue, HitFacts, ModelFacts, PriceSpan, SearchAnswer, SearchRequest
 from pipelines.serving.searching import Found, Query
 from pipelines.serving.service import Service
 from pipelines.serving.whom import rows_of, shopper_of
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs("read"))])
 
 
 @router.post(
@@ -37,7 +39,7 @@ async def search(body: SearchRequest, request: Request) -> SearchAnswer:
     found = await service.run(work, instant=False)
     based_on = "history" if shopper.known else "session" if shopper.interests else "query"
     service.figures.answered("/search", based_on, len(found.hits))
-    request.scope["facts"] = {"model": found.provenance.version, "total": found.total}
+    note(request, model=found.provenance.version, total=found.total)
     return SearchAnswer(
         request_id=request.scope["request_id"],
         model=ModelFacts.of(found.provenance),

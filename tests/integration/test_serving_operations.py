@@ -1,0 +1,230 @@
+"""What happens around a running server: champions that come and break, a lost state, keys, cut bodies, fuzzing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from schemathesis import GenerationMode
+
+from pipelines.artifacts import read_table, write_table
+from pipelines.errors import ConfigError
+from pipelines.models.manifest import Facts, write_manifest
+from pipelines.orchestration import api_keys
+from pipelines.registry.promotion import champion, roll_back
+from pipelines.serving.rules import Rules
+from pipelines.settings import Settings
+from tests.integration import test_package_and_evaluate as tiny
+from tests.serving_shop import Served, registered, served
+
+shop = tiny.shop
+REQUESTS = 150
+"""Of each of two clients, while the model is swapped; the benchmark asks 10,000."""
+
+
+@pytest.fixture(scope="module")
+def settings(mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("operations") / "home"))
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that was started before there was a champion."""
+    with served(settings, tmp_path_factory.mktemp("serve"), ready=False) as server:
+        while server.process.poll() is None:
+            try:
+                if server.ask("/healthz")[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.05)
+        yield server
+
+
+def renamed(package: Path, folder: Path, suffix: str) -> Path:
+    """The same package with a suffix on every title: another version, whose answers can be told."""
+    shutil.copytree(package, folder)
+    items = read_table(folder / "catalogue" / "items.parquet")
+    place = items.schema.get_field_index("title")
+    titles = [title + suffix for title in items["title"].to_pylist()]
+    write_table(items.set_column(place, items.schema.field(place), [titles]), folder / "catalogue" / "items.parquet")
+    return listed(folder)
+
+
+def listed(folder: Path) -> Path:
+    """A package whose manifest is right again after its files were changed."""
+    write_manifest(folder, Facts(**json.loads((folder / "manifest.json").read_text())["facts"]))
+    return folder
+
+
+def until(server: Served, condition: Any, seconds: float = 60) -> dict[str, Any]:
+    """Ask ``/readyz`` until it says what is wanted."""
+    deadline = time.monotonic() + seconds
+    while True:
+        _, told = server.ask("/readyz")
+        if condition(told):
+            facts: dict[str, Any] = told
+            return facts
+        assert time.monotonic() < deadline, (told, server.log.read_text())
+        time.sleep(0.05)
+
+
+def test_server_waits_for_the_first_champion_and_says_so(
+    server: Served, settings: Settings, shop: Path, tmp_path: Path
+) -> None:
+    told = until(server, lambda told: "champion" in told["trouble"])
+    assert not told["ready"]
+    assert "no model is promoted" in told["trouble"]["champion"]
+    status, problem = server.ask("/recommend", {})
+    assert (status, problem["code"]) == (503, "not_ready")
+    registered(settings, shop / "data/package", tmp_path)
+    assert until(server, lambda told: told["ready"])["model"]["version"] == "1"
+
+
+def test_champion_is_swapped_under_load_without_a_failed_or_mixed_answer(
+    server: Served, settings: Settings, shop: Path, tmp_path: Path
+) -> None:
+    answers: list[list[tuple[int, Any]]] = [[], []]
+    moved = threading.Event()
+
+    def client(mine: list[tuple[int, Any]]) -> None:
+        connection = HTTPConnection(urlsplit(server.address).netloc, timeout=30)
+        while len(mine) < REQUESTS or not moved.is_set() or mine[-1][1]["model"]["version"] != "2":
+            user = f"u{len(mine) % 40:02}"
+            connection.request("POST", "/recommend", json.dumps({"user": user}), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            mine.append((reply.status, json.load(reply)))
+
+    clients = [threading.Thread(target=client, args=(mine,)) for mine in answers]
+    for each in clients:
+        each.start()
+    registered(settings, renamed(shop / "data/package", tmp_path / "package", " II"), tmp_path, "second")
+    moved.set()
+    for each in clients:
+        each.join(120)
+    for mine in answers:
+        assert {status for status, _ in mine} == {200}
+        versions = [answer["model"]["version"] for _, answer in mine]
+        assert set(versions) == {"1", "2"}
+        assert versions == sorted(versions), "a model came back"
+        for _, answer in mine:
+            second = {result["title"].endswith(" II") for result in answer["results"]}
+            assert second == {answer["model"]["version"] == "2"}
+
+
+def test_version_that_cannot_be_read_is_not_served_and_rollback_mends_it(
+    server: Served, settings: Settings, shop: Path, tmp_path: Path
+) -> None:
+    broken = renamed(shop / "data/package", tmp_path / "package", " III")
+    (broken / "ranker" / "model.json").write_text("{}")
+    registered(settings, listed(broken), tmp_path, "third")
+    told = until(server, lambda told: "version 3" in told["trouble"].get("champion", ""))
+    assert told["ready"]
+    assert told["model"]["version"] == "2"
+    assert "/" not in told["trouble"]["champion"].replace("n/a", "")
+    assert server.ask("/recommend", {"user": "u01"})[0] == 200
+    assert 'shoploom_swaps_total{outcome="refused"} 1.0' in server.ask("/metrics")[1]
+    roll_back(settings)
+    assert until(server, lambda told: not told["trouble"])["model"]["version"] == "2"
+    found = champion(settings)
+    assert found is not None
+    assert found.version == "2"
+
+
+def test_body_that_is_cut_short_or_never_ends_harms_nobody(server: Served) -> None:
+    address = urlsplit(server.address)
+    head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    for piece in (head, head + b'{"user"', b"POST /recommend HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00"):
+        with socket.create_connection((str(address.hostname), int(address.port or 0))) as cut:
+            cut.sendall(piece)
+    assert server.ask("/recommend", {"user": "u01"})[0] == 200
+
+
+def test_fuzzing_from_the_openapi_document_finds_no_fault_of_the_server(server: Served) -> None:
+    schema = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert {operation.path for operation in operations} >= {"/search", "/recommend", "/events", "/identities"}
+    for operation in operations:
+        for mode in GenerationMode:
+            if mode is GenerationMode.NEGATIVE and operation.method == "get":
+                continue
+
+            @hypothesis_settings(
+                max_examples=12,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case: Any) -> None:
+                reply = case.call(base_url=server.address, timeout=30)
+                assert reply.status_code < 500, reply.text
+                if reply.status_code >= 400:
+                    assert reply.json().keys() == {"code", "reason", "where", "mend", "request_id"}
+
+            ask()
+
+
+def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_recommendation(
+    settings: Settings, shop: Path, mlflow_home: Path, tmp_path: Path
+) -> None:
+    home = shutil.copytree(mlflow_home, tmp_path / "home")
+    guarded = Settings(SHOPLOOM_HOME=home)
+    registered(guarded, shop / "data/package", tmp_path)
+    (tmp_path / "refused").mkdir()
+    with served(guarded, tmp_path / "refused", "--host", "0.0.0.0", ready=False) as refused:
+        assert refused.process.wait(60) == 1
+        assert "API keys" in refused.log.read_text()
+    reader = api_keys.make(guarded, "reader", ["read"], 5)
+    writer = api_keys.make(guarded, "writer", ["events"], 600)
+    asking = {"X-API-Key": str(api_keys.make(guarded, "fast", ["read"], 1000)["token"])}
+    with served(guarded, tmp_path, "--host", "0.0.0.0") as server:
+        reading = {"Authorization": f"Bearer {reader['token']}"}
+        writing = {"X-API-Key": str(writer["token"])}
+        event = {"event_id": "e1", "type": "view", "user": "u01", "item_id": "i001"}
+        assert server.ask("/recommend", {})[0] == 401
+        assert server.ask("/recommend", {}, {"X-API-Key": "sl_000000000000_guess"})[1]["code"] == "unauthorized"
+        assert server.ask("/recommend", {}, writing)[1]["code"] == "forbidden"
+        assert server.ask("/events", {"events": [event]}, reading)[1]["code"] == "forbidden"
+        assert server.ask("/events", {"events": [event]}, writing)[0] == 200
+        statuses = [server.ask("/recommend", {}, reading)[0] for _ in range(7)]
+        assert (statuses[0], statuses[-1]) == (200, 429)
+        assert reader["token"] not in server.log.read_text()
+        assert server.ask("/recommend", {}, asking)[0] == 200
+        (home / "serving" / "state.db").rename(home / "serving" / "elsewhere.db")
+        status, problem = server.ask("/events", {"events": [{**event, "event_id": "e2"}]}, writing)
+        assert (status, problem["code"]) == (503, "state_unavailable")
+        assert "state" in until(server, lambda told: not told["ready"])["trouble"]
+        assert server.ask("/recommend", {"user": "u01"}, asking)[0] == 200
+        assert server.ask("/search", {"query": "milk", "user": "u02"}, asking)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pin: 3", "pin may not be 3"),
+        ("pins: [a]", "did you mean 'pin'"),
+        ("- a", "holds no rules"),
+        ("per_brand: 0", "per_brand may not be 0"),
+        ("boost: {a: -1}", "boost may not be"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_rules_file_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "rules.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        Rules.read(tmp_path / "rules.yaml")
+    assert said in str(refused.value)
