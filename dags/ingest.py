@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
@@ -22,7 +21,7 @@ from pipelines.errors import ConfigError, RunError
 from pipelines.orchestration.notify import task_failed
 from pipelines.runs.worktrees import run_folder
 from pipelines.settings import Settings
-from pipelines.sources import Source, load_source
+from pipelines.sources import Source, days_of, load_source
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,6 +49,9 @@ def land(context: Context) -> dict[str, Any]:
 def days_to_land(context: Context, source: Source) -> tuple[date | None, date | None]:
     """The first and last shop-local day of this run; None = the source's own.
 
+    A scheduled run lands the days before its interval again, too, that the source says may still change; a backfill
+    lands its interval alone.
+
     Raises:
         AirflowSkipException: the source has no events in the scheduled interval.
         ConfigError: ``from`` lies after ``to``.
@@ -63,13 +65,10 @@ def days_to_land(context: Context, source: Source) -> tuple[date | None, date | 
     start, end = context["data_interval_start"], context["data_interval_end"]
     if start is None or end is None:
         return None, None
-    zone = ZoneInfo(source.time_zone)
-    first, last = start.astimezone(zone).date(), (end.astimezone(zone) - timedelta(microseconds=1)).date()
-    known_first, known_last = source.span()
-    if first > known_last or last < known_first:
-        raise AirflowSkipException(
-            f"{source.name} has events from {known_first} to {known_last}, none in {first} to {last}"
-        )
+    known = source.span()
+    first, last = days_of(source, start, end, again=context["dag_run"].run_type == "scheduled")
+    if first > known[1] or last < known[0]:
+        raise AirflowSkipException(f"{source.name} has events from {known[0]} to {known[1]}, none in {first} to {last}")
     return first, last
 
 

@@ -593,9 +593,12 @@ def rekey(as_json: bool) -> None:
     """Turn to a new key: a new data version with new pseudonyms; older ones, and their models, stay as they are."""
     from dataclasses import asdict
 
+    from pipelines.lineage.audit import record
     from pipelines.runs.user_keys import rekey as turn
 
-    made = turn(_settings())
+    settings = _settings()
+    made = turn(settings)
+    record(settings, "land", f"data {made.commit}", load="users rekey", changed=made.partitions, key=made.key)
     text = f"data version {made.commit[:12]}: users are known under key {made.key} in {made.partitions} partitions"
     _print(asdict(made), as_json, lambda _, console: console.print(text))
 
@@ -648,9 +651,14 @@ def replay(edited: Path | None, as_json: bool) -> None:
     """Map every kept row again by the mapping of today, and version what comes out; the files are not needed."""
     from dataclasses import asdict
 
+    from pipelines.lineage.audit import record
     from pipelines.orchestration.quarantine import replay as again
 
-    done = again(_settings(), edited)
+    settings = _settings()
+    done = again(settings, edited)
+    if done.changed:
+        changed, subject = len(done.changed), f"data {done.commit}"
+        record(settings, "land", subject, load="quarantine replay", changed=changed, corrected=done.edited)
     text = (
         f"data version {done.commit[:12]}: {done.quarantined[0]:,} rows were in quarantine, {done.quarantined[1]:,} are"
         + (f"; {done.edited:,} were corrected by hand" if edited else "")

@@ -12,6 +12,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from pipelines.errors import ConfigError, near_names
 from pipelines.sources.calendars import Partition, PartitionKind, partition_of
@@ -36,6 +37,10 @@ class Source(ABC):
     partition: PartitionKind
     late_days: int = 0
     """Days after its time within which an event may still come, in a later interval; 0 where none does."""
+
+    again_days: int = 0
+    """Days before its interval that a scheduled load lands again, of a source that gives all events of a time, whenever
+    they came; 0 where nothing comes late or is corrected."""
 
     @abstractmethod
     def span(self) -> tuple[date, date]:
@@ -151,3 +156,17 @@ def partitions(source: Source, start: date | None = None, end: date | None = Non
             mend=f"its events lie between {first} and {last}",
         )
     return found
+
+
+def days_of(source: Source, start: datetime, end: datetime, *, again: bool) -> tuple[date, date]:
+    """The first and the last shop-local day of an interval.
+
+    Args:
+        source: whose calendar.
+        start: the interval's first moment, aware.
+        end: the moment after its last, aware.
+        again: whether the days before it that may still change are landed, too.
+    """
+    zone = ZoneInfo(source.time_zone)
+    first, last = start.astimezone(zone).date(), (end.astimezone(zone) - timedelta(microseconds=1)).date()
+    return first - timedelta(days=source.again_days if again else 0), last

@@ -7,16 +7,15 @@ import json
 import random
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from pipelines.cli import main
 from pipelines.errors import ConfigError
-from pipelines.orchestration.quarantine import list_all, list_quarantine, replay, show_quarantine
-from pipelines.orchestration.quarantine_edits import to_edit
+from pipelines.lineage import audit
+from pipelines.orchestration.quarantine import list_quarantine, replay, show_quarantine
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
 from pipelines.runs.load_docs import note_refused
 from pipelines.runs.user_keys import key_for_load
@@ -95,13 +94,11 @@ def restart(settings: Settings) -> None:
     subprocess.run(command, check=True)
 
 
-def edited(settings: Settings, correct: Callable[[dict[str, Any]], None], path: Path) -> Path:
-    """The quarantine's list of rows with every line's values corrected."""
-    lines = to_edit(show_quarantine(settings, "", "", "", sys.maxsize))
-    for line in lines:
-        correct(line["values"])
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+def asked(*arguments: str) -> str:
+    """What a command prints."""
+    answer = CliRunner().invoke(main, ["quarantine", *arguments])
+    assert answer.exit_code == 0, answer.output
+    return answer.output
 
 
 def test_rows_corrected_by_hand_give_the_bytes_of_a_history_in_which_they_were_right(
@@ -121,19 +118,21 @@ def test_rows_corrected_by_hand_give_the_bytes_of_a_history_in_which_they_were_r
         wrong[place] = ";".join([order, line, customer, bad["sku"], bad["qty"], bad["amount"], bad["when"], status])
     assert land_all(settings, MAPPING, wrong) != right
 
-    def correct(values: dict[str, Any]) -> None:
-        values.update(truth[values["order"], values["line"]])
-
     note_refused(settings, "run-1", "corner", ["2024-W17"], "events: too few rows\n  -> look")
-    listed = list_all(settings)
+    listed = json.loads(asked("list", "--json"))
     assert sum(part["rows"] for part in listed["rows"]) == 12
     assert [load["why"] for load in listed["stopped"]] == ["events: too few rows"]
-    done = replay(settings, edited(settings, correct, tmp_path / "rows.jsonl"))
+    rows = [json.loads(line) for line in asked("show", "--edit").splitlines()]
+    for row in rows:
+        row["values"] |= truth[row["values"]["order"], row["values"]["line"]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = json.loads(asked("replay", "--rows", str(tmp_path / "rows.jsonl"), "--json"))
     tip = latest_data_version(settings)
     assert tip is not None
     assert partition_hashes(settings, tip) == right
-    assert done.edited == 12
-    assert done.quarantined == (12, 0)
+    assert (done["edited"], done["quarantined"]) == (12, [12, 0])
+    entry = audit.read(settings)[-1]
+    assert (entry.action, entry.subject, entry.details["corrected"]) == ("land", f"data {tip.commit}", 12)
 
 
 def test_replay_of_a_source_that_keeps_no_rows_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

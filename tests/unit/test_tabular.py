@@ -9,7 +9,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import ConfigError, DataError
-from pipelines.sources import load_source, partitions
+from pipelines.sources import days_of, load_source, partitions
 from pipelines.sources.landing import land
 from pipelines.sources.tabular import Tabular, allowed_hosts
 from pipelines.sources.tabular.reader import parse_mapping, read_mapping
@@ -135,6 +135,7 @@ def test_the_source_is_chosen_with_its_mapping(tmp_path: Path) -> None:
         ("files: orders.csv.gz", "files: order.csv.gz", 4, "no file order.csv.gz in"),
         ("user_id: customer", "user_id: {constant: ann}", 9, "a user is told by a column"),
         ("shop: corner", "shop: ../corner", 1, "should be letters, digits"),
+        ("shop: corner", "late_days: soon", 1, "late_days: 'soon' is no number of days, 0 to 999"),
     ],
 )  # fmt: skip
 def test_a_wrong_mapping_is_one_error_with_its_line_and_the_near_names(
@@ -425,3 +426,12 @@ def test_rows_that_were_kept_map_again_to_what_was_landed(tmp_path: Path) -> Non
     richer = MAPPING.replace("channel: {constant: shop}", "channel: town")
     with pytest.raises(DataError, match=r"the rows that were kept lack 'town'.*\n  -> land them again from the files"):
         shop_of(tmp_path, [GOOD], richer).engine.remap("events", source.engine.rows("events"))
+
+
+def test_a_scheduled_load_lands_again_what_may_still_change(tmp_path: Path) -> None:
+    source = shop_of(tmp_path, mapping=f"late_days: 14\n{MAPPING}")
+    start, end = (datetime(2024, 1, day, 23, tzinfo=UTC) for day in (14, 21))
+    assert days_of(source, start, end, again=False) == (date(2024, 1, 15), date(2024, 1, 21))
+    first, last = days_of(source, start, end, again=True)
+    assert (first, last) == (date(2024, 1, 1), date(2024, 1, 21))
+    assert [partition.name for partition in partitions(source, first, last)] == ["2024-W01", "2024-W02", "2024-W03"]

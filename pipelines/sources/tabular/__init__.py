@@ -36,6 +36,7 @@ class Tabular(Source):
         self.name = mapping.shop
         self.time_zone = mapping.time_zone
         self.partition: PartitionKind = mapping.partition
+        self.again_days = mapping.late_days
         self._hosts = hosts
 
     @cached_property

@@ -154,6 +154,7 @@ class Mapping:
         time_zone: the shop's own.
         partition: ``day`` or ``week``.
         feeds: what fills the tables.
+        late_days: before an interval, within which the files may still bring or correct events.
     """
 
     path: Path
@@ -161,6 +162,7 @@ class Mapping:
     time_zone: str
     partition: PartitionKind
     feeds: tuple[Feed, ...]
+    late_days: int = 0
 
     def of(self, table: str) -> list[Feed]:
         """The feeds of a table."""

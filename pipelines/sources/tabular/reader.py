@@ -30,7 +30,7 @@ from pipelines.tables import EVENT_TYPES
 LARGEST = 1_000_000
 """Bytes of a mapping; more is no mapping."""
 
-_TOP = ("shop", "time_zone", "partition", *MAPPED)
+_TOP = ("shop", "time_zone", "partition", "late_days", *MAPPED)
 _FEED = (
     "name",
     "files",
@@ -163,6 +163,13 @@ class _Reader:
             self.note(node, f"{what}: {text!r} is no number")
         return text
 
+    def days(self, node: Any, what: str) -> int:
+        text = self.text(node, what)
+        if not re.fullmatch(r"\d{1,3}", text):
+            self.note(node, f"{what}: {text!r} is no number of days, 0 to 999")
+            return 0
+        return int(text)
+
     # the parts of a mapping
 
     def mapping(self, root: Any, path: Path) -> Mapping:
@@ -180,7 +187,8 @@ class _Reader:
         for table in ("events", "items"):
             if table not in top:
                 self.note(root, f"{table} is missing: every shop has {table}")
-        return Mapping(path, shop, zone_name, cast(PartitionKind, partition), tuple(feeds))
+        late = self.days(top["late_days"], "late_days") if "late_days" in top else 0
+        return Mapping(path, shop, zone_name, cast(PartitionKind, partition), tuple(feeds), late)
 
     def zone(self, node: Any, name: str) -> None:
         try:

@@ -1,0 +1,207 @@
+"""Sources: how fast each kind of file is mapped and landed, in rows of events a second.
+
+    python tests/benchmarks/bench_sources.py [--rows 1000000]
+
+The files are generated: a year of events of 20,000 users and 5,000 items, in every format that `tabular` reads, and in
+the layouts of Amazon Reviews 2023 and MovieLens 1M and 25M. Landing includes reading, mapping, pseudonyms, ordering and
+writing a partition a week. The figure asked for is that of a whole load, of which landing is a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).parents[2]
+ASKED = 40_000
+USERS, ITEMS, DAYS = 20_000, 5_000, 364
+FIRST = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
+
+MAPPING = """\
+shop: bench
+time_zone: Europe/Berlin
+events:
+  files: orders{ending}
+  fields:
+    event_id: {{hash: [order, line]}}
+    user_id: customer
+    item_id: sku
+    event_type:
+      rules:
+        - when: {{column: qty, below: 0}}
+          then: return
+      otherwise: purchase
+    timestamp: {{column: when, format: '%Y-%m-%d %H:%M:%S'}}
+    quantity: {{column: qty, absolute: true}}
+    price: {{column: amount, divided_by: qty, absolute: true}}
+    session_id: order
+items:
+  files: products.jsonl
+  fields: {{item_id: sku, title: name, category: shelf}}
+"""
+
+LAND = "import sys; from pathlib import Path; from pipelines.sources import load_source; "
+LAND += "from pipelines.sources.landing import land; land(load_source(sys.argv[1]), None, None, Path(sys.argv[2]))"
+
+
+def orders(rows: int) -> pa.Table:
+    """A shop's order lines, as texts but for numbers: order, line, when, customer, sku, qty, amount."""
+    draw = np.random.default_rng(7)
+    seconds = np.sort(draw.integers(0, DAYS * 86_400, rows))
+    moments = (np.datetime64("2024-01-01") + seconds.astype("timedelta64[s]")).astype(str)
+    order = np.arange(rows) // 4
+    quantity = np.where(draw.random(rows) < 0.01, -1, draw.integers(1, 4, rows))
+    return pa.table(
+        {
+            "order": order,
+            "line": np.arange(rows) % 4,
+            "when": pa.array([moment.replace("T", " ") for moment in moments]),
+            "customer": pa.array([f"customer-{user}@shop.example" for user in draw.integers(0, USERS, rows)]),
+            "sku": pa.array([f"P{item}" for item in draw.integers(0, ITEMS, rows)]),
+            "qty": quantity,
+            "amount": np.round(quantity * draw.uniform(0.5, 20, rows), 2),
+        }
+    )
+
+
+def tabular(ending: str) -> Callable[[Path, pa.Table], str]:
+    """Writes a shop's own files of one format; gives the source."""
+
+    def write(folder: Path, rows: pa.Table) -> str:
+        path = folder / f"orders{ending}"
+        if ending == ".parquet":
+            pq.write_table(rows, path)
+        elif ending.startswith(".jsonl"):
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(
+                    json.dumps(row) + "\n" for batch in rows.to_batches(10_000) for row in batch.to_pylist()
+                )
+        else:
+            with pa.output_stream(str(path), compression="gzip" if ending.endswith(".gz") else None) as stream:
+                pa_csv.write_csv(rows, stream)
+        with (folder / "products.jsonl").open("w", encoding="utf-8") as file:
+            kept = (
+                {"sku": f"P{item}", "name": f"Product {item}", "shelf": f"Shelf {item % 50}"} for item in range(ITEMS)
+            )
+            file.writelines(json.dumps(row) + "\n" for row in kept)
+        (folder / "shop.yaml").write_text(MAPPING.format(ending=ending), encoding="utf-8")
+        return f"tabular:{folder / 'shop.yaml'}"
+
+    return write
+
+
+def ratings(rows: int) -> Iterator[tuple[int, int, int, int]]:
+    """User, item, stars and seconds since the epoch."""
+    draw = np.random.default_rng(9)
+    columns = [draw.integers(1, top, rows).tolist() for top in (USERS, ITEMS, 6)]
+    return zip(*columns, np.sort(draw.integers(FIRST, FIRST + DAYS * 86_400, rows)).tolist(), strict=True)
+
+
+def amazon_reviews(folder: Path, rows: pa.Table) -> str:
+    """Reviews with a text of usual length, and products."""
+    with gzip.open(folder / "Beauty.jsonl.gz", "wt", encoding="utf-8", compresslevel=1) as file:
+        for user, item, stars, seconds in ratings(rows.num_rows):
+            review = {
+                "rating": float(stars), "title": "Nice", "text": "It smells good and lasts all day. " * 5, "images": [],
+                "asin": f"B{item}", "parent_asin": f"B{item}", "user_id": f"A{user}", "timestamp": 1000 * seconds,
+                "helpful_vote": 0, "verified_purchase": True,
+            }  # fmt: skip
+            file.write(json.dumps(review) + "\n")
+    with gzip.open(folder / "meta_Beauty.jsonl.gz", "wt", encoding="utf-8") as file:
+        for item in range(1, ITEMS):
+            product = {
+                "main_category": "All Beauty", "title": f"Spray {item}", "description": ["Sea salt"], "price": 4.99,
+                "store": "Howard", "categories": ["Beauty", "Hair"], "images": [], "details": {"UPC": str(item)},
+                "parent_asin": f"B{item}",
+            }  # fmt: skip
+            file.write(json.dumps(product) + "\n")
+    return f"amazon_reviews:{folder}"
+
+
+def movielens(layout: str) -> Callable[[Path, pa.Table], str]:
+    """Writes the files of a layout; gives the source."""
+
+    def write(folder: Path, rows: pa.Table) -> str:
+        mark, ending = ("::", "dat") if layout == "1M" else (",", "csv")
+        with (folder / f"ratings.{ending}").open("w", encoding="utf-8") as file:
+            file.write("" if layout == "1M" else "userId,movieId,rating,timestamp\n")
+            file.writelines(mark.join(map(str, row)) + "\n" for row in ratings(rows.num_rows))
+        with (folder / f"movies.{ending}").open("w", encoding="utf-8") as file:
+            file.write("" if layout == "1M" else "movieId,title,genres\n")
+            file.writelines(f"{item}{mark}Film {item} (1996){mark}Comedy|Drama\n" for item in range(1, ITEMS))
+        if layout == "1M":
+            users = "".join(f"{user}::M::24::12::85711\n" for user in range(1, USERS))
+            (folder / "users.dat").write_text(users, encoding="utf-8")
+        return f"movielens:{folder}"
+
+    return write
+
+
+SOURCES: dict[str, Callable[[Path, pa.Table], str]] = {
+    "tabular, CSV": tabular(".csv"),
+    "tabular, CSV.gz": tabular(".csv.gz"),
+    "tabular, JSON-lines": tabular(".jsonl"),
+    "tabular, Parquet": tabular(".parquet"),
+    "amazon_reviews": amazon_reviews,
+    "movielens, 1M": movielens("1M"),
+    "movielens, 25M": movielens("25M"),
+}
+
+
+def landed(source: str, folder: Path) -> tuple[float, float, int]:
+    """Land a source in a process of its own: seconds with its start, most memory in MB, rows written."""
+    environment = os.environ | {"SHOPLOOM_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
+    started, most = time.perf_counter(), 0
+    process = psutil.Popen([sys.executable, "-c", LAND, source, str(folder / "landing")], cwd=ROOT, env=environment)
+    while True:
+        try:
+            process.wait(timeout=0.1)
+            break
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            most = max(most, process.memory_info().rss)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    rows = sum(pq.read_metadata(path).num_rows for path in (folder / "landing/events").iterdir())
+    return time.perf_counter() - started, most / 1e6, rows
+
+
+def main() -> None:
+    """Generate, land, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    count = parser.parse_args().rows
+    print(f"{count:,} rows of events each; {os.cpu_count()} cores, {platform.machine()}")
+    rows = orders(count)
+    for name, write in SOURCES.items():
+        with tempfile.TemporaryDirectory(prefix="bench-sources-") as scratch, chdir(ROOT):
+            folder = Path(scratch)
+            source = write(folder, rows)
+            seconds, memory, written = landed(source, folder)
+            assert written == count, f"{name}: {written:,} rows were landed"
+            speed = count / seconds
+            print(
+                f"{name:<20} {speed:>9,.0f} rows/s, {seconds:6.1f} s, {memory:6,.0f} MB "
+                f"(asked: {ASKED:,} rows/s for the whole load; {'reached' if speed >= ASKED else 'missed'})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
