@@ -132,19 +132,19 @@ def record(settings: Settings, action: str, subject: str, *, run: str = "", **de
     return entry
 
 
-def record_first_load(settings: Settings, version: str, digest: str, **details: Any) -> None:
-    """Record that a version was loaded, unless the log has this very load since the last move of the champion.
+def record_once(settings: Settings, action: str, subject: str, **details: Any) -> None:
+    """Record what would be said again and again, unless the log has it already since the champion last moved.
 
     Raises:
         RunError: as :func:`record`.
     """
-    subject = f"version {version}"
+    said = _plain({name: value for name, value in details.items() if value is not None})
     for entry in reversed(read(settings)):
         if entry.action in ("promote", "rollback"):
             break
-        if (entry.action, entry.subject, entry.details.get("digest")) == ("load", subject, digest):
+        if (entry.action, entry.subject, entry.details) == (action, subject, said):
             return
-    record(settings, "load", subject, digest=digest, **details)
+    record(settings, action, subject, **details)
 
 
 def append(settings: Settings, entry: Entry) -> None:

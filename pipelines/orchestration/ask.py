@@ -24,7 +24,7 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
     Raises:
         RegistryError: nothing is promoted yet.
     """
-    from pipelines.lineage.audit import record_first_load
+    from pipelines.lineage.audit import record_once
     from pipelines.models.recommender import Recommender
     from pipelines.orchestration.champions import champion_package
     from pipelines.registry.promotion import champion
@@ -33,7 +33,7 @@ def load_champion(settings: Settings) -> tuple[Recommender, str]:
     if current is None:
         raise RegistryError("no model is promoted yet", mend="shoploom run")
     model = Recommender.load(champion_package(settings, current))
-    record_first_load(settings, current.version, current.digest, run_commit=current.run, by="command line")
+    record_once(settings, "load", f"version {current.version}", digest=current.digest, by="command line")
     return model, current.version
 
 

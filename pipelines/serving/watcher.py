@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 from pipelines.errors import ShoploomError
+from pipelines.lineage.audit import record_once
+from pipelines.lineage.verify import verify_version
 from pipelines.pseudonyms import KeyRing
 from pipelines.registry.promotion import Champion, champion
 from pipelines.serving.answers import Provenance
@@ -122,7 +124,9 @@ class Watcher:
 
 
 def load_engine(named: Champion, rules: Rules, ring: KeyRing) -> Engine:
-    """Read a champion's package with our own loader, its digest checked first.
+    """Read a champion's package with our own loader, once all that speaks for it is verified; it goes to the audit log.
+
+    Moving the alias is a request only: what does not verify is not loaded.
 
     Args:
         named: the registered version.
@@ -131,7 +135,16 @@ def load_engine(named: Champion, rules: Rules, ring: KeyRing) -> Engine:
 
     Raises:
         RegistryError: the package is gone, or its bytes are not the registered ones.
+        TrustError: a signature, the verdict or the approval is missing or broken.
         ModelError: it cannot be read.
     """
-    folder: Path = named.kept_package()
-    return Engine.load(folder, Provenance(named.version, named.run, named.digest), rules, ring)
+    subject = f"version {named.version}"
+    try:
+        folder: Path = named.kept_package()
+        verify_version(named.settings, named.version, folder).require()
+    except ShoploomError as error:
+        record_once(named.settings, "refusal", subject, why=error.message, by="server")
+        raise
+    engine = Engine.load(folder, Provenance(named.version, named.run, named.digest), rules, ring)
+    record_once(named.settings, "load", subject, digest=named.digest, by="server")
+    return engine

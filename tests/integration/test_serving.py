@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.lineage.audit import read
+from pipelines.lineage.promotions import roll_back_version
 from pipelines.models.recommender import Recommender
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
+from tests.repositories import ROOT, new_repository
 from tests.serving_shop import RUN, Served, registered, served
 
 shop = tiny.shop
@@ -23,7 +26,10 @@ NUMBERS = count(1)
 @pytest.fixture(scope="module")
 def settings(shop: Path, mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A registry whose champion is the tiny shop's package."""
-    settings = Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("serving") / "home"))
+    folder = tmp_path_factory.mktemp("serving")
+    home = shutil.copytree(mlflow_home, folder / "home")
+    settings = new_repository(folder / "repository", configured=True, home=home)
+    shutil.copy(ROOT / "requirements.lock", settings.repository)
     registered(settings, shop / "data/package", tmp_path_factory.mktemp("evaluate"))
     return settings
 
@@ -306,3 +312,20 @@ def test_nothing_raw_of_a_shopper_is_in_the_log_or_the_state(server: Served, set
     told(server, event(user="alice@shop.example", item_id="i001"))
     for path in (server.log, *(settings.home / "serving").iterdir()):
         assert b"alice" not in path.read_bytes()
+
+
+def test_alias_moved_to_what_is_not_signed_is_a_request_that_is_refused(
+    server: Served, settings: Settings, shop: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(shop / "data/package", tmp_path / "package")
+    (other / "manifest.json").write_text((other / "manifest.json").read_text() + "\n")
+    version = registered(settings, other, tmp_path, "unsigned", signed=False)
+    why = server.said(event="champion", level="error")["reason"]
+    assert why.startswith(f"version {version} is not served: version {version} does not verify: statements: ")
+    ready, facts = server.ask("/readyz")
+    assert (ready, facts["model"]["version"], facts["trouble"]["champion"]) == (200, "1", why)
+    roll_back_version(settings)
+    said = [
+        (entry.action, entry.subject) for entry in read(settings) if entry.action in ("load", "refusal", "rollback")
+    ]
+    assert said == [("load", "version 1"), ("refusal", f"version {version}"), ("rollback", "version 1")]
