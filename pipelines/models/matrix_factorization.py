@@ -22,7 +22,7 @@ from pipelines.models.base import Histories, Model, Previous, Serves, Span, Trai
 from pipelines.models.factorization_learner import FactorizationLearner
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts, vectors_of_items
-from pipelines.models.training import Plan, identity_of, train_epochs
+from pipelines.models.training import Plan, code_of, identity_of, train_epochs
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ class MatrixFactorization(Model):
         start = first_vectors(training.previous, item_ids, settings)
         learner = FactorizationLearner(ratings, start, settings, training.seed)
         sweeps = settings.iterations if start is None else settings.warm_iterations
-        identity = identity_of(
-            cls, training, settings, "fresh" if start is None else sha256(start.tobytes()).hexdigest()
-        )
+        first = "fresh" if start is None else sha256(start.tobytes()).hexdigest()
+        identity = identity_of(cls, training, settings, code_of(FactorizationLearner), first)
         plan = Plan("train matrix factorization", sweeps, identity, "raise train_mf.regularization")
         train_epochs(learner, plan, training.side)
         vectors = np.asarray(learner.als.item_factors, np.float32)

@@ -92,8 +92,10 @@ class DecayedCounts(Model):
 class RepeatSettings(Section):
     """Buying again (section ``train_repeat``)."""
 
-    horizon_days: float = Field(default=42.0, gt=0)
+    horizon_days: float = Field(default=14.0, gt=0)
     """How far ahead the chance looks."""
+    windows: int = Field(default=16, ge=1, le=200)
+    """Windows of that length, one before the other, that it is counted over."""
     strength: float = Field(default=10.0, ge=0)
     """Expected repeat purchases that an item's own factor is shrunk by."""
 
@@ -117,7 +119,7 @@ class RepeatTiming(Model):
     because: ClassVar[str] = "how often and when you bought it"
     dense: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = RepeatSettings
-    spans: ClassVar[Mapping[str, Span]] = {"horizon_days": Span(14.0, 84.0), "strength": Span(1.0, 100.0, log=True)}
+    spans: ClassVar[Mapping[str, Span]] = {"horizon_days": Span(7.0, 84.0), "strength": Span(1.0, 100.0, log=True)}
 
     def __init__(self, table: NDArray[np.float32], lift: NDArray[np.float32], buyers: NDArray[np.int32]) -> None:
         self.table = table
@@ -126,20 +128,18 @@ class RepeatTiming(Model):
 
     @classmethod
     def fit(cls, training: Training, settings: RepeatSettings) -> Self:
-        """Learn from the histories themselves: what was known ``horizon_days`` ago, and what was bought since."""
-        histories, horizon_days, strength = training.histories, settings.horizon_days, settings.strength
-        pairs = pairs_of(_older_than(histories, horizon_days))
-        size = histories.num_items
-        recent = histories.ages < horizon_days
-        bought = np.unique(histories.users_of_events()[recent].astype(np.int64) * size + histories.items[recent])
-        again = np.isin(pairs.users.astype(np.int64) * size + pairs.items, bought).astype(np.float64)
+        """Learn from the histories themselves: what was known before each window and what was bought in it."""
+        histories, strength, size = training.histories, settings.strength, training.histories.num_items
+        windows = windows_of(histories, settings.horizon_days, settings.windows)
         shape = (len(DAY_EDGES) + 1, len(AGE_EDGES) + 1, len(RATIO_EDGES) + 2)
-        cell = np.ravel_multi_index(_bins(pairs), shape)
+        cell = np.concatenate([np.ravel_multi_index(_bins(pairs), shape) for pairs, _ in windows])
+        items = np.concatenate([pairs.items for pairs, _ in windows])
+        again = np.concatenate([bought for _, bought in windows]).astype(np.float64)
         total = np.bincount(cell, minlength=np.prod(shape))
         prior = (again.sum() + 1.0) / (len(again) + 10.0)
         table = (np.bincount(cell, again, minlength=np.prod(shape)) + 20.0 * prior) / (total + 20.0)
-        expected = np.bincount(pairs.items, table[cell], minlength=size)
-        happened = np.bincount(pairs.items, again, minlength=size)
+        expected = np.bincount(items, table[cell], minlength=size)
+        happened = np.bincount(items, again, minlength=size)
         lift = (happened + strength) / (expected + strength)
         buyers = Popularity.of(histories).buyers
         return cls(table.reshape(shape).astype(np.float32), lift.astype(np.float32), buyers)
@@ -175,6 +175,23 @@ def _bins(pairs: Pairs) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.
         np.digitize(pairs.last, AGE_EDGES),
         np.where(pairs.days > 1, ratio, len(RATIO_EDGES) + 1),
     )
+
+
+def windows_of(histories: Histories, days: float, count: int) -> list[tuple[Pairs, NDArray[np.bool_]]]:
+    """For each window of ``days``, the latest first, the pairs known at its start and which were bought in it.
+
+    The first window is always there; of the others, those with purchases before them.
+    """
+    windows: list[tuple[Pairs, NDArray[np.bool_]]] = []
+    for window in range(count):
+        until = _older_than(histories, window * days)
+        pairs = pairs_of(_older_than(until, days))
+        if window and not len(pairs.users):
+            break
+        inside = until.ages < days
+        keys = until.users_of_events()[inside].astype(np.int64) * until.num_items + until.items[inside]
+        windows.append((pairs, np.isin(pairs.users.astype(np.int64) * until.num_items + pairs.items, keys)))
+    return windows
 
 
 def _older_than(histories: Histories, days: float) -> Histories:

@@ -22,10 +22,11 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import vectors_of_items
+from pipelines.models.sequence_batches import Batches, demand_of
 from pipelines.models.sequence_learner import SequenceLearner
 from pipelines.models.sequence_network import states
 from pipelines.models.sequence_visits import Visits, baskets, tokens_of
-from pipelines.models.training import Plan, identity_of, train_epochs
+from pipelines.models.training import Plan, code_of, identity_of, train_epochs
 from pipelines.params import Section
 
 
@@ -51,6 +52,8 @@ class SequenceSettings(Section):
     negatives: int = Field(default=1024, ge=1)
     """Items that a batch's purchases are told from, drawn by how often they were bought and weighed back; where there
     are no more items than that, the softmax is over all of them."""
+    demand_days: float = Field(default=90.0, gt=0)
+    """Half-life of the purchases whose shares are added to the scores."""
     learning_rate: float = Field(default=0.003, gt=0)
     """Of Adam at the start; it falls to nothing along a cosine."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -62,7 +65,7 @@ class SequenceSettings(Section):
 
 
 class Sequence(Model):
-    """Scores an item by the dot product of its vector with what the network makes of the user's visits.
+    """Scores an item by the logarithm of its share of purchases, plus its vector's dot product with the user's state.
 
     A user without events gets what the start token says: what first visits hold.
 
@@ -72,6 +75,7 @@ class Sequence(Model):
         ids: float32 [num_ids, embedding_size].
         texts: float32 [num_texts, embedding_size], projected.
         text_index: int32 [num_items], each item's row in ``texts``.
+        demand: float32 [num_items], logarithm of each item's share of purchases, which the network learns beside.
         visits: of a user that are read.
     """
 
@@ -94,11 +98,13 @@ class Sequence(Model):
         ids: NDArray[np.float32],
         texts: NDArray[np.float32],
         text_index: NDArray[np.int32],
+        demand: NDArray[np.float32],
         visits: int,
     ) -> None:
         self.weights = weights
         self.item_ids, self.ids = item_ids, ids
         self.texts, self.text_index = texts, text_index
+        self.demand = demand
         self.visits = visits
         self.loss = 0.0
         """Of the last epoch; 0 for a model that was loaded."""
@@ -115,11 +121,12 @@ class Sequence(Model):
         if not len(training.histories.items):
             raise ModelError("the sequence model needs at least one purchase", mend="shoploom ingest --from DAY")
         learner = SequenceLearner(training.histories, training.texts, settings, training.seed)
-        identity = identity_of(cls, training, settings)
+        identity = identity_of(cls, training, settings, *map(code_of, (SequenceLearner, Batches, Visits, states)))
         plan = Plan("train sequence", settings.epochs, identity, "lower train_sequence.learning_rate")
         curves = train_epochs(learner, plan, training.side)
         network, ids, texts = learner.arrays()
-        model = cls(network, learner.item_ids, ids, texts, training.texts.text_index, settings.visits)
+        demand = demand_of(training.histories, settings.demand_days)
+        model = cls(network, learner.batches.item_ids, ids, texts, training.texts.text_index, demand, settings.visits)
         model.loss = curves[-1]["loss"]
         return model
 
@@ -151,7 +158,9 @@ class Sequence(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        scores: NDArray[np.float32] = self.fold_in(histories) @ self.item_vectors(candidates).T
+        scores: NDArray[np.float32] = (
+            self.fold_in(histories) @ self.item_vectors(candidates).T + self.demand[candidates]
+        )
         return scores
 
     def facts(self) -> dict[str, float]:
@@ -159,13 +168,14 @@ class Sequence(Model):
 
     def save(self, directory: Path) -> None:
         arrays = {"item_ids": self.item_ids, "ids": self.ids, "texts": self.texts, "text_index": self.text_index}
+        arrays["demand"] = self.demand
         named = {f"network_{name}": array for name, array in self.weights.items()}
         write_model(directory, self.name, {**arrays, **named}, {"visits": self.visits})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        names = ("item_ids", "ids", "texts", "text_index")
+        names = ("item_ids", "ids", "texts", "text_index", "demand")
         arrays, settings = read_model(directory, cls.name, names, ("visits",))
         network = {name.removeprefix("network_"): arrays[name] for name in arrays if name.startswith("network_")}
-        item_ids, ids, texts, text_index = (arrays[name] for name in names)
-        return cls(network, item_ids, ids, texts, text_index, int(settings["visits"]))
+        item_ids, ids, texts, text_index, demand = (arrays[name] for name in names)
+        return cls(network, item_ids, ids, texts, text_index, demand, int(settings["visits"]))

@@ -127,12 +127,10 @@ def identity_of(kind: type, training: Training, settings: Section, *others: str)
         kind: the model; the file that defines it is hashed.
         training: what it learns from.
         settings: of the model.
-        others: anything else, as text.
+        others: anything else, as text, :func:`code_of` other files for instance.
     """
     digest = hashlib.sha256()
-    source = getsourcefile(kind)
-    code = file_sha256(Path(source)) if source else ""
-    facts = [code, settings.model_dump_json(), training.seed, training.threads, *others]
+    facts = [code_of(kind), settings.model_dump_json(), training.seed, training.threads, *others]
     digest.update(json.dumps(facts).encode())
     histories = training.histories
     arrays = [histories.indptr, histories.items, histories.ages, histories.quantities]
@@ -141,6 +139,12 @@ def identity_of(kind: type, training: Training, settings: Section, *others: str)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def code_of(part: Any) -> str:
+    """SHA-256 of the file that defines a class or a function; empty where there is none."""
+    source = getsourcefile(part)
+    return file_sha256(Path(source)) if source else ""
 
 
 def forget(side: Path, name: str = CHECKPOINT_FILE) -> None:

@@ -4,7 +4,8 @@
 
 The last item of each user is held out, choices (the weights of the sum) are made on the item before it, the candidates
 are all items but the user's own. An item is a day, since the data says the order alone. ENCODER is a folder that
-``embed`` wrote (``data/embed/encoder`` of a run); without it text is left out. Also: the fit time of the exact linear
+``embed`` wrote (``data/embed/encoder`` of a run); without it text is left out, and the sequence model learns ids alone.
+Also: the fit time of the exact linear
 model beside NumPy's closed form.
 """
 
@@ -20,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.base import Histories, Model, Training
+from pipelines.models.base import Histories, Model, Texts, Training
 from pipelines.models.histories import dense_columns, purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
+from pipelines.models.sequence import Sequence, SequenceSettings
 from pipelines.models.text import TextSimilarity
 from pipelines.models.transitions import Transitions, TransitionSettings
 
@@ -36,6 +38,7 @@ NEAR = LINEAR.model_copy(update={"exact_items": 0})
 FOLLOWING = TransitionSettings(
     step_decay=0.8, steps=8, source_power=0.5, target_power=0.0, history_decay=0.55, successors=512
 )
+VISITS = SequenceSettings(visits=50, epochs=5, targets=1, min_buyers=1, demand_days=1000.0)
 TEXT_DECAY = 0.75**7
 PUBLISHED = {"SASRec (published)": (0.0318, 0.0605), "S3-Rec (published)": (0.0327, 0.0647)}
 ASKED = (0.062, 0.095)
@@ -92,8 +95,12 @@ def ranked(
 
 def models_of(past: Histories, text: TextSimilarity | None) -> list[Model]:
     """Fitted on the past; the linear model on neighbourhoods, which is as good here and takes seconds."""
-    training = Training(past)
-    fitted: list[Model] = [Linear.fit(training, NEAR), Transitions.fit(training, FOLLOWING)]
+    nothing = Texts(np.zeros((1, 1), np.float32), np.zeros(NUM_ITEMS, np.int32))
+    training = Training(past, nothing if text is None else text.texts)
+    start = time.perf_counter()
+    sequence = Sequence.fit(training, VISITS)
+    print(f"fit of the sequence model: {time.perf_counter() - start:.1f} s")
+    fitted: list[Model] = [Linear.fit(training, NEAR), Transitions.fit(training, FOLLOWING), sequence]
     return fitted if text is None else [*fitted, text]
 
 
@@ -124,7 +131,9 @@ def main() -> None:
     text = texts(sys.argv[1]) if len(sys.argv) > 1 else None
     some = np.arange(0, len(sequences), CHOSEN_ON, dtype=np.int32)
     past, wanted = histories(sequences, 2), np.array([items[-2] for items in sequences], np.int32)
-    shares = product((0.25, 0.4, 0.55), (0.6,), *([(0.15, 0.3, 0.45, 0.6)] if text is not None else []))
+    shares = product(
+        (0.25, 0.4, 0.55), (0.6,), (0.0, 0.3, 0.6), *([(0.15, 0.3, 0.45, 0.6)] if text is not None else [])
+    )
     mixes = [tuple(mix) for mix in shares]
     chosen = ranked(models_of(past, text), past.pick(some), wanted[some], mixes)
     best = mixes[int(np.argmax([ndcg for ndcg, _ in chosen]))]

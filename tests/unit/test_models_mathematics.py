@@ -21,7 +21,7 @@ from pipelines.models.histories import dense_columns, pairs_of, purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
 from pipelines.models.popularity import Popularity, candidates_of
-from pipelines.models.repeat import OwnCounts
+from pipelines.models.repeat import OwnCounts, windows_of
 from pipelines.models.signals import score_densely, shortlist
 from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
@@ -236,3 +236,19 @@ def test_ranker_pads_when_fewer_products_exist_than_asked(shop: TinyShop) -> Non
     assert scores.shape == (2, 2)
     assert (places[:, 2:] == -1).all()
     assert sorted(places[0, :2].tolist()) == [0, 1]
+
+
+def test_repeat_counts_what_was_bought_again_in_each_window_by_hand() -> None:
+    ages = np.array([50.0, 40.0, 30.0, 10.0])
+    items = np.array([0, 1, 0, 0], np.int32)
+    users, ones = np.zeros(4, np.int32), np.ones(4, np.float32)
+    history = Histories.from_events(users, items, 100.0 - ages, ones, num_users=1, num_items=2, as_of=100.0)
+    latest, earlier = windows_of(history, 20.0, 5)
+    for pairs, again in (latest, earlier):
+        assert pairs.items.tolist() == [0, 1]
+        assert again.tolist() == [True, False]
+    assert latest[0].last.tolist() == [10.0, 20.0]
+    assert latest[0].days.tolist() == [2.0, 1.0]
+    assert earlier[0].last.tolist() == [10.0, 0.0]
+    assert len(windows_of(history, 20.0, 1)) == 1
+    assert len(windows_of(nobody(), 20.0, 5)) == 1

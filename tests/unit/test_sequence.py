@@ -12,7 +12,7 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories
 from pipelines.models.histories import purchase_counts
 from pipelines.models.sequence import Sequence
-from pipelines.models.sequence_learner import SequenceLearner
+from pipelines.models.sequence_batches import Batches
 from pipelines.models.sequence_network import first_weights, states
 from pipelines.models.sequence_visits import START, Visits, baskets, tokens_of, windows_of
 from pipelines.models.training import epoch_generator, read_curves
@@ -60,21 +60,20 @@ def test_windows_ask_for_every_visit_once(shop: TinyShop) -> None:
 def test_no_token_that_is_asked_holds_what_it_is_asked_for(shop: TinyShop) -> None:
     baskets_of_ten = replace(shop.histories, ages=np.ceil(shop.histories.ages / 10) * 10)
     for ahead in (1, 3):
-        learner = SequenceLearner(
-            baskets_of_ten, shop.texts.texts, SEQUENCE.model_copy(update={"ahead": ahead, "visits": 5}), 3
-        )
-        for low, high in learner.batches[:: len(learner.batches) // 3]:
-            batch = learner.batch((low, high), epoch_generator(3, 1))
+        settings = SEQUENCE.model_copy(update={"ahead": ahead, "visits": 5})
+        batches = Batches(baskets_of_ten, shop.texts.texts, settings)
+        for low, high in batches.windows:
+            batch = batches.batch((low, high), epoch_generator(3, 1))
             length = batch["gaps"].shape[1]
             rows, places = np.divmod(batch["asked"], length)
-            last = learner._last_of(low)
+            last = batches.ends_of(low)
             for row, place, item in zip(rows, places, batch["wanted"], strict=True):
                 following = slice(
-                    learner.visits.events[low[row] + place],
-                    learner.visits.events[min(low[row] + place + ahead, last[row])],
+                    batches.visits.events[low[row] + place],
+                    batches.visits.events[min(low[row] + place + ahead, last[row])],
                 )
                 assert item in baskets_of_ten.items[following]
-            read = tokens_of(learner.visits, low, high - 1).visits.ravel()[batch["asked"]]
+            read = tokens_of(batches.visits, low, high - 1).visits.ravel()[batch["asked"]]
             assert np.all(read < low[rows] + places)
 
 
@@ -97,7 +96,9 @@ def test_a_basket_has_no_order(fitted: Sequence) -> None:
 
 
 def test_only_the_last_visits_are_read(fitted: Sequence) -> None:
-    short = Sequence(fitted.weights, fitted.item_ids, fitted.ids, fitted.texts, fitted.text_index, visits=2)
+    short = Sequence(
+        fitted.weights, fitted.item_ids, fitted.ids, fitted.texts, fitted.text_index, fitted.demand, visits=2
+    )
     ages = [90.0, 60.0, 20.0, 4.0]
     recent = short.fold_in(shopper([1, 2, 3, 4], ages))
     np.testing.assert_array_equal(short.fold_in(shopper([9, 2, 3, 4], ages)), recent)
