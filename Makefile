@@ -4,10 +4,10 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
-.PHONY: help install run check test bench lock clean
+.PHONY: help install run check test bench bench-serving lock clean
 
 help: ## say what can be made
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
 
 install: .venv/.installed ## make .venv from requirements.lock
 
@@ -28,6 +28,9 @@ test: install ## every test
 
 bench: install ## every figure that README quotes, measured here and now
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-serving: install ## what serving reaches on the finished run's champion: latency, throughput, swaps, memory
+	@$(BIN)/python tests/benchmarks/bench_serving.py
 
 lock: ## compile requirements.lock again from pyproject.toml
 	uv=$$(command -v uv || echo .shoploom/uv/bin/uv); $$uv pip compile --quiet --generate-hashes --no-emit-index-url \

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.models.contributions import Contribution
 from pipelines.serving.rules import Rules
 
 Placement = Literal["home", "product", "cart", "search-empty"]
@@ -37,6 +38,7 @@ class Asked:
         brands: to stay within; everything where empty.
         new_only: leave out what the shopper ever bought.
         rules: the request's own.
+        explain: take apart what the ranking's features added.
     """
 
     placement: Placement = "home"
@@ -46,6 +48,7 @@ class Asked:
     brands: tuple[str, ...] = ()
     new_only: bool = False
     rules: Rules = field(default_factory=Rules)
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Result:
         price: in the shop's currency; None where unknown.
         reasons: why, in words, the strongest first.
         rule: the shop's rule that moved it; None where none did.
+        contributions: what the ranking's features added, the strongest first; where that was asked for.
     """
 
     item_id: str
@@ -71,6 +75,7 @@ class Result:
     price: float | None
     reasons: tuple[str, ...]
     rule: str | None
+    contributions: tuple[Contribution, ...] = ()
 
 
 @dataclass(frozen=True)

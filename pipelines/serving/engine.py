@@ -8,7 +8,7 @@ what the shopper did since, adds what the session says, and applies the shop's r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories
 from pipelines.models.blend import TreeBlend
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.manifest import ENCODER_FOLDER
 from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
@@ -28,11 +29,13 @@ from pipelines.serving.answers import Answer, Asked, Provenance, Result
 from pipelines.serving.hits import find
 from pipelines.serving.kept import Kept
 from pipelines.serving.neighbours import Near, Neighbours
+from pipelines.serving.query_encoder import QueryEncoder
 from pipelines.serving.rules import Bound, Placed, Rules
 from pipelines.serving.searching import Found, Matching, Query
 from pipelines.serving.shelf import Shelf
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing, rescored, standings
+from pipelines.serving.why import contributions_of
 
 KEPT_SHOPPERS = 50_000
 USERS_AT_ONCE = 8
@@ -134,6 +137,7 @@ class Engine:
         recommender = Recommender.load(package_dir)
         if isinstance(recommender.ranker.blend, TreeBlend):
             recommender.ranker.blend.threads = 1
+        recommender.finder.encoder = QueryEncoder.load(package_dir / ENCODER_FOLDER)
         catalogue = recommender.catalogue
         later = ring.after(catalogue.user_key) if ring else KeyRing(())
         accounts = {later.pseudonym(name): row for row, name in enumerate(catalogue.user_ids)}
@@ -282,6 +286,14 @@ class Engine:
         placed = bound.place(stream(), new, asked.count)
         reasons = self._reasons(prepared, affinity, [each.item for each in placed])
         results = [self.result(each, why) for each, why in zip(placed, reasons, strict=True)]
+        if asked.explain:
+            parts = contributions_of(
+                self.recommender.ranker, prepared.history, prepared.standing, [each.item for each in placed]
+            )
+            results = [
+                replace(result, contributions=parts.get(each.item, ()))
+                for result, each in zip(results, placed, strict=True)
+            ]
         return Answer(results, self._based_on(shopper, asked), self.provenance)
 
     def _based_on(self, shopper: Shopper, asked: Asked) -> str:

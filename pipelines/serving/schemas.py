@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -78,6 +78,7 @@ class RecommendRequest(Whom):
     context: Context = Context()
     k: int = Field(default=10, ge=1, le=MOST_RESULTS, description="Results wanted.")
     new_only: bool = Field(default=False, description="Leave out what the shopper ever bought.")
+    explain: bool = Field(default=False, description="Tell what each feature of the ranking added, some ms later.")
     rules: RulesBody = RulesBody()
 
 
@@ -92,6 +93,17 @@ class ModelFacts(BaseModel):
         return cls(version=provenance.version, run=provenance.run)
 
 
+class ContributionFacts(BaseModel):
+    """What a feature of the ranking added."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    feature: str
+    value: float
+    log_odds: float = Field(description="Added to the log odds of a purchase; below 0 where it speaks against it.")
+    words: str = Field(description="What the feature is about, for a shopper.")
+
+
 class ResultFacts(BaseModel):
     """One item."""
 
@@ -104,6 +116,13 @@ class ResultFacts(BaseModel):
     price: float | None
     reasons: tuple[str, ...] = Field(description="Why, in words, the strongest first.")
     rule: str | None = Field(description="The shop's rule that moved it.")
+    contributions: list[ContributionFacts] = Field(default=[], description="With `explain`, the strongest first.")
+
+    @classmethod
+    def of(cls, position: int, result: answers.Result, **more: object) -> Self:
+        """What is told of a result."""
+        parts = [ContributionFacts.model_validate(part) for part in result.contributions]
+        return cls.model_validate({**vars(result), **more, "position": position, "contributions": parts})
 
 
 class RecommendAnswer(BaseModel):
@@ -119,7 +138,7 @@ class RecommendAnswer(BaseModel):
 
 def results_of(results: list[answers.Result], first: int = 1) -> list[ResultFacts]:
     """Results with their positions."""
-    return [ResultFacts(position=position, **vars(result)) for position, result in enumerate(results, start=first)]
+    return [ResultFacts.of(position, result) for position, result in enumerate(results, start=first)]
 
 
 class FilterBody(Body):

@@ -90,6 +90,15 @@ def test_cart_is_not_recommended_again(server: Served) -> None:
     assert not {"i001", *first} & set(ids(recommended(server, placement="cart", cart=["i001", *first])))
 
 
+def test_ranking_is_taken_apart_where_that_is_asked_for(server: Served, shop: Path) -> None:
+    assert recommended(server, user="u06")["results"][0]["contributions"] == []
+    answer = recommended(server, user="u06", explain=True)
+    expected = Recommender.load(shop / "data/package").recommend("u06", 10)
+    for result, one in zip(answer["results"], expected, strict=True):
+        told = {part["feature"]: part["log_odds"] for part in result["contributions"]}
+        assert told == pytest.approx({part.feature: part.log_odds for part in one.contributions}, abs=1e-5)
+
+
 def test_rules_of_a_request_exclude_pin_boost_and_cap(server: Served) -> None:
     plain = ids(recommended(server, user="u01", k=5))
     ruled = recommended(server, user="u01", k=5, rules={"exclude": plain[:1], "pin": ["i058"]})

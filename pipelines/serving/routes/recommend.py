@@ -49,6 +49,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
         brands=tuple(body.context.brands),
         new_only=body.new_only,
         rules=body.rules.rules(),
+        explain=body.explain,
     )
 
     def work() -> Answer:
@@ -59,7 +60,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
                 return engine.bought_together(items[0], shopper, asked)
             return engine.recommend(shopper, asked)
 
-    answer = await service.run(work, engine.instant(shopper, items))
+    answer = await service.run(work, not body.explain and engine.instant(shopper, items))
     service.figures.answered("/recommend", answer.based_on, len(answer.results))
     note(request, model=answer.provenance.version, based_on=answer.based_on)
     return RecommendAnswer(
