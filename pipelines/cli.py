@@ -582,6 +582,26 @@ def lineage(target: str, row: str | None, everything: bool, as_json: bool) -> No
     refuse_gaps(found)
 
 
+@main.command()
+@click.argument("target", type=Text())
+@click.option("--keep", is_flag=True, help="Leave what was made in .shoploom/reproduce.")
+@json_option
+def reproduce(target: str, keep: bool, as_json: bool) -> None:
+    """Make a model again and compare every output: bit-identical, or which stage differs first and by how much.
+
+    TARGET is model:7 or model:champion. A clean worktree of its run, the environment of its lock, its raw data and no
+    cache; nothing of it reaches the books.
+    """
+    from pipelines.lineage.ask import model_of
+    from pipelines.lineage.reproduce import reproduce as make_again
+    from pipelines.lineage.reproduce import summary
+
+    found = make_again(_settings(), model_of(target), lambda line: click.echo(line, err=True), keep=keep)
+    _print(found.to_dict() if as_json else found, as_json, lambda value, console: console.print(summary(value)))
+    if not found.identical:
+        sys.exit(1)
+
+
 @main.group(cls=SuggestingGroup)
 def users() -> None:
     """Pseudonyms of users: what stands for the shop's own ids."""

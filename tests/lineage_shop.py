@@ -38,6 +38,8 @@ for name, value in {
     path = pathlib.Path("data", name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+salt = pathlib.Path(os.environ["FLAGS"], "salt")
+(where / "salt.txt").write_text(salt.read_text() if salt.exists() else "0")
 import pyarrow.parquet
 from pipelines.merkle import leaf_of, write_levels
 read = pyarrow.parquet.read_table

@@ -45,10 +45,19 @@ def prove_row(settings: Settings, target: str, event_id: str) -> Membership:
         ConfigError: the target is no model.
         RunError, RegistryError: as :func:`pipelines.lineage.proof.membership`.
     """
+    return membership(settings, model_of(target), event_id)
+
+
+def model_of(target: str) -> str:
+    """The number or alias in ``model:7``.
+
+    Raises:
+        ConfigError: the target is no model.
+    """
     kind, _, name = target.partition(":")
     if kind != "model" or not name:
-        raise ConfigError(f"--row asks of a model, not of {target!r}", mend="shoploom lineage model:champion --row ...")
-    return membership(settings, name, event_id)
+        raise ConfigError(f"{target!r} is no model", mend="name one as model:7 or model:champion")
+    return name
 
 
 def draw_membership(found: Membership, console: Console) -> None:

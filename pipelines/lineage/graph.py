@@ -154,7 +154,7 @@ def version_lineage(settings: Settings, version: RegisteredVersion) -> ModelLine
         data=_data(history.get(data_commit), data_commit),
         environment=_environment(git, run),
         validation={name: report[name] for name in ("tables", "warnings", "suites") if name in report},
-        stages=_stages(git, run, lock, {name: asdict(one) for name, one in booked_stages(settings, version).items()}),
+        stages=_stages(lock, {name: asdict(one) for name, one in booked_stages(settings, version).items()}),
         partitions=partitions,
         sources=_sources(history, partitions),
         missing=tuple(missing),
@@ -252,16 +252,19 @@ def _environment(git: Git, run: RunCommit | None) -> dict[str, Any]:
     return {"lock": REQUIREMENTS, "sha256": hashlib.sha256(content).hexdigest(), "libraries": pins}
 
 
-def _stages(
-    git: Git, run: RunCommit | None, lock: Mapping[str, LockEntry], booked: Mapping[str, dict[str, Any]]
-) -> tuple[Stage, ...]:
-    makers = {str(out["path"]): name for name, entry in lock.items() for out in entry.get("outs", [])}
-    return tuple(_stage(name, lock[name], makers, booked.get(name, {})) for name in _ordered(lock, makers))
+def _stages(lock: Mapping[str, LockEntry], booked: Mapping[str, dict[str, Any]]) -> tuple[Stage, ...]:
+    makers = _makers(lock)
+    return tuple(_stage(name, lock[name], makers, booked.get(name, {})) for name in ordered_stages(lock))
 
 
-def _ordered(lock: Mapping[str, LockEntry], makers: Mapping[str, str]) -> list[str]:
-    """Stages, each after those whose outputs it reads."""
-    ordered: list[str] = []
+def _makers(lock: Mapping[str, LockEntry]) -> dict[str, str]:
+    """Output -> stage."""
+    return {str(out["path"]): name for name, entry in lock.items() for out in entry.get("outs", [])}
+
+
+def ordered_stages(lock: Mapping[str, LockEntry]) -> list[str]:
+    """A run's stages, each after those whose outputs it reads."""
+    makers, ordered = _makers(lock), list[str]()
 
     def visit(name: str) -> None:
         for dep in lock[name].get("deps", []):

@@ -169,7 +169,7 @@ def test_row_is_proved_in_or_out_and_refused_where_the_tree_was_changed(shop: Sh
     assert (trained.proof.present, tested.proof.present, trained.proof.count) == (True, False, 8)
     assert trained.proof.root == run.training_root
     assert f"Shoploom-Training-Root: {run.training_root}" in shop.git.message(run.commit)
-    for target, message in ((f"model:{older}", "older shoploom"), ("partition:2017-W01", "asks of a model")):
+    for target, message in ((f"model:{older}", "older shoploom"), ("partition:2017-W01", "is no model")):
         with pytest.raises((RunError, ConfigError), match=message):
             prove_row(shop.settings, target, "2-1")
     levels = next(path for path in map(Path, _cached(shop, "data/seal/tree")) if path.stat().st_size == 3 * 32)
