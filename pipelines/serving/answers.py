@@ -65,6 +65,7 @@ class Result:
         reasons: why, in words, the strongest first.
         rule: the shop's rule that moved it; None where none did.
         contributions: what the ranking's features added, the strongest first; where that was asked for.
+        features: what put the item there, kept with its exposure.
     """
 
     item_id: str
@@ -76,6 +77,7 @@ class Result:
     reasons: tuple[str, ...]
     rule: str | None
     contributions: tuple[Contribution, ...] = ()
+    features: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

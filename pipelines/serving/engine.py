@@ -285,7 +285,11 @@ class Engine:
         new = self._new(prepared, hidden) if bound.rules.min_new_share else ()
         placed = bound.place(stream(), new, asked.count)
         reasons = self._reasons(prepared, affinity, [each.item for each in placed])
-        results = [self.result(each, why) for each, why in zip(placed, reasons, strict=True)]
+        known = self._features(prepared, affinity, [each.item for each in placed])
+        results = [
+            replace(self.result(each, why), features=features)
+            for each, why, features in zip(placed, reasons, known, strict=True)
+        ]
         if asked.explain:
             parts = contributions_of(
                 self.recommender.ranker, prepared.history, prepared.standing, [each.item for each in placed]
@@ -295,6 +299,15 @@ class Engine:
                 for result, each in zip(results, placed, strict=True)
             ]
         return Answer(results, self._based_on(shopper, asked), self.provenance)
+
+    def _features(self, prepared: Prepared, affinity: Affinity, items: Sequence[int]) -> list[dict[str, float]]:
+        """What put items into an answer: the ranking's chance, 0 off the shortlist, and what goes with the visit."""
+        rows = np.array(items, np.int32)
+        chances = prepared.standing.scores_of(rows, np.zeros(len(rows), np.float32)).tolist()
+        strength = dict(zip(affinity.items.tolist(), affinity.strength.tolist(), strict=True))
+        return [
+            {"chance": chance, "visit": strength.get(item, 0.0)} for item, chance in zip(items, chances, strict=True)
+        ]
 
     def _based_on(self, shopper: Shopper, asked: Asked) -> str:
         parts = [

@@ -31,6 +31,10 @@ def note(request: Request, **facts: object) -> None:
     request.scope.setdefault("facts", {}).update(facts)
 
 
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Asked every second by machines; they are counted and not logged."""
+
+
 class _TooLargeError(Exception):
     """A body is longer than is read."""
 
@@ -94,6 +98,8 @@ class Front:
             "ms": round(1000 * seconds, 3),
             **scope.get("facts", {}),
         }
+        if route in PROBES and failure is None:
+            return
         if status >= 500:
             log().error("request", **facts, exc_info=failure)
         else:

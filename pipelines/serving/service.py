@@ -16,6 +16,7 @@ from pipelines.serving.figures import Figures
 from pipelines.serving.logs import log
 from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError
+from pipelines.serving.shown import Shown
 from pipelines.serving.state import State, StateError
 from pipelines.settings import Settings
 
@@ -43,6 +44,8 @@ class Service:
     """Swapped as a whole; a request uses the one that it took at its start."""
     memory: Memory | None = None
     """What shoppers did; None until the state is open."""
+    shown: Shown = field(default_factory=Shown)
+    """The newest answers, for the exposures that come back."""
     trouble: dict[str, str] = field(default_factory=dict)
     """Why something does not work, by part: ``champion``, ``state``."""
     draining: bool = False

@@ -14,6 +14,8 @@ import pytest
 from pipelines.lineage.audit import read
 from pipelines.lineage.promotions import roll_back_version
 from pipelines.models.recommender import Recommender
+from pipelines.pseudonyms import open_ring
+from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
 from tests.repositories import ROOT, new_repository
@@ -21,6 +23,7 @@ from tests.serving_shop import RUN, Served, registered, served
 
 shop = tiny.shop
 NUMBERS = count(1)
+EARLY, LATE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +293,22 @@ def test_event_that_comes_again_is_acknowledged_and_another_of_its_id_refused(se
     assert [receipt["repeated"] for receipt in told(server, one, one)["receipts"]] == [True, True]
     status, problem = server.ask("/events", {"events": [{**one, "item_id": "i002"}]})
     assert (status, problem["code"]) == (409, "conflict")
+
+
+def test_exposure_is_kept_with_what_ranked_the_item_then(server: Served, settings: Settings) -> None:
+    answer = recommended(server, user="u07", k=3)
+    seen = {"user": "u07", "type": "exposure", "request_id": answer["request_id"]}
+    told(
+        server,
+        *(event(item_id=result["item_id"], position=place, **seen) for place, result in enumerate(answer["results"])),
+    )
+    told(server, event(user="u07", item_id="i001"))
+    state = State.open(settings.serving_state, open_ring(settings.home))
+    kept = [each for each in state.exposures.between(EARLY, LATE) if each.request_id == answer["request_id"]]
+    state.close()
+    assert [each.item_id for each in kept] == ids(answer)
+    assert [each.features["score"] for each in kept] == [result["score"] for result in answer["results"]]
+    assert {each.model_version for each in kept} == {"1"}
 
 
 def test_event_of_an_item_unknown_here_is_kept_and_told(server: Served) -> None:

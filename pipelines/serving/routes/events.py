@@ -41,6 +41,8 @@ async def events(body: EventsRequest, request: Request) -> EventsAnswer:
             raise RefusedError(422, "invalid_request", error.message, where="body.events", mend=error.mend) from None
         except StateError as error:
             raise service.lost(error) from None
+    if exposures := service.shown.exposures(told):
+        memory.state.exposures.submit(exposures)
     for event, receipt in zip(told, receipts, strict=True):
         if not receipt.repeated:
             clicked = event.event_type in CLICKS and event.request_id is not None

@@ -61,10 +61,12 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
             return engine.recommend(shopper, asked)
 
     answer = await service.run(work, not body.explain and engine.instant(shopper, items))
+    request_id = request.scope["request_id"]
+    service.shown.keep(request_id, answer.provenance.version, body.placement, answer.results)
     service.figures.answered("/recommend", answer.based_on, len(answer.results))
     note(request, model=answer.provenance.version, based_on=answer.based_on)
     return RecommendAnswer(
-        request_id=request.scope["request_id"],
+        request_id=request_id,
         model=ModelFacts.of(answer.provenance),
         based_on=answer.based_on,
         known_user=shopper.user is not None,
