@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories
 from pipelines.models.blend import TreeBlend
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
 from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
@@ -31,10 +32,11 @@ from pipelines.serving.kept import Kept
 from pipelines.serving.neighbours import Near, Neighbours
 from pipelines.serving.query_encoder import QueryEncoder
 from pipelines.serving.rules import Bound, Placed, Rules
-from pipelines.serving.searching import Found, Matching, Query
+from pipelines.serving.searching import KEPT_QUERIES, Found, Matching, Query
 from pipelines.serving.shelf import Shelf
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing, rescored, standings
+from pipelines.serving.understanding.vocabulary import Vocabulary
 from pipelines.serving.why import contributions_of
 
 KEPT_SHOPPERS = 50_000
@@ -107,6 +109,7 @@ class Engine:
         self.matching = Matching(recommender)
         self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories)
         self._kept: Kept[tuple[object, ...], Prepared] = Kept(KEPT_SHOPPERS)
+        self._intents: Kept[str, dict[str, float]] = Kept(KEPT_QUERIES)
         fallback = tie_breaker(recommender.buyers)[recommender.candidates] - np.float32(1)
         order = np.lexsort((recommender.candidates, -fallback))
         self._rest = Standing(recommender.candidates[order], fallback[order])
@@ -224,6 +227,23 @@ class Engine:
             ModelError: the query is blank.
         """
         return find(self, query, shopper)
+
+    def intents(self, text: str) -> dict[str, float]:
+        """Probability of each intent of a text that is not blank; empty where the package holds no intent head."""
+        head = self.recommender.finder.intent
+        if head is None:
+            return {}
+        kept = self._intents.get(text)
+        if kept is None:
+            vectors = head.encoder.encode_queries([" ".join(text.lower().split())])
+            kept = dict(zip(INTENTS, map(float, head.probabilities(vectors)[0]), strict=True))
+            self._intents.put(text, kept)
+        return kept
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The catalogue's words, by which texts are understood."""
+        return Vocabulary.of(self.catalogue, self.recommender.finder.encoder.knows)
 
     def affinity(self, about: dict[int, float]) -> Affinity:
         """What goes with items, by how much each of them matters (dense id to weight within 0..1)."""

@@ -6,6 +6,7 @@ import math
 
 from pipelines.errors import ModelError
 from pipelines.serving.answers import Answer, Asked
+from pipelines.serving.asking import read
 from pipelines.serving.engine import Engine
 from pipelines.serving.searching import Query
 from pipelines.serving.shopper import Deed, Shopper
@@ -36,7 +37,7 @@ def check(engine: Engine) -> int:
     _orderly(engine.similar(popular, Shopper(), asked), "similar items")
     _orderly(engine.bought_together(popular, Shopper(), asked), "bought together")
     title = engine.catalogue.titles[popular]
-    found = engine.search(Query(title), Shopper(0) if known else None)
+    found = engine.search(read(engine, Query(title)).query, Shopper(0) if known else None)
     if not found.hits:
         raise ModelError(f"golden request failed: a search for {title!r} gave nothing", mend="shoploom rollback")
     return len(answers) + 3

@@ -54,9 +54,9 @@ def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
     own = np.zeros(0, np.int32) if shopper is None else engine.prepare(shopper).history.items
     every = np.arange(engine.catalogue.num_items, dtype=np.int32)
     passing = query.filters.passes(engine.shelf, every) if query.filters.any else None
-    ordered = _ordered(engine, engine.matching.items(matches, passing, own), shopper)
+    ordered = _ordered(engine, engine.matching.items(matches, passing, own, query.wish), shopper)
     hits, total = _page(engine, query, ordered)
-    unfiltered = ordered.matched if passing is None else engine.matching.items(matches, None, own)
+    unfiltered = ordered.matched if passing is None else engine.matching.items(matches, None, own, query.wish)
     facets, prices = facets_of(engine.shelf, unfiltered.items, query.filters)
     corrected = None if text == query.text else text
     return Found(hits, total, facets, prices, corrected, ordered.weight, engine.provenance)

@@ -166,6 +166,9 @@ class SearchRequest(Whom):
     offset: int = Field(default=0, ge=0, le=1000, description="Results left out before the first, for paging.")
     k: int = Field(default=10, ge=1, le=MOST_RESULTS, description="Results wanted.")
     correct: bool = Field(default=True, description="Set misspelt words right.")
+    understand: bool = Field(
+        default=True, description="Read prices, brands, sizes and what is not wanted out of the text, and apply them."
+    )
     viewed: Annotated[list[Id], Field(max_length=100)] = Field(default=[], description="As in /recommend.")
     cart: Annotated[list[Id], Field(max_length=200)] = []
     rules: RulesBody = RulesBody()

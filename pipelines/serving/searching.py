@@ -76,6 +76,7 @@ class Query:
         filters: what they must be.
         correct: set misspelt words right.
         rules: the request's own.
+        wish: float32 [num_items], what items gain beside their relevance; None for nothing.
     """
 
     text: str
@@ -84,6 +85,7 @@ class Query:
     filters: Filters = field(default_factory=Filters)
     correct: bool = True
     rules: Rules = field(default_factory=Rules)
+    wish: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Matching:
 
     def texts(self, text: str, query: Query) -> Matches:
         """What matches, among as many texts as the query needs."""
-        wide = self._recommender.facts.shortlist * (WIDER if query.filters.any else 1)
+        wide = self._recommender.facts.shortlist * (WIDER if query.filters.any or query.wish is not None else 1)
         wanted = min(max(wide, query.first + query.count), MOST_TEXTS)
         matches = self._kept.get((text, wanted))
         if matches is None:
@@ -178,15 +180,24 @@ class Matching:
             self._kept.put((text, wanted), matches)
         return matches
 
-    def items(self, matches: Matches, passing: NDArray[np.bool_] | None, own: NDArray[np.int32]) -> Matched:
-        """One item of each text: of those that pass, the one the shopper bought most, then the most bought.
+    def items(
+        self,
+        matches: Matches,
+        passing: NDArray[np.bool_] | None,
+        own: NDArray[np.int32],
+        wish: NDArray[np.float32] | None = None,
+    ) -> Matched:
+        """One item of each text: of those that pass, the most wished for, then the one that the shopper bought most,
+        then the most bought.
 
         Args:
             matches: texts.
             passing: bool [num_items], what may be shown; None for everything.
             own: int32, the shopper's purchases.
+            wish: float32 [num_items], what items gain; None for nothing.
         """
         facts, finder = self._recommender.facts, self._recommender.finder
+        gained = np.zeros(self._recommender.catalogue.num_items, np.float32) if wish is None else wish
         order, indptr = finder.items_of_texts
         sizes = indptr[matches.texts + 1] - indptr[matches.texts]
         rows = np.repeat(np.arange(len(matches.texts)), sizes)
@@ -200,13 +211,13 @@ class Matching:
         if len(mine):
             place = np.searchsorted(mine, items).clip(0, len(mine) - 1)
             bought = np.where(mine[place] == items, times[place], 0)
-        ranked = np.lexsort((items, -self._recommender.buyers[items], -bought, rows))
+        ranked = np.lexsort((items, -self._recommender.buyers[items], -bought, -gained[items], rows))
         first = np.ones(len(ranked), bool)
         first[1:] = rows[ranked][1:] != rows[ranked][:-1]
         chosen = ranked[first]
         items, rows = items[chosen], rows[chosen]
         base = matches.relevance[rows] + facts.popularity_weight * self._popularity[items]
-        base = base + facts.keyword_weight * matches.keywords[rows]
+        base = base + facts.keyword_weight * matches.keywords[rows] + gained[items]
         return Matched(items, matches.relevance[rows], matches.similarity[rows], base)
 
 

@@ -171,7 +171,7 @@ def searched(server: Served, **body: Any) -> dict[str, Any]:
 
 def test_search_without_a_shopper_is_the_packaged_models(server: Served, shop: Path) -> None:
     expected = [item.item_id for item in Recommender.load(shop / "data/package").search("cold milk", 3)]
-    answer = searched(server, query="cold milk", k=3)
+    answer = searched(server, query="cold milk", k=3, understand=False)
     assert ids(answer)[: len(expected)] == expected
     assert (answer["taste_weight"], answer["corrected"], answer["model"]["version"]) == (0, False, "1")
 

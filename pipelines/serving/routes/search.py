@@ -5,11 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 
 from pipelines.serving.access import needs
+from pipelines.serving.asking import Read, fits, read
 from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
-from pipelines.serving.schemas import FacetValue, HitFacts, ModelFacts, PriceSpan, SearchAnswer, SearchRequest
+from pipelines.serving.schemas import FacetValue, ModelFacts, PriceSpan, SearchRequest
 from pipelines.serving.searching import Found, Query
 from pipelines.serving.service import Service
+from pipelines.serving.understood import FittingFacts, UnderstoodAnswer, UnderstoodFacts
 from pipelines.serving.whom import rows_of, shopper_of
 
 router = APIRouter(dependencies=[Depends(needs("read"))])
@@ -17,12 +19,13 @@ router = APIRouter(dependencies=[Depends(needs("read"))])
 
 @router.post(
     "/search",
-    response_model=SearchAnswer,
+    response_model=UnderstoodAnswer,
     responses=responses(401, 403, 408, 413, 422, 429, 503),
     summary="Search the catalogue",
 )
-async def search(body: SearchRequest, request: Request) -> SearchAnswer:
-    """By meaning and by words, misspelt ones set right; filtered, counted by facet, moved by the shopper's taste."""
+async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
+    """By meaning and by words, misspelt ones set right; filtered by what the text asks and by the request, counted by
+    facet, moved by the shopper's taste."""
     service: Service = request.app.state.service
     engine = service.current()
     if not body.query.strip():
@@ -30,21 +33,26 @@ async def search(body: SearchRequest, request: Request) -> SearchAnswer:
     rows, ignored = rows_of(engine, [*body.viewed, *body.cart])
     with service.figures.step("shopper"):
         shopper = await shopper_of(service, engine, body, rows)
-    query = Query(body.query, body.offset, body.k, body.filters.filters(), body.correct, body.rules.rules())
+    asked = Query(body.query, body.offset, body.k, body.filters.filters(), body.correct, body.rules.rules())
 
-    def work() -> Found:
+    def work() -> tuple[Read | None, Found]:
+        with service.figures.step("understand"):
+            taken = read(engine, asked) if body.understand else None
         with service.figures.step("search"):
-            return engine.search(query, shopper)
+            return taken, engine.search(taken.query if taken else asked, shopper)
 
-    found = await service.run(work, instant=False)
+    taken, found = await service.run(work, instant=False)
+    constraints = taken.understanding.constraints if taken else ()
+    fitting = fits(engine, constraints, [hit.result.item_id for hit in found.hits])
     based_on = "history" if shopper.known else "session" if shopper.interests else "query"
     service.figures.answered("/search", based_on, len(found.hits))
     note(request, model=found.provenance.version, total=found.total)
-    return SearchAnswer(
+    corrected = found.corrected is not None or bool(taken and taken.understanding.corrections)
+    return UnderstoodAnswer(
         request_id=request.scope["request_id"],
         model=ModelFacts.of(found.provenance),
-        query=found.corrected or body.query,
-        corrected=found.corrected is not None,
+        query=found.corrected or (taken.query.text if taken else body.query),
+        corrected=corrected,
         total=found.total,
         taste_weight=found.taste_weight,
         known_user=shopper.user is not None,
@@ -55,7 +63,15 @@ async def search(body: SearchRequest, request: Request) -> SearchAnswer:
         },
         prices=None if found.prices is None else PriceSpan(least=found.prices[0], most=found.prices[1]),
         results=[
-            HitFacts(position=position, **vars(hit.result), relevance=hit.relevance, taste=hit.taste, moved=hit.moved)
+            FittingFacts(
+                position=position,
+                **vars(hit.result),
+                relevance=hit.relevance,
+                taste=hit.taste,
+                moved=hit.moved,
+                fits=fitting[position - body.offset - 1],
+            )
             for position, hit in enumerate(found.hits, start=body.offset + 1)
         ],
+        understood=UnderstoodFacts.of(taken.understanding, taken.relaxed, engine.vocabulary) if taken else None,
     )

@@ -20,6 +20,8 @@ EASE = {"attribute": 0, "size": 1, "price": 2, "brand": 3, "category": 4, "like"
 """What is let go first where something must be."""
 MOST_TRIED = 2
 """Constraints of which every choice is tried; when more must go, they go one by one, the easiest first."""
+KIND_WEIGHT, PROPERTY_WEIGHT, BAND_WEIGHT, LEVEL_WEIGHT = (np.float32(weight) for weight in (0.5, 0.2, 0.5, 0.5))
+"""What a wish is worth beside a relevance of 0..1."""
 ROUNDING = 1e-6
 """Shares are kept in single precision."""
 
@@ -96,6 +98,31 @@ def price_preference(constraints: Sequence[Constraint], vocabulary: Vocabulary) 
             fit = 1 - np.abs(shares - np.float32(aim)) / np.float32(max(aim, 1 - aim))
         worth *= np.nan_to_num(fit, nan=0.0)
     return worth if kind is None else np.where(kind, worth, np.float32(0))
+
+
+def wish(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[np.float32] | None:
+    """float32 [num_items], >= 0: what items gain, beside a relevance of 0..1, that are as a text wishes.
+
+    The right category gains, and in it the price or size that words like ``cheap`` or ``family size`` mean, and every
+    property that an item's text says. None where the text wishes nothing.
+    """
+    wanted = [each for each in constraints if not each.negated]
+    kind = category_mask(constraints, vocabulary)
+    inside = np.ones(vocabulary.num_items, bool) if kind is None else kind
+    gained = np.zeros(vocabulary.num_items, np.float32)
+    bands = [each for each in wanted if each.kind in ("price", "size") and each.unit == "share"]
+    properties = [each for each in wanted if each.kind == "attribute"]
+    if kind is None and not bands and not properties:
+        return None
+    if kind is not None:
+        gained[kind] += KIND_WEIGHT
+    for each in properties:
+        gained[_texts(each, vocabulary)] += PROPERTY_WEIGHT
+    for each in bands:
+        fit = _price(each, kind, vocabulary) if each.kind == "price" else _size(each, kind, vocabulary)
+        gained[fit & inside] += BAND_WEIGHT
+    levels = [each for each in constraints if each.kind == "category" or (each in bands and each.kind == "price")]
+    return gained + LEVEL_WEIGHT * price_preference(levels, vocabulary)
 
 
 def price_bounds(

@@ -87,13 +87,16 @@ class Understanding:
     intents: Mapping[str, float] = field(default_factory=dict)
 
 
-def understand(text: str, vocabulary: Vocabulary, intents: Mapping[str, float] | None = None) -> Understanding:
+def understand(
+    text: str, vocabulary: Vocabulary, intents: Mapping[str, float] | None = None, correct: bool = True
+) -> Understanding:
     """Read what a person typed; any text has an answer.
 
     Args:
         text: in English, Chinese or both; of more than ``MOST_CHARACTERS`` the first are read.
         vocabulary: the shop's.
         intents: what a model says of the text's intents, handed through.
+        correct: set misspelt words right.
     """
     read = text[:MOST_CHARACTERS]
     folded = fold(read)
@@ -103,7 +106,7 @@ def understand(text: str, vocabulary: Vocabulary, intents: Mapping[str, float] |
     prices = asked_prices(read, folded)
     for each in prices:
         folded = _without(folded, each)
-    reader = _Reader(read, folded, vocabulary)
+    reader = _Reader(read, folded, vocabulary, correct)
     reader.read()
     missing = list(reader.missing)
     if len(text) > len(read):
@@ -146,9 +149,10 @@ class _Reader:
         text: as it was typed.
         folded: the same without what has been understood.
         vocabulary: the shop's.
+        correct: set misspelt words right.
     """
 
-    def __init__(self, text: str, folded: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, text: str, folded: str, vocabulary: Vocabulary, correct: bool) -> None:
         self.text = text
         self.folded = folded
         self.vocabulary = vocabulary
@@ -157,7 +161,7 @@ class _Reader:
         self.loose: list[tuple[int, tuple[str, ...]]] = []
         self.corrections: list[Correction] = []
         self.missing: list[NotUnderstood] = []
-        self.tokens = self._corrected(tokens(folded))
+        self.tokens = self._corrected(tokens(folded)) if correct else tokens(folded)
         self._kinds: list[tuple[int, int, int, Phrase, int]] = []
         """``segment, -words, -place, phrase, end`` of every phrase that names a category."""
 

@@ -1,0 +1,160 @@
+"""Queries understood and conversations over HTTP, on the tiny champion: milk and bread of five prices."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.integration import test_serving
+from tests.serving_shop import Served
+
+shop, settings, server = test_serving.shop, test_serving.settings, test_serving.server
+
+
+def searched(server: Served, query: str, **body: Any) -> dict[str, Any]:
+    status, answer = server.ask("/search", {"query": query, "k": 50, **body})
+    assert status == 200, answer
+    found: dict[str, Any] = answer
+    return found
+
+
+def said(server: Served, text: str, before: dict[str, Any] | None = None, **body: Any) -> dict[str, Any]:
+    named = {} if before is None else {"conversation": before["conversation"]}
+    status, answer = server.ask("/converse", {"text": text, **named, **body})
+    assert status == 200, answer
+    found: dict[str, Any] = answer
+    return found
+
+
+def prices(answer: dict[str, Any]) -> list[float]:
+    return [result["price"] for result in answer["results"]]
+
+
+def in_force(answer: dict[str, Any]) -> list[str]:
+    return [("not " if each["negated"] else "") + each["value"] for each in answer["constraints"]]
+
+
+def test_search_shows_what_it_understood_and_keeps_to_it(server: Served) -> None:
+    answer = searched(server, "cheese under 3 without large")
+    understood = answer["understood"]
+    slots = {slot["kind"]: slot for slot in understood["slots"]}
+    assert (slots["category"]["text"], slots["price"]["text"], slots["price"]["bounds"]) == (
+        "cheese",
+        "under 3",
+        [None, 3],
+    )
+    assert slots["attribute"]["negated"]
+    assert understood["looked_for"] == answer["query"] == "cheese"
+    assert answer["results"]
+    assert all(price < 3 for price in prices(answer))
+    assert not any("large" in result["title"] for result in answer["results"])
+    assert "under 3" in answer["results"][0]["fits"]
+    plain = searched(server, "cheese under 3", understand=False)
+    assert plain["understood"] is None
+    assert max(prices(plain)) > 3
+
+
+@pytest.mark.parametrize("query", ["cheap cheese", "便宜的奶酪"])
+def test_search_puts_cheap_ones_of_the_right_kind_first(server: Served, query: str) -> None:
+    answer = searched(server, query)
+    right = [result for result in answer["results"] if result["category"][-1] == "cheese"]
+    assert answer["results"][: len(right)] == right
+    cheap = [result for result in right if "cheap" in result["fits"]]
+    assert cheap == right[: len(cheap)] != []
+    assert cheap[0]["price"] == min(result["price"] for result in right)
+
+
+def test_search_says_what_it_did_not_understand_and_what_it_let_go(server: Served) -> None:
+    answer = searched(server, "flibbertigibbet cheese under 0.5")
+    assert answer["understood"]["not_understood"] == [{"text": "flibbertigibbet", "why": "no product says so"}]
+    assert answer["understood"]["let_go"] == ["under 0.5"]
+    assert answer["results"]
+    assert searched(server, "cheeze")["understood"]["corrections"] == {"cheeze": "cheese"}
+
+
+def test_conversation_narrows_and_every_constraint_can_be_withdrawn(server: Served) -> None:
+    first = said(server, "cheese")
+    assert (first["turn"], in_force(first)) == (1, ["cheese"])
+    assert {result["category"][-1] for result in first["results"]} == {"cheese"}
+    dear = [result["item_id"] for result in first["results"] if result["price"] >= 3]
+    second = said(server, "something cheaper", first, shown=dear)
+    assert (second["turn"], second["changes"][0]["action"]) == (2, "added")
+    assert second["results"]
+    assert max(prices(second)) < 3
+    assert {result["category"][-1] for result in second["results"]} == {"cheese"}
+    third = said(server, "", second, withdraw=[second["constraints"][1]["id"]])
+    assert in_force(third) == ["cheese"]
+    assert third["changes"][0]["action"] == "withdrawn"
+    assert [result["item_id"] for result in third["results"]] == [result["item_id"] for result in first["results"]]
+
+
+def test_conversation_knows_what_it_showed(server: Served) -> None:
+    first = said(server, "milk", k=5)
+    shown = [result["item_id"] for result in first["results"]]
+    liked = said(server, "more like the second one", first)
+    assert [each["value"] for each in liked["constraints"] if each["kind"] == "like"] == [shown[1]]
+    assert shown[1] not in {result["item_id"] for result in liked["results"]}
+    without = said(server, "第一个不要, not the first one", liked)
+    assert liked["results"][0]["item_id"] not in {result["item_id"] for result in without["results"]}
+
+
+def test_conversation_says_what_it_did_not_understand_and_changes_nothing(server: Served) -> None:
+    first = said(server, "cheese under 4")
+    second = said(server, "flibber flobber", first)
+    assert second["constraints"] == first["constraints"]
+    assert second["changes"] == []
+    assert second["not_understood"] == [{"text": "flibber flobber", "why": "no product says so"}]
+    assert [result["item_id"] for result in second["results"]] == [result["item_id"] for result in first["results"]]
+
+
+def test_conversation_lets_go_of_what_nothing_satisfies_and_says_so(server: Served) -> None:
+    answer = said(server, "cheese under 0.5")
+    assert answer["results"]
+    assert answer["let_go"] == [each["id"] for each in answer["constraints"] if each["kind"] == "price"]
+    assert in_force(said(server, "start over", answer)) == []
+
+
+def test_conversation_goes_on_for_a_known_user(server: Served) -> None:
+    first = said(server, "bread by own", user="u01")
+    again = said(server, "under 4", first, user="u01")
+    assert in_force(again) == ["bread", "own", "under 4"]
+    assert again["known_user"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"conversation": "0" * 32, "text": "milk"}, 404, "unknown_conversation"),
+        ({"conversation": "nobody", "text": "milk"}, 422, "invalid_request"),
+        ({"text": "milk", "withdraw": ["c9"]}, 404, "unknown_constraint"),
+        ({"text": "x" * 10_001}, 422, "invalid_request"),
+        ({"text": "milk", "k": 0}, 422, "invalid_request"),
+        ({"text": "\ud83d"}, 422, "invalid_request"),
+        ({"colour": "red"}, 422, "invalid_request"),
+    ],
+)
+def test_bad_turn_is_refused_in_the_one_shape(server: Served, body: dict[str, Any], status: int, code: str) -> None:
+    found, problem = server.ask("/converse", body)
+    assert (found, problem["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("text", ["", "\x00\x1f", "x" * 10_000, "🍕 пицца مرحبا 手机", "1" * 9_999, "not " * 2_000])
+def test_any_text_is_answered(server: Served, text: str) -> None:
+    assert said(server, text)["not_understood"]
+    if text.strip():
+        assert server.ask("/search", {"query": text})[0] == 200
+
+
+def test_of_two_turns_at_once_none_is_lost_silently(server: Served) -> None:
+    first = said(server, "cheese")
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(server.ask, "/converse", {"conversation": first["conversation"], "text": f"under {price}"})
+            for price in (2, 3, 4, 5)
+        ]
+        statuses = [each.result()[0] for each in asked]
+    assert set(statuses) <= {200, 409}
+    last = said(server, "blah", first)
+    assert last["turn"] == statuses.count(200) + 2
