@@ -687,6 +687,23 @@ def replay(edited: Path | None, as_json: bool) -> None:
 
 
 @main.group(cls=SuggestingGroup)
+def offers() -> None:
+    """Which coupons and campaign offers a shopper gets."""
+
+
+@offers.command("fit")
+@json_option
+def fit_offers_command(as_json: bool) -> None:
+    """Fit how likely offers are redeemed on the source's real campaigns, and say how well later ones are foretold."""
+    from dataclasses import asdict
+
+    from pipelines.serving.fit_offers import fit_offers
+
+    report = fit_offers(_settings())
+    _print(asdict(report), as_json, lambda _, console: console.print(str(report), markup=False, soft_wrap=True))
+
+
+@main.group(cls=SuggestingGroup)
 def source() -> None:
     """Where a shop's data comes from: what there is, what a mapping gives, a first mapping."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from expectations.contract import Check
 
-_NOT_SOURCES = {"calendars", "landing", "late"}
+_NOT_SOURCES = {"calendars", "campaigns", "landing", "late"}
 
 
 class Source(ABC):

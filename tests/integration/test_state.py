@@ -33,10 +33,27 @@ def test_migrations_make_the_tables_that_the_code_uses(state: State, url: str) -
         assert set(inspect(connection).get_table_names()) == {*METADATA.tables, "alembic_version"}
 
 
+def test_open_brings_an_older_schema_up_to_date_and_keeps_what_is_there(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with Database(url).transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        row = "INSERT INTO offers (offer_id, kind, item_ids, starts, ends) VALUES ('tea', 'coupon', '[\"tea\"]', 0, 1)"
+        connection.execute(text(row))
+    state = State.open(url, RING)
+    (found,) = state.offers.all()
+    assert (found.offer.offer_id, found.offer.cost, found.offer.value) == ("tea", 0.0, 0.0)
+    state.close()
+
+
 def test_open_refuses_a_schema_from_the_future(state: State, url: str) -> None:
     with Database(url).transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StateError, match="schema 9999, newer than the 0001") as caught:
+    with pytest.raises(StateError, match="schema 9999, newer than the 0002") as caught:
         State.open(url, RING)
     assert caught.value.reason == "newer"
 

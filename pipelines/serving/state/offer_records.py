@@ -48,6 +48,8 @@ class Offer:
         cap: how often one user may have it within ``cap_days``; None: no limit.
         cap_days: None: ever.
         audience: the accounts and devices that may have it, as ``State`` names them; None: all.
+        cost: of one redemption: the discount.
+        value: what the shop earns by one purchase that would not have been made without it.
     """
 
     offer_id: str
@@ -59,6 +61,8 @@ class Offer:
     cap: int | None = None
     cap_days: float | None = None
     audience: frozenset[str] | None = None
+    cost: float = 0.0
+    value: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("offer_id", "kind"):
@@ -69,6 +73,9 @@ class Offer:
             check_identity("a member of audience", member)
         if self.budget is not None and not 0 <= self.budget <= MOST_MONEY:
             raise DataError(f"the budget of offer {self.offer_id!r} is {self.budget}", mend="give 0 or more, or none")
+        for name, money in (("cost", self.cost), ("value", self.value)):
+            if not 0 <= money <= MOST_MONEY:
+                raise DataError(f"the {name} of offer {self.offer_id!r} is {money}", mend="give 0 or more")
         if self.cap is not None and not 0 <= self.cap <= 1_000_000:
             raise DataError(f"the cap of offer {self.offer_id!r} is {self.cap}", mend="give 0 or more, or none")
 
@@ -126,6 +133,8 @@ def offer_state(row: Mapping[str, Any]) -> OfferState:
         row["cap"],
         row["cap_days"],
         None if row["audience"] is None else frozenset(json.loads(row["audience"])),
+        row["cost"] / MILLIONTHS,
+        row["value"] / MILLIONTHS,
     )
     return OfferState(offer, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS)
 

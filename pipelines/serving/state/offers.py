@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from pipelines.errors import DataError
 from pipelines.serving.state import reservations
@@ -28,7 +28,7 @@ from pipelines.serving.state.offer_records import (
 )
 from pipelines.serving.state.records import check_id, check_identity
 from pipelines.serving.state.reservations import amounts_over, refusal, times_used
-from pipelines.serving.state.schema import OFFERS
+from pipelines.serving.state.schema import OFFERS, RESERVATIONS
 from pipelines.serving.state.writer import one_by_one
 
 
@@ -66,6 +66,14 @@ class Offers:
             used = times_used(connection, who, now)
         had = [used.get(row["offer_id"], []) for row in rows]
         return [offer_state(row) for row, times in zip(rows, had, strict=True) if not refusal(row, who, times, now, 0)]
+
+    def record_of(self, profile: str) -> tuple[int, int]:
+        """How many offers a profile was given, and how many of them it redeemed."""
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            mine = RESERVATIONS.c.identity.in_(identities_of(connection, profile))
+            counts = select(RESERVATIONS.c.status, func.count()).where(mine).group_by(RESERVATIONS.c.status)
+            found = {status: int(count) for status, count in connection.execute(counts)}
+        return sum(found.values()), found.get("redeemed", 0)
 
     def reserve(
         self,

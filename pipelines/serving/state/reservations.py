@@ -27,6 +27,8 @@ def put(connection: Connection, offers: Sequence[Offer]) -> None:
             "cap": offer.cap,
             "cap_days": offer.cap_days,
             "audience": None if offer.audience is None else json.dumps(sorted(offer.audience)),
+            "cost": round(offer.cost * MILLIONTHS),
+            "value": round(offer.value * MILLIONTHS),
         }
         if not connection.execute(update(OFFERS).where(OFFERS.c.offer_id == offer.offer_id).values(row)).rowcount:
             connection.execute(insert(OFFERS).values(row))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Insert, Integer, MetaData, String, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a database that names one unknown here was written by a newer shoploom."""
 
 METADATA = MetaData()
@@ -92,6 +92,8 @@ OFFERS = Table(
     Column("cap", Integer),
     Column("cap_days", Float(53)),
     Column("audience", Text),
+    Column("cost", BigInteger, nullable=False, server_default="0"),
+    Column("value", BigInteger, nullable=False, server_default="0"),
 )
 
 RESERVATIONS = Table(

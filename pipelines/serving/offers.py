@@ -1,0 +1,154 @@
+"""Which offers a user gets: those that bring the shop most beyond what it would have sold anyway, while they last.
+
+The expected value of giving an offer is ``p * ((1 - a) * value - cost)``: ``p`` is the chance that it is redeemed, from
+a model of really sent offers; ``a`` the chance that the user buys one of its items anyway while the offer runs, from
+their own rate of buying; ``value`` and ``cost`` are the offer's. An offer that is expected to cost more than it brings
+is not given, nor is one whose budget, cap, audience or window does not allow it: that is decided by the reservation,
+within one transaction, so that requests at the same time cannot overspend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.models.propensity import Known, Propensity
+from pipelines.serving.state import Offer, OfferRefusedError, Reservation, State
+
+HOLDS = timedelta(minutes=15)
+SECONDS_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Shopping:
+    """What a user bought so far.
+
+    Args:
+        history_days: over which it is known; > 0.
+        lines: purchase lines of each item.
+        last_days: days since the last of them, by item.
+    """
+
+    history_days: float
+    lines: Mapping[str, int] = field(default_factory=dict)
+    last_days: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An offer that a user gets.
+
+    Args:
+        offer: its terms.
+        reservation: what is held of its budget.
+        chance: that it is redeemed, within 0..1.
+        anyway: chance that one of its items is bought without it.
+        expected: value of giving it, in the shop's currency; over 0.
+    """
+
+    offer: Offer
+    reservation: Reservation
+    chance: float
+    anyway: float
+    expected: float
+
+    @property
+    def reason(self) -> str:
+        """Why this one, in words."""
+        return (
+            f"redeemed with a chance of {self.chance:.1%}, its items bought without it with {self.anyway:.0%}: "
+            f"{self.expected:.2g} expected"
+        )
+
+
+def choose(
+    state: State,
+    propensity: Propensity,
+    profile: str,
+    shopping: Shopping,
+    now: datetime,
+    *,
+    most: int = 1,
+    holds: timedelta = HOLDS,
+) -> list[Chosen]:
+    """Give a user the best offers that can be had, each reserved. Returns when the reservations are durable.
+
+    Args:
+        state: holds the offers.
+        propensity: how likely offers are redeemed.
+        profile: who, as ``identities.profile_of`` gives it.
+        shopping: what they bought.
+        now: aware.
+        most: offers at most; >= 0.
+        holds: how long the reservations stand.
+
+    Returns:
+        Best first; empty where none is worth its cost, or none can be had.
+
+    Raises:
+        StateError: the state cannot be read or written.
+    """
+    candidates = [found.offer for found in state.offers.open_for(profile)]
+    if not candidates or most < 1:
+        return []
+    given, redeemed = state.offers.record_of(profile)
+    chances = propensity.score(_known(candidates, shopping, given, redeemed))
+    anyway = bought_anyway(candidates, shopping, now)
+    expected = np.array(
+        [
+            chance * ((1.0 - without) * offer.value - offer.cost)
+            for offer, chance, without in zip(candidates, chances, anyway, strict=True)
+        ]
+    )
+    chosen: list[Chosen] = []
+    for row in np.argsort(-expected, kind="stable"):
+        if expected[row] <= 0 or len(chosen) == most:
+            break
+        offer = candidates[row]
+        try:
+            held = state.offers.reserve(offer.offer_id, profile, offer.cost, holds=holds)
+        except OfferRefusedError:
+            # Somebody else was faster, or it was given to the same user meanwhile; the next best is as good as it gets.
+            continue
+        chosen.append(Chosen(offer, held, float(chances[row]), float(anyway[row]), float(expected[row])))
+    return chosen
+
+
+def bought_anyway(offers: Sequence[Offer], shopping: Shopping, now: datetime) -> NDArray[np.float64]:
+    """float64 [num_offers]: the chance that a user buys an item of an offer while it runs, by their own rate so far.
+
+    Purchases are taken as a Poisson process: ``1 - exp(-rate * days)``. An offer for everything counts all purchases.
+    """
+    lines = np.array([_lines(offer, shopping) for offer in offers], np.float64)
+    left = np.array([(offer.ends - now).total_seconds() / SECONDS_A_DAY for offer in offers], np.float64)
+    chances: NDArray[np.float64] = -np.expm1(-lines / max(shopping.history_days, 1.0) * np.maximum(left, 0.0))
+    return chances
+
+
+def _known(offers: Sequence[Offer], shopping: Shopping, given: int, redeemed: int) -> Known:
+    count = len(offers)
+    last = [
+        min((shopping.last_days.get(item, np.inf) for item in _items(offer, shopping)), default=np.inf)
+        for offer in offers
+    ]
+    return Known(
+        lines=np.array([_lines(offer, shopping) for offer in offers], np.float64),
+        last_days=np.array(last, np.float64),
+        all_lines=np.full(count, float(sum(shopping.lines.values()))),
+        history_days=np.full(count, shopping.history_days),
+        given=np.full(count, float(given)),
+        redeemed=np.full(count, float(redeemed)),
+        items=np.array([len(offer.item_ids) or max(len(shopping.lines), 1) for offer in offers], np.float64),
+    )
+
+
+def _lines(offer: Offer, shopping: Shopping) -> int:
+    return sum(shopping.lines.get(item, 0) for item in _items(offer, shopping))
+
+
+def _items(offer: Offer, shopping: Shopping) -> Sequence[str]:
+    return offer.item_ids or tuple(shopping.lines)

@@ -1,0 +1,158 @@
+"""Which offers are given: by expected value, within budgets, however many ask at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from pipelines.cli import main
+from pipelines.errors import ConfigError, DataError, ModelError
+from pipelines.models.offer_history import known_at
+from pipelines.models.propensity import FEATURES, Known, Propensity
+from pipelines.serving.fit_offers import fit_offers
+from pipelines.serving.offers import Chosen, Shopping, bought_anyway, choose
+from pipelines.serving.state import Offer, State
+from pipelines.settings import Settings
+from tests.few_campaigns import write_few
+from tests.state_database import RING
+from tests.state_database import state as state
+from tests.state_database import url as url
+
+NOW = datetime.now(UTC)
+ANN = RING.pseudonym("ann")
+LIKES_TEA = Shopping(90.0, {"tea": 3, "milk": 90}, {"tea": 5.0, "milk": 1.0})
+ONCE_BOUGHT = Propensity((1.0, 1.0, 0.0, 0.0, 0.0, 0.0), -3.0, (0.0,) * 6, (9.0,) * 6, 1000, 50)
+"""Odds rise with what was bought of an offer before."""
+
+
+def an_offer(offer_id: str, item: str, **fields: object) -> Offer:
+    given = {"starts": NOW - timedelta(days=1), "ends": NOW + timedelta(days=3), "cost": 0.5, "value": 2.0}
+    return Offer(offer_id, "coupon", (item,), **{**given, **fields})  # type: ignore[arg-type]
+
+
+def test_choose_gives_what_brings_most_beyond_what_is_bought_anyway(state: State) -> None:
+    # Milk is bought every day: a coupon for it gives a discount away.
+    state.offers.put([an_offer("milk", "milk"), an_offer("tea", "tea"), an_offer("nails", "nails", value=2.1)])
+    (tea, nails) = choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, NOW, most=5)
+    assert (tea.offer.offer_id, nails.offer.offer_id) == ("tea", "nails")
+    chance = 1 / (1 + np.exp(-(-3 + np.log1p(3) + 1)))
+    anyway = 1 - np.exp(-3 / 90 * 3)
+    assert (tea.chance, tea.anyway) == pytest.approx((chance, anyway), rel=1e-6)
+    assert tea.expected == pytest.approx(chance * ((1 - anyway) * 2.0 - 0.5), rel=1e-6)
+    assert "redeemed with a chance of" in tea.reason
+    assert {found.offer.offer_id: found.reserved for found in state.offers.all()} == {
+        "milk": 0,
+        "tea": 0.5,
+        "nails": 0.5,
+    }
+
+
+def test_choose_gives_nothing_that_costs_more_than_it_brings(state: State) -> None:
+    state.offers.put([an_offer("dear", "tea", cost=2.0), an_offer("over", "tea", ends=NOW)])
+    assert choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, NOW, most=5) == []
+    assert choose(state, ONCE_BOUGHT, ANN, Shopping(1.0), NOW, most=0) == []
+
+
+def test_offer_for_everything_counts_all_purchases() -> None:
+    everything = Offer("all", "coupon", (), NOW, NOW + timedelta(days=1))
+    assert bought_anyway([everything], LIKES_TEA, NOW)[0] == pytest.approx(1 - np.exp(-93 / 90))
+
+
+def test_choosing_at_once_overspends_nothing_and_gives_the_next_best(state: State) -> None:
+    state.offers.put([an_offer("tea", "tea", budget=5.0), an_offer("nails", "nails", budget=4.2, cap=1)])
+    chosen: list[Chosen] = []
+
+    def ask(number: int) -> None:
+        chosen.extend(choose(state, ONCE_BOUGHT, RING.pseudonym(str(number % 15)), LIKES_TEA, NOW))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    given = [found.offer.offer_id for found in chosen]
+    assert given.count("tea") == 10
+    assert given.count("nails") == 8
+    assert all(found.left >= 0 for found in state.offers.all())
+    nails = [found.reservation.identity for found in chosen if found.offer.offer_id == "nails"]
+    assert len({*nails}) == 8
+
+
+def test_what_was_redeemed_before_counts(state: State) -> None:
+    state.offers.put([an_offer("tea", "tea")])
+    held = [state.offers.reserve("tea", ANN, 0.5) for _ in range(3)]
+    state.offers.redeem(held[0].reservation_id)
+    state.offers.release(held[1].reservation_id)
+    assert state.offers.record_of(ANN) == (3, 1)
+
+
+def test_history_says_what_was_known_when_an_offer_started() -> None:
+    first = pd.Timestamp("2026-01-01", tz="UTC")
+    days = [1.0, 20.0, 39.0, 41.0, 10.0]
+    bought = pd.DataFrame({"user_id": ["a", "a", "a", "a", "b"], "item_id": ["tea", "tea", "milk", "tea", "milk"]})
+    bought["timestamp"] = [first + pd.Timedelta(days=day) for day in days]
+    offers = pd.DataFrame({"offer_id": ["1", "2", "3"], "item_ids": [["tea"], ["tea", "milk"], ["milk"]]})
+    offers["starts"] = [first + pd.Timedelta(days=day) for day in (7, 30, 40)]
+    sent = pd.DataFrame({"user_id": ["a", "a", "b", "a"], "offer_id": ["1", "2", "2", "3"]})
+    sent["redeemed"] = [True, True, False, False]
+    known, redeemed, start = known_at(bought, sent, offers, first)
+    assert start.tolist() == [30.0, 30.0, 40.0]
+    assert redeemed.tolist() == [True, False, False]
+    assert known.lines.tolist() == [2.0, 1.0, 1.0]
+    assert known.last_days.tolist() == [10.0, 20.0, 1.0]
+    assert known.all_lines.tolist() == [2.0, 1.0, 3.0]
+    assert (known.given.tolist(), known.redeemed.tolist()) == ([1.0, 0.0, 2.0], [1.0, 0.0, 2.0])
+    assert known.items.tolist() == [2.0, 2.0, 1.0]
+    with pytest.raises(DataError, match="first four weeks"):
+        known_at(bought, sent[sent["offer_id"] == "1"], offers, first)
+
+
+def test_propensity_learns_and_is_read_back(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    count = 4_000
+    lines = random.poisson(1.0, count).astype(float)
+    ones = np.ones(count)
+    known = Known(lines, np.where(lines > 0, 5.0, np.inf), 20 * ones, 90 * ones, 0 * ones, 0 * ones, 10 * ones)
+    truth = 1 / (1 + np.exp(-(2 * np.log1p(lines) - 3)))
+    fitted = Propensity.fit(known, random.random(count) < truth)
+    assert np.abs(fitted.score(known) - truth).mean() < 0.03
+    fitted.save(tmp_path / "offers.json")
+    assert Propensity.load(tmp_path / "offers.json") == fitted
+    more = Known(1e6 * ones[:1], 0 * ones[:1], 1e9 * ones[:1], ones[:1], 0 * ones[:1], 9 * ones[:1], ones[:1])
+    assert fitted.score(more)[0] == pytest.approx(fitted.score(known).max(), abs=0.05)
+    with pytest.raises(ModelError, match="nothing can be learned"):
+        Propensity.fit(known, np.zeros(count, bool))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 1, "features": 7}'])
+def test_propensity_refuses_another_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "offers.json").write_text(text)
+    with pytest.raises(ModelError, match="no model of redemptions"):
+        Propensity.load(tmp_path / "offers.json")
+    assert len(FEATURES) == 6
+
+
+def test_command_fits_real_campaigns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_few(tmp_path / "few")
+    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
+    monkeypatch.setenv("SHOPLOOM_SOURCE", f"tests.few_campaigns:{tmp_path / 'few'}")
+    done = CliRunner().invoke(main, ["offers", "fit", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.output)
+    assert report["pairs"] > 100_000
+    assert report["auc"] > 0.85
+    assert 0.5 < report["expected_to_seen"] < 2
+    assert Propensity.load(tmp_path / "serving" / "offers.json").redemptions == report["redemptions"]
+
+
+def test_command_refuses_a_source_without_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLOOM_SOURCE", "tests.tiny_shop")
+    with pytest.raises(ConfigError, match="does not say which offers were sent to whom"):
+        fit_offers(Settings())
