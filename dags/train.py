@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, Param
+from airflow.sdk import DAG, Asset, AssetAlias, Param
 
 from dags.dvc_graph import read_graph
 from dags.operators import FunctionOperator, returned
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pipelines.runs.start import ChampionPin
 
 PURPOSE = "Train, compare with the champion, and promote what is better."
+APPROVAL = Asset("shoploom://approval")
+WAITING = AssetAlias("shoploom-approval")
+"""Tells the approve DAG of a version, when one waits for a person; no other run of ``promote`` tells it anything."""
 EVALUATION = "data/evaluate"
 REPORT = "data/validate/report.json"
 REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$"
@@ -145,7 +148,7 @@ def _sign(context: Context, verdict: dict[str, Any], params: dict[str, Any], app
 def promote(context: Context) -> dict[str, Any]:
     """Move the alias ``champion`` when the gate says so, sum the run up, and close the books."""
     from pipelines.lineage.anchors import anchor_in_registry
-    from pipelines.lineage.promotions import promote_judged
+    from pipelines.lineage.promotions import AWAITING, promote_judged
     from pipelines.registry.books import close_run
     from pipelines.registry.gate import Verdict
     from pipelines.registry.summary import summarise
@@ -154,6 +157,8 @@ def promote(context: Context) -> dict[str, Any]:
     verdict = Verdict.from_dict(returned(context, "gate"))
     version = returned(context, "register")["version"]
     promotion = promote_judged(settings, version, verdict, context["run_id"])
+    if promotion.why.startswith(AWAITING):
+        context["outlet_events"][WAITING].add(APPROVAL, extra={"version": version})
     books = returned(context, "start")["mlflow_run"]
     anchor_in_registry(settings, books)
     summarise(settings, books, promoted=promotion.moved, promotion=promotion.why)
@@ -201,6 +206,7 @@ with DAG(
 ) as dag:
     first = FunctionOperator(function=start)
     last = FunctionOperator(function=finish)
-    steps = [FunctionOperator(function=function) for function in (register, gate, promote)]
+    steps = [FunctionOperator(function=function) for function in (register, gate)]
+    steps.append(FunctionOperator(function=promote, outlets=[WAITING]))
     render(GRAPH, first, last)
     last >> steps[0] >> steps[1] >> steps[2]

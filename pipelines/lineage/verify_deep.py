@@ -104,7 +104,13 @@ def _report(settings: Settings, facts: dict[str, Any]) -> str:
     report = docs.parent / REPORT if docs else None
     if report is None or not report.is_file():
         return "the load's report is not on this machine"
-    recorded = {str(entry.details.get("report")) for entry in copies(settings) if entry and entry.action == "validate"}
+    known = [entry for entry in copies(settings) if entry is not None]
+    landed = {entry.run for entry in known if (entry.action, entry.subject) == ("land", f"data {facts['data']}")}
+    if not landed:
+        return "the load is older than the audit log"
+    recorded = {
+        str(entry.details.get("report")) for entry in known if entry.action == "validate" and entry.run in landed
+    }
     if file_sha256(report) not in recorded:
         raise TrustError(f"{report} is not the report that the audit log recorded when the load was validated")
     return "the load's report is the one that was recorded"

@@ -22,14 +22,19 @@ import pytest
 import yaml
 
 from pipelines.errors import ServiceError
+from pipelines.lineage.audit import read
+from pipelines.lineage.release import Made, sign_release
 from pipelines.orchestration import services
 from pipelines.orchestration.airflow import metadata_database
 from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.orchestration.databases import close_abandoned
 from pipelines.pseudonyms import write_ring
+from pipelines.registry.gate import Verdict
+from pipelines.registry.promotion import champion
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
 from pipelines.runs.git import Git
 from pipelines.settings import Settings, child_environment, sqlite_file
+from tests.integration.test_registry_promotion import make_package, registered
 from tests.processes import free_port, gone
 from tests.tiny_shop import KEYS, land_tiny_shop
 
@@ -109,6 +114,17 @@ class Api:
         request = urllib.request.Request(self.root + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    def wait_for(self, run: str, task: str, state: str, seconds: float = 150) -> None:
+        """Until a task of a run is in a state."""
+        deadline = time.monotonic() + seconds
+        while True:
+            states = {one["task_id"]: one["state"] for one in self.call(f"{run}/taskInstances")["task_instances"]}
+            if states.get(task) == state:
+                return
+            assert time.monotonic() < deadline, states
+            assert states.get(task) not in {"success", "failed", "upstream_failed", "skipped"}, states
+            time.sleep(0.5)
 
     def wait_until_idle(self, seconds: float) -> None:
         """Until no DAG has had a run under way for three seconds: SQLite serves one writer at a time."""
@@ -258,6 +274,31 @@ def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
     begun = [datetime.fromisoformat(tasks[name]["start_date"]) for name in ("left", "right")]
     ended = [datetime.fromisoformat(tasks[name]["end_date"]) for name in ("left", "right")]
     assert max(begun) < min(ended), "the two stages ran one after the other"
+
+
+def test_approval_waits_in_airflow_and_promotes_only_what_is_signed(
+    settings: Settings, up: services.Up, tmp_path: Path
+) -> None:
+    api, served = Api(up), services.with_running_mlflow(settings)
+    shutil.copy(ROOT / "requirements.lock", settings.repository)
+    package = make_package(tmp_path)
+    made = registered(served, tmp_path)
+    for path, ending, champions in (("unsigned", "failed", None), ("signed", "success", made.version)):
+        if path == "signed":
+            verdict = Verdict("promote", "own_counts", 0.1, (0.05, 0.15), 0.001, 40, "because").as_dict()
+            whole = Made(made.version, made.digest, package, "e" * 40, "c" * 40, "d" * 40, "run", "none")
+            sign_release(served, whole, {}, (verdict, {}))
+        asked = api.call("/api/v2/dags/approve/dagRuns", {"logical_date": None, "conf": {"version": made.version}})
+        run = f"/api/v2/dags/approve/dagRuns/{urllib.request.quote(asked['dag_run_id'])}"
+        api.wait_for(run, "ask", "awaiting_input")
+        answer = {"chosen_options": ["Approve"], "params_input": {}}
+        api.call(f"{run}/taskInstances/ask/-1/hitlDetails", answer, "PATCH")
+        api.wait_for(run, "promote", ending)
+        reigning = champion(served)
+        assert (reigning.version if reigning else None) == champions
+    said = [(entry.action, entry.details["why"]) for entry in read(settings) if entry.action in ("refusal", "promote")]
+    assert [action for action, _ in said] == ["refusal", "promote"]
+    assert "version 1 does not verify: keys: no signing key is known here" in said[0][1]
 
 
 def test_backfill_lands_eight_intervals_one_partition_each(settings: Settings, up: services.Up) -> None:

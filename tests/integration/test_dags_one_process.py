@@ -20,7 +20,9 @@ import pytest
 from pipelines.errors import StageError
 from pipelines.lineage.audit import read
 from pipelines.lineage.audit_check import check
+from pipelines.lineage.promotions import standing_of
 from pipelines.orchestration.dag_runs import DagOutcome, OneProcess, run_dag_in_one_process
+from pipelines.registry.summary import latest_summary
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
 from tests.processes import gone
@@ -219,6 +221,17 @@ def test_train_with_other_models_starts_from_a_marked_snapshot_and_leaves_params
     assert "linear: true" in shop.git("show", f"{chosen.returned['finish']['commit']}:params.yaml")
     assert (shop.root / "params.yaml").read_bytes() == before
     assert shop.git("status", "--porcelain") == ""
+
+
+def test_train_ends_and_says_how_to_go_on_when_a_person_has_to_approve(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("step.py", STEP.replace('manifest = {"double"', 'manifest = {"again"'))
+    shop.commit("params.yaml", "seed: {value: 7}\ngate: {}\npromotion: {approval: required}\n")
+    waiting = shop.train().raise_for_failure()
+    assert waiting.returned["promote"] == {"champion": "1", "previous": None, "moved": False}
+    summary = latest_summary(shop.settings)
+    assert summary is not None
+    assert summary["promotion"].startswith("awaiting approval: shoploom approve 2 --key FILE, then shoploom promote 2")
+    assert standing_of(shop.settings, "2").awaits_approval
 
 
 def test_train_fails_with_the_stage_s_own_words(shop: Shop, first: DagOutcome) -> None:

@@ -103,7 +103,13 @@ def monitor(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("dag_id", ["train", "ingest", "monitor"])
+@pytest.fixture(scope="module")
+def approve(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = python(folder, PROGRAM, "approve")
+    return found
+
+
+@pytest.mark.parametrize("dag_id", ["train", "ingest", "monitor", "approve"])
 def test_dag_file_loads_nothing_heavy(dag_id: str, request: pytest.FixtureRequest) -> None:
     found = request.getfixturevalue(dag_id)
     assert not set(HEAVY) & set(found["loaded"])
@@ -134,6 +140,11 @@ def test_train_documentation_holds_the_hash_of_the_graph(folder: Path, train: di
 def test_monitor_measures_decides_and_tells(monitor: dict[str, Any]) -> None:
     assert monitor["edges"] == {"measure": ["decide"], "decide": ["emit"], "emit": []}
     assert (monitor["max_active_runs"], monitor["catchup"]) == (1, False)
+
+
+def test_approve_asks_between_naming_a_version_and_promoting_it(approve: dict[str, Any]) -> None:
+    assert approve["edges"] == {"which": ["ask"], "ask": ["promote"], "promote": []}
+    assert approve["params"]["version"]["pattern"] == "^[0-9]{1,9}$"
 
 
 def test_ingest_runs_on_data_intervals(ingest: dict[str, Any]) -> None:
