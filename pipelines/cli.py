@@ -456,6 +456,15 @@ def rotate_keys() -> None:
     click.echo(f"key {rotate(_settings()).fingerprint} signs from now on")
 
 
+@keys.command("sign")
+@click.argument("version", type=Text())
+def sign_version(version: str) -> None:
+    """Sign a VERSION that an older shoploom registered: you vouch that it is what its run made."""
+    from pipelines.lineage.adopt import adopt_version
+
+    click.echo(f"version {version} is signed: release {adopt_version(_settings(), version)[:12]}")
+
+
 @main.group(cls=SuggestingGroup, invoke_without_command=True)
 @root_option
 @json_option

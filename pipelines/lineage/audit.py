@@ -27,7 +27,7 @@ from pipelines.settings import Settings
 
 ACTIONS = (
     "land", "validate", "train", "gate", "approve", "promote", "rollback", "load", "refusal", "override", "key",
-    "policy", "restore",
+    "policy", "sign", "restore",
 )  # fmt: skip
 """What an entry may be about."""
 FIRST = "0" * 64

@@ -89,10 +89,14 @@ class Standing:
             TrustError: the version may not be served; the message names what broke.
         """
         for check in self.broken:
-            command = "approve" if check.name == "approval" else "verify"
+            mends = {
+                "approval": f"shoploom approve {self.version} --key FILE",
+                "statements": f"if you know that it is right: shoploom keys sign {self.version}",
+                "keys": f"shoploom keys; of an older shoploom's version: shoploom keys sign {self.version}",
+            }
             raise TrustError(
                 f"version {self.version} does not verify: {check.name}: {check.message}",
-                mend=f"shoploom {command} {self.version}" + (" --key FILE" if command == "approve" else " says more"),
+                mend=mends.get(check.name, f"shoploom verify {self.version} says more"),
             )
 
 

@@ -516,6 +516,21 @@ def test_evidence_is_the_same_in_git_and_comes_from_there_when_mlflow_lost_it(sh
         assert verify_all(shop.settings, "1").broken == ()
 
 
+def test_a_version_of_an_older_shoploom_is_signed_by_a_person_and_the_log_says_so(shop: Governed) -> None:
+    with shop.put_back():
+        remove_statements(shop)
+        broken = standing_of(shop.settings, "1")
+        with pytest.raises(ShoploomError, match="has no signed statements") as refused:
+            broken.require()
+        assert "shoploom keys sign 1" in refused.value.mend
+        said = CliRunner().invoke(main, ["keys", "sign", "1"], env=environment(shop))
+        assert said.output.startswith("version 1 is signed: release ")
+        assert standing_of(shop.settings, "1").awaits_approval
+        assert read(shop.settings)[-1].action == "sign"
+        again = CliRunner().invoke(main, ["keys", "sign", "1"], env=environment(shop))
+        assert "version 1 is signed already" in again.output
+
+
 def test_an_approver_s_override_lets_a_rejected_version_out_and_is_shown(shop: Governed) -> None:
     from pipelines.registry.summary import champion_entry
 
