@@ -229,9 +229,9 @@ class Engine:
         return find(self, query, shopper)
 
     def intents(self, text: str) -> dict[str, float]:
-        """Probability of each intent of a text that is not blank; empty where the package holds no intent head."""
+        """Probability of each intent; empty where the package holds no intent head, or the text is blank."""
         head = self.recommender.finder.intent
-        if head is None:
+        if head is None or not text.strip():
             return {}
         kept = self._intents.get(text)
         if kept is None:

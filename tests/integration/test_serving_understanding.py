@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pipelines.models.intent import fit_intent
+from pipelines.models.intent_templates import INTENTS, templates
+from pipelines.models.manifest import INTENT_FOLDER, verify, write_manifest
+from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.params import EmbedMultilingualParams
+from pipelines.serving.asking import read
+from pipelines.serving.engine import Engine
+from pipelines.serving.searching import Query
 from tests.integration import test_serving
 from tests.serving_shop import Served
 
@@ -158,3 +169,21 @@ def test_of_two_turns_at_once_none_is_lost_silently(server: Served) -> None:
     assert set(statuses) <= {200, 409}
     last = said(server, "blah", first)
     assert last["turn"] == statuses.count(200) + 2
+
+
+def test_intents_come_with_their_probabilities_where_the_package_tells_them(shop: Path, tmp_path: Path) -> None:
+    package = shutil.copytree(shop / "data/package", tmp_path / "package")
+    facts = verify(package)
+    params = EmbedMultilingualParams()
+    encoder = MultilingualEncoder(params.weights, params.weights_sha256)
+    texts = [templates("en", intent)[0] for intent in INTENTS]
+    head = fit_intent(encoder, encoder.encode_queries(texts), np.arange(len(INTENTS), dtype=np.int64), 10.0)
+    (package / INTENT_FOLDER).mkdir()
+    head.save(package / INTENT_FOLDER)
+    write_manifest(package, facts)
+    engine = Engine.load(package)
+    understood = read(engine, Query(texts[0])).understanding
+    assert set(understood.intents) == set(INTENTS)
+    assert sum(understood.intents.values()) == pytest.approx(1, abs=1e-5)
+    assert max(understood.intents, key=lambda name: understood.intents[name]) == INTENTS[0]
+    assert read(engine, Query("   ")).understanding.intents == {}

@@ -11,7 +11,16 @@ from pipelines.errors import DataError
 from pipelines.serving.understanding.amounts import number_of
 from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.facets import Value, facets
-from pipelines.serving.understanding.masks import mask, price_bounds, price_preference, relax
+from pipelines.serving.understanding.masks import (
+    BAND_WEIGHT,
+    KIND_WEIGHT,
+    LEVEL_WEIGHT,
+    mask,
+    price_bounds,
+    price_preference,
+    relax,
+    wish,
+)
 from pipelines.serving.understanding.reading import fold, needles, tokens
 from pipelines.serving.understanding.sizes import read_label
 from pipelines.serving.understanding.understand import Understanding, understand
@@ -106,6 +115,19 @@ def test_price_preference_orders_the_right_kind_and_leaves_other_kinds_out() -> 
     assert not price_preference(understand("frozen pizza", SHOP).constraints, SHOP).any()
 
 
+def test_wish_brings_the_cheap_of_the_right_kind_forward_and_shuts_nothing_out() -> None:
+    wished = wish(understand("cheap frozen pizza", SHOP).constraints, SHOP)
+    assert wished is not None
+    ids = [str(SHOP.catalogue.item_ids[row]) for row in np.argsort(-wished, kind="stable")]
+    assert ids[:4] == ["p4", "p1", "p2", "p3"]
+    assert wished[3] == pytest.approx(KIND_WEIGHT + BAND_WEIGHT + LEVEL_WEIGHT)
+    assert not wished[4:].any()
+    properties = wish(understand("gluten free", SHOP).constraints, SHOP)
+    assert properties is not None
+    assert np.flatnonzero(properties).tolist() == [2]
+    assert wish(understand("Rossi under 5 without nuts", SHOP).constraints, SHOP) is None
+
+
 @pytest.mark.parametrize("text", ["I want to buy a cheap phone", "我想买一款便宜的手机", "便宜的 phone"])
 def test_both_languages_put_cheap_phones_of_either_first(text: str) -> None:
     understood = understand(text, PHONE_SHOP)
@@ -141,6 +163,7 @@ def test_misspelt_words_are_set_right_and_shown() -> None:
     ]
     assert understood.rest == "chicken noodle soup"
     assert slots(understood) == {("category", "soup")}
+    assert not understand("chiken noodel soup", SHOP, correct=False).corrections
     assert not understand("healthy soup", Vocabulary.of(SHOP.catalogue, lambda word: word == "healthy")).corrections
 
 

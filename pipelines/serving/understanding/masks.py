@@ -18,8 +18,8 @@ from pipelines.serving.understanding.vocabulary import Vocabulary
 Mask = NDArray[np.bool_]
 EASE = {"attribute": 0, "size": 1, "price": 2, "brand": 3, "category": 4, "like": 5, "item": 5}
 """What is let go first where something must be."""
-MOST_TRIED = 2
-"""Constraints of which every choice is tried; when more must go, they go one by one, the easiest first."""
+MOST_TRIED, FEW = 2, 12
+"""Constraints of which every choice is tried, of no more than ``FEW``; more go one by one, the easiest first."""
 KIND_WEIGHT, PROPERTY_WEIGHT, BAND_WEIGHT, LEVEL_WEIGHT = (np.float32(weight) for weight in (0.5, 0.2, 0.5, 0.5))
 """What a wish is worth beside a relevance of 0..1."""
 ROUNDING = 1e-6
@@ -152,7 +152,8 @@ def relax(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask
         among: bool [num_items], items that may be found; all by default.
     """
     everything = tuple(constraints)
-    for count in range(min(len(everything), MOST_TRIED) + 1):
+    tried = MOST_TRIED if len(everything) <= FEW else 1
+    for count in range(min(len(everything), tried) + 1):
         choices = []
         for dropped in combinations(everything, count):
             kept = tuple(each for each in everything if each not in dropped)
