@@ -29,6 +29,7 @@ from pipelines.orchestration.airflow import metadata_database
 from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.orchestration.databases import close_abandoned
 from pipelines.pseudonyms import write_ring
+from pipelines.registry.decisions import last_decisions
 from pipelines.registry.gate import Verdict
 from pipelines.registry.promotion import champion
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
@@ -341,6 +342,30 @@ def test_backfill_lands_eight_intervals_one_partition_each(settings: Settings, u
     assert any(later[0] < earlier[1] and later[2] != earlier[2] for earlier, later in pairwise(spans)), (
         "no two intervals were landed at the same time"
     )
+
+
+def test_a_load_leads_to_a_decision_without_anybody_asking(settings: Settings, up: services.Up) -> None:
+    api = Api(up)
+    api.wait_until_idle(seconds=60)
+    api.call("/api/v2/dags/train", {"is_paused": True}, "PATCH")
+    api.call("/api/v2/dags/monitor", {"is_paused": False}, "PATCH")
+    asked = {"logical_date": None, "conf": {"from": "2024-03-04", "to": "2024-03-10"}}
+    run = api.call("/api/v2/dags/ingest/dagRuns", asked)["dag_run_id"]
+    deadline = time.monotonic() + 150
+    while (state := api.call(f"/api/v2/dags/ingest/dagRuns/{urllib.request.quote(run)}")["state"]) != "success":
+        assert state != "failed"
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
+    tip = latest_data_version(settings)
+    assert tip is not None
+    assert "2024-W10.parquet" in partition_hashes(settings, tip)["events"]
+    served = services.with_running_mlflow(settings)
+    while tip.commit not in (decided := {one["data_version"]: one for one in last_decisions(served, 5)}):
+        assert time.monotonic() < deadline, api.call("/api/v2/dags/monitor/dagRuns")["dag_runs"]
+        time.sleep(0.5)
+    assert decided[tip.commit]["why"]
+    runs = api.call("/api/v2/dags/monitor/dagRuns?order_by=-run_after")["dag_runs"]
+    assert runs[0]["run_type"] == "asset_triggered"
 
 
 def test_down_stops_what_up_started_and_nothing_else(settings: Settings, up: services.Up) -> None:
