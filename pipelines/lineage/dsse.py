@@ -14,6 +14,10 @@ from pipelines.lineage.keys import PublicKey, SigningKey
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
+class UnknownKeyError(TrustError):
+    """Whose signature it is, does not count here."""
+
+
 @dataclass(frozen=True)
 class Signed:
     """A document whose signature holds.
@@ -55,7 +59,8 @@ def open_envelope(content: bytes, keys: Mapping[str, PublicKey], what: str) -> S
         what: how messages name it.
 
     Raises:
-        TrustError: it is damaged, signed by a key that does not count, or was changed after it was signed.
+        UnknownKeyError: it is signed by a key that does not count.
+        TrustError: it is damaged, or was changed after it was signed.
     """
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import VerificationError
@@ -74,7 +79,7 @@ def open_envelope(content: bytes, keys: Mapping[str, PublicKey], what: str) -> S
     counted = [signer for signer in signers if signer in keys]
     if not counted:
         named = ", ".join(signer[:12] or "none" for signer in signers) or "nobody"
-        raise TrustError(
+        raise UnknownKeyError(
             f"{what} is signed by key {named}, which is not trusted", mend="shoploom keys shows the keys that are"
         )
     public = SSlibKey.from_crypto(keys[counted[0]].key, keyid=counted[0])

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipelines.errors import ShoploomError, TrustError
 from pipelines.lineage import statements as kinds
-from pipelines.lineage.dsse import Signed, open_envelope
+from pipelines.lineage.dsse import Signed, UnknownKeyError, open_envelope
 from pipelines.lineage.evidence import SIGNATURE, envelopes, evidence_ref, fetch
 from pipelines.lineage.keys import PublicKey
 from pipelines.lineage.policy import Person, names_of
@@ -112,6 +112,7 @@ class _Look:
     trust: Trust = field(default_factory=Trust)
     files: dict[str, bytes] = field(default_factory=dict)
     signed: list[Signed] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     release: Signed | None = None
     approved_by: str = ""
     override: str = ""
@@ -207,8 +208,14 @@ def _statements(settings: Settings, look: _Look) -> str:
             "registered by an older shoploom, or they were removed"
         )
     for place, line in enumerate(lines, start=1):
-        look.signed.append(open_envelope(line, look.trust.keys, f"statement {place}{_kind_of(line)}"))
-    return f"{len(lines)} signatures hold"
+        try:
+            look.signed.append(open_envelope(line, look.trust.keys, f"statement {place}{_kind_of(line)}"))
+        except UnknownKeyError as error:
+            look.strangers.append(error.message)
+    if not look.signed:
+        raise TrustError(look.strangers[0])
+    others = f"; {len(look.strangers)} are of keys that do not count" if look.strangers else ""
+    return f"{len(look.signed)} signatures hold{others}"
 
 
 def _release(look: _Look) -> str:
@@ -223,7 +230,7 @@ def _release(look: _Look) -> str:
         others = ", ".join(sorted({str(one.statement["predicate"]["version"]) for one in found})) or "none"
         raise TrustError(
             f"no signed release is of version {look.version} with package {look.digest[:12]}; there are releases of "
-            f"version {others}"
+            f"version {others}" + "".join(f"; {stranger}" for stranger in look.strangers[:1])
         )
     passed = [one for one in own if (look.verdict_of(one) or {}).get("decision") == "promote"]
     look.release = (passed or own)[-1]
@@ -296,6 +303,7 @@ def _approval(look: _Look) -> str:
             look.approved_by = look.trust.approvers[one.key].name
             return f"by {look.approved_by} ({one.statement['predicate']['time']})"
         reasons.append(why)
+    reasons += [stranger for stranger in look.strangers if kinds.APPROVAL in stranger]
     asked = names_of(look.trust.approvers.values())
     raise TrustError("; ".join(reasons) or f"awaiting approval by one of: {asked}")
 

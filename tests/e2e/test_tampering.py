@@ -390,7 +390,8 @@ ATTACKS = [
     Attack(approve_by_expired_key, r"approval: the key of old counted until 2020-01-01", "2"),
     Attack(backdate_approval, r"approval: the approval by old is not in the audit log", "2"),
     Attack(
-        approve_and_be_revoked, r"statements: statement 5 \(.*approval.*\) is signed by key \w+, which is not trusted"
+        approve_and_be_revoked,
+        r"approval: statement 5 \(urn:shoploom:approval:v1\) is signed by key \w+, which is not trusted",
     ),
     Attack(forge_policy, r"keys: .*policy.dsse.json is signed by root key \w+, not by"),
     Attack(edit_policy, r"keys: .*policy.dsse.json was changed after key"),
@@ -514,6 +515,17 @@ def test_evidence_is_the_same_in_git_and_comes_from_there_when_mlflow_lost_it(sh
         for name in (BUNDLE, SIGNATURE):
             shop.evidence("1", name).unlink()
         assert verify_all(shop.settings, "1").broken == ()
+
+
+def test_another_approver_s_word_counts_when_the_first_was_revoked(shop: Governed) -> None:
+    with shop.put_back():
+        root = load_key(shop.key("root"))
+        change_policy(shop.settings, root, revoke="ann")
+        assert standing_of(shop.settings, "1").awaits_approval
+        change_policy(shop.settings, root, trust=person("bob", shop.keys / "bob.pem.pub", "approver"))
+        approve_version(shop.settings, "1", shop.key("bob"))
+        standing = standing_of(shop.settings, "1")
+        assert (standing.approved_by, standing.broken) == ("bob", ())
 
 
 def test_a_version_of_an_older_shoploom_is_signed_by_a_person_and_the_log_says_so(shop: Governed) -> None:
