@@ -142,13 +142,13 @@ def _others(
     if wished is not None:
         scores = scores + wished[rows]
     best = np.lexsort((rows, -engine.recommender.buyers[rows], -scores))
-    seen = engine.catalogue.rows_of(sorted(shown))
-    ranked = (
-        Placed(int(rows[row]), float(scores[row]), "")
-        for row in best.tolist()
-        if int(rows[row]) not in set(seen.tolist())
-    )
+    seen = set(engine.catalogue.rows_of(sorted(shown)).tolist())
+    ranked = (Placed(int(rows[row]), float(scores[row]), "") for row in best.tolist() if int(rows[row]) not in seen)
     placed = engine.bound(rules).place(ranked, (), count)
-    return [
-        Hit(engine.result(each, ("satisfies what is asked",)), 0.0, 0.0, 0) for each in placed if allowed[each.item]
-    ]
+    why = ("satisfies what is asked",)
+    hits = []
+    for each in placed:
+        if allowed[each.item]:
+            features = {"relevance": 0.0, "taste": 0.0, "before_taste": each.score}
+            hits.append(Hit(replace(engine.result(each, why), features=features), 0.0, 0.0, 0))
+    return hits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +90,9 @@ def _page(engine: Engine, query: Query, ordered: Ordered) -> tuple[list[Hit], in
         relevance = float(matched.relevance[row])
         places = int(before[row]) - position if ordered.weight else 0
         words = (f"relevance {relevance:.2f}",)
-        hits.append(Hit(engine.result(each, words), relevance, float(ordered.taste[row]), places))
+        taste = float(ordered.taste[row])
+        features = {"relevance": relevance, "taste": taste, "before_taste": float(matched.base[row])}
+        hits.append(Hit(replace(engine.result(each, words), features=features), relevance, taste, places))
     return hits, len(placed)
 
 

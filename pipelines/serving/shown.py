@@ -34,11 +34,13 @@ class Shown:
     def __init__(self) -> None:
         self._pages: Kept[str, Page] = Kept(KEPT_ANSWERS)
 
-    def keep(self, request_id: str, model_version: str, placement: str, results: Iterable[Result]) -> None:
-        """Remember an answer."""
+    def keep(
+        self, request_id: str, model_version: str, placement: str, results: Iterable[Result], first: int = 1
+    ) -> None:
+        """Remember an answer, whose results start at the place ``first``."""
         features = {
             result.item_id: {"rank": float(rank), "score": result.score, **result.features}
-            for rank, result in enumerate(results, start=1)
+            for rank, result in enumerate(results, start=first)
         }
         self._pages.put(request_id, Page(model_version, placement, features))
 

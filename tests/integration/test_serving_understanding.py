@@ -15,9 +15,12 @@ from pipelines.models.intent_templates import INTENTS, templates
 from pipelines.models.manifest import INTENT_FOLDER, verify, write_manifest
 from pipelines.models.multilingual import MultilingualEncoder
 from pipelines.params import EmbedMultilingualParams
+from pipelines.pseudonyms import open_ring
 from pipelines.serving.asking import read
 from pipelines.serving.engine import Engine
 from pipelines.serving.searching import Query
+from pipelines.serving.state import State
+from pipelines.settings import Settings
 from tests.integration import test_serving
 from tests.serving_shop import Served
 
@@ -169,6 +172,31 @@ def test_of_two_turns_at_once_none_is_lost_silently(server: Served) -> None:
     assert set(statuses) <= {200, 409}
     last = said(server, "blah", first)
     assert last["turn"] == statuses.count(200) + 2
+
+
+def test_exposures_of_searches_and_conversations_keep_what_ranked_the_items(server: Served, settings: Settings) -> None:
+    page = searched(server, "milk", k=3, offset=1)
+    answers = {page["request_id"]: ("search", page["results"])}
+    turn = said(server, "cheap milk", k=3)
+    answers[turn["request_id"]] = ("converse", turn["results"])
+    told = [
+        {"event_id": f"{request}-{result['item_id']}", "type": "exposure", "user": "u09", "request_id": request,
+         "item_id": result["item_id"]}
+        for request, (_, results) in answers.items()
+        for result in results
+    ]  # fmt: skip
+    assert server.ask("/events", {"events": told})[0] == 200
+    state = State.open(settings.serving_state, open_ring(settings.home))
+    kept = [
+        each for each in state.exposures.between(test_serving.EARLY, test_serving.LATE) if each.request_id in answers
+    ]
+    state.close()
+    for request, (placement, results) in answers.items():
+        mine = sorted((each for each in kept if each.request_id == request), key=lambda each: each.position)
+        assert [(each.item_id, each.placement, each.position + 1) for each in mine] == [
+            (result["item_id"], placement, result["position"]) for result in results
+        ]
+        assert [each.features["relevance"] for each in mine] == [result["relevance"] for result in results]
 
 
 def test_intents_come_with_their_probabilities_where_the_package_tells_them(shop: Path, tmp_path: Path) -> None:
