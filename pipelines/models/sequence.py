@@ -43,18 +43,20 @@ class SequenceSettings(Section):
     """Visits of a user that are read, the last ones."""
     epochs: int = Field(default=3, ge=1, le=1000)
     """Passes over all visits, a checkpoint each."""
-    batch_size: int = Field(default=2048, ge=1)
+    batch_size: int = Field(default=256, ge=1)
     """Visits a batch."""
-    targets: int = Field(default=2, ge=1, le=64)
+    targets: int = Field(default=4, ge=1, le=64)
     """Purchases that a visit is asked for in a pass, drawn evenly."""
+    repeats: bool = True
+    """Whether a visit is asked for what the user bought before, too; other models may know these better."""
     ahead: int = Field(default=1, ge=1, le=64)
     """Visits ahead that these are drawn from."""
-    negatives: int = Field(default=1024, ge=1)
+    negatives: int = Field(default=512, ge=1)
     """Items that a batch's purchases are told from, drawn by how often they were bought and weighed back; where there
     are no more items than that, the softmax is over all of them."""
-    demand_days: float = Field(default=90.0, gt=0)
-    """Half-life of the purchases whose shares are added to the scores."""
-    learning_rate: float = Field(default=0.003, gt=0)
+    demand_days: float = Field(default=30.0, gt=0)
+    """Half-life, since their last purchase, of the buyers whose shares are added to the scores."""
+    learning_rate: float = Field(default=0.005, gt=0)
     """Of Adam at the start; it falls to nothing along a cosine."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the network's numbers left out."""
@@ -65,7 +67,7 @@ class SequenceSettings(Section):
 
 
 class Sequence(Model):
-    """Scores an item by the logarithm of its share of purchases, plus its vector's dot product with the user's state.
+    """Scores an item by the logarithm of its share of buyers, plus its vector's dot product with the user's state.
 
     A user without events gets what the start token says: what first visits hold.
 
@@ -75,7 +77,7 @@ class Sequence(Model):
         ids: float32 [num_ids, embedding_size].
         texts: float32 [num_texts, embedding_size], projected.
         text_index: int32 [num_items], each item's row in ``texts``.
-        demand: float32 [num_items], logarithm of each item's share of purchases, which the network learns beside.
+        demand: float32 [num_items], logarithm of each item's share of buyers, which the network learns beside.
         visits: of a user that are read.
     """
 

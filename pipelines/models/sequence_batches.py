@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories, Texts
-from pipelines.models.histories import purchase_counts
-from pipelines.models.sequence_visits import Visits, baskets, tokens_of, windows_of
+from pipelines.models.histories import pairs_of, purchase_counts
+from pipelines.models.sequence_visits import Visits, baskets, first_purchases, tokens_of, windows_of
 
 if TYPE_CHECKING:
     from pipelines.models.sequence import SequenceSettings
@@ -35,6 +35,11 @@ class Batches:
         self.sold, counts = np.unique(histories.items, return_counts=True)
         self.shares = counts / counts.sum()
         self.demand = demand_of(histories)
+        asked = np.ones(len(self.items), bool) if settings.repeats else first_purchases(histories)
+        self.asked = np.flatnonzero(asked)
+        """The events that are asked for."""
+        self.asked_starts = np.searchsorted(self.asked, self.visits.events)
+        """Where those of each visit start."""
         bought = purchase_counts(histories).indices
         self.buyers = np.bincount(bought, minlength=histories.num_items)
         self.item_ids = np.flatnonzero(self.buyers >= min(settings.min_buyers, self.buyers.max())).astype(np.int32)
@@ -79,11 +84,11 @@ class Batches:
         rows, places = np.nonzero(np.arange(shape[1])[None, :] < (high - low)[:, None])
         visit = low[rows] + places
         last = np.minimum(visit + self.settings.ahead, self.ends_of(low)[rows])
-        starts, ends = self.visits.events[visit], self.visits.events[last]
-        asked = np.repeat(rows * shape[1] + places, self.settings.targets)
+        starts, sizes = self.asked_starts[visit], self.asked_starts[last] - self.asked_starts[visit]
+        asked = np.repeat((rows * shape[1] + places)[sizes > 0], self.settings.targets)
         drawn = generator.random((len(visit), self.settings.targets))
-        events = starts[:, None] + np.floor(drawn * (ends - starts)[:, None]).astype(np.int64)
-        return asked.astype(np.int32), self.items[events.ravel()]
+        chosen = starts[:, None] + np.floor(drawn * sizes[:, None]).astype(np.int64)
+        return asked.astype(np.int32), self.items[self.asked[chosen[sizes > 0].ravel()]]
 
     def ends_of(self, low: NDArray[np.int64]) -> NDArray[np.int64]:
         """One past the last visit of each window's user."""
@@ -124,13 +129,14 @@ def _windows(visits: Visits, settings: SequenceSettings) -> list[Windows]:
 
 
 def demand_of(histories: Histories, half_life_days: float = np.inf) -> NDArray[np.float32]:
-    """float32 [num_items]: logarithm of each item's share of purchases, as if each had been bought half a time more.
+    """float32 [num_items]: logarithm of each item's share of buyers, as if each had half a buyer more.
 
     Args:
         histories: with at least one event.
-        half_life_days: age at which a purchase counts half.
+        half_life_days: days since a buyer's last purchase after which it counts half.
     """
-    worth = np.exp2(-histories.ages.astype(np.float64) / half_life_days)
-    bought = np.bincount(histories.items, worth, minlength=histories.num_items) + 0.5 * worth.mean()
+    pairs = pairs_of(histories)
+    worth = np.exp2(-pairs.last.astype(np.float64) / half_life_days)
+    bought = np.bincount(pairs.items, worth, minlength=histories.num_items) + 0.5 * worth.mean()
     shares: NDArray[np.float32] = np.log(bought / bought.sum()).astype(np.float32)
     return shares

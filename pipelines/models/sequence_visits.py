@@ -141,3 +141,16 @@ def windows_of(visits: Visits, length: int) -> tuple[NDArray[np.int64], NDArray[
     number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
     high = np.repeat(visits.users[1:], windows) - number * length
     return np.maximum(high - length, np.repeat(visits.users[:-1], windows)), high
+
+
+def first_purchases(histories: Histories) -> NDArray[np.bool_]:
+    """bool [num_events]: whether the user had not bought the item at an earlier moment."""
+    users = histories.users_of_events()
+    order = np.lexsort((-histories.ages, histories.items, users))
+    mine, bought, ages = users[order], histories.items[order], histories.ages[order]
+    start = np.ones(len(order), bool)
+    start[1:] = (mine[1:] != mine[:-1]) | (bought[1:] != bought[:-1])
+    oldest = ages[np.maximum.accumulate(np.where(start, np.arange(len(order)), 0))]
+    first = np.zeros(len(order), bool)
+    first[order] = ages == oldest
+    return first

@@ -38,7 +38,16 @@ NEAR = LINEAR.model_copy(update={"exact_items": 0})
 FOLLOWING = TransitionSettings(
     step_decay=0.8, steps=8, source_power=0.5, target_power=0.0, history_decay=0.55, successors=512
 )
-VISITS = SequenceSettings(visits=50, epochs=5, targets=1, min_buyers=1, demand_days=1000.0)
+VISITS = SequenceSettings(
+    visits=50,
+    epochs=5,
+    batch_size=2048,
+    targets=1,
+    negatives=1024,
+    min_buyers=1,
+    demand_days=1000.0,
+    learning_rate=0.003,
+)
 TEXT_DECAY = 0.75**7
 PUBLISHED = {"SASRec (published)": (0.0318, 0.0605), "S3-Rec (published)": (0.0327, 0.0647)}
 ASKED = (0.062, 0.095)

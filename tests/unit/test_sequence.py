@@ -14,7 +14,7 @@ from pipelines.models.histories import purchase_counts
 from pipelines.models.sequence import Sequence
 from pipelines.models.sequence_batches import Batches
 from pipelines.models.sequence_network import first_weights, states
-from pipelines.models.sequence_visits import START, Visits, baskets, tokens_of, windows_of
+from pipelines.models.sequence_visits import START, Visits, baskets, first_purchases, tokens_of, windows_of
 from pipelines.models.training import epoch_generator, read_curves
 from tests.tiny_models import NUM_ITEMS, SEQUENCE, TinyShop, nobody
 
@@ -75,6 +75,17 @@ def test_no_token_that_is_asked_holds_what_it_is_asked_for(shop: TinyShop) -> No
                 assert item in baskets_of_ten.items[following]
             read = tokens_of(batches.visits, low, high - 1).visits.ravel()[batch["asked"]]
             assert np.all(read < low[rows] + places)
+
+
+def test_only_first_purchases_are_asked_for_where_repeats_are_left_out(shop: TinyShop) -> None:
+    history = shopper([5, 3, 3, 5, 7, 3], [40.0, 40.0, 40.0, 9.0, 9.0, 2.0])
+    expected = [(3, True), (3, True), (5, True), (5, False), (7, True), (3, False)]
+    assert list(zip(history.items, first_purchases(history), strict=True)) == expected
+    batches = Batches(history, shop.texts.texts, SEQUENCE.model_copy(update={"repeats": False, "targets": 9}))
+    batch = batches.batch(batches.windows[0], epoch_generator(3, 1))
+    assert set(batch["wanted"][batch["asked"] == 0]) <= {3, 5}
+    assert set(batch["wanted"][batch["asked"] == 1]) == {7}
+    assert set(batch["asked"]) == {0, 1}
 
 
 def test_a_later_event_changes_no_earlier_output(shop: TinyShop, fitted: Sequence) -> None:
