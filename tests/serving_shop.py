@@ -79,7 +79,7 @@ class Served:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
-    def wait(self, seconds: float = 180) -> None:
+    def wait(self, seconds: float = 60) -> None:
         """Until the server is ready."""
         deadline = time.monotonic() + seconds
         while True:

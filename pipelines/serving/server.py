@@ -45,6 +45,7 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
         rules: YAML file of the shop's rules; none by default.
 
     Raises:
+        ServiceError: another server uses the same state file.
         ConfigError: the rules are wrong, or the address is not loopback and nothing guards it.
     """
     chosen = Rules.read(rules) if rules else Rules()
@@ -52,6 +53,7 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
     # Requests are small: threads of BLAS would only wait for each other.
     threadpool_limits(1, user_api="blas")
     service = Service(settings, Access(required=not is_loopback(host)))
+    service.claim()
     service.open_state()
     if service.access.required and not _has_keys(service):
         service.close()

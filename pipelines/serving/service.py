@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from pipelines.errors import ServiceError
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.access import Access
 from pipelines.serving.engine import Engine
@@ -18,7 +21,7 @@ from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError
 from pipelines.serving.shown import Shown
 from pipelines.serving.state import State, StateError
-from pipelines.settings import Settings
+from pipelines.settings import Settings, sqlite_file
 
 Value = TypeVar("Value")
 THREADS = 2
@@ -49,6 +52,7 @@ class Service:
     trouble: dict[str, str] = field(default_factory=dict)
     """Why something does not work, by part: ``champion``, ``state``."""
     draining: bool = False
+    _claim: int = -1
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "answer"))
 
     writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS, "store"))
@@ -98,6 +102,25 @@ class Service:
             return self.memory.identity(user, device, session)
         return None if user is None else self.ring.pseudonym(user)
 
+    def claim(self) -> None:
+        """Be the only server on a state file: what it read it keeps until it writes itself. PostgreSQL has many.
+
+        Raises:
+            ServiceError: another server has it.
+        """
+        file = sqlite_file(self.settings.serving_state)
+        if file is None:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._claim = os.open(f"{file}.server", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServiceError(
+                "another shoploom serve runs on this state",
+                mend="end it, name another by SHOPLOOM_HOME, or use PostgreSQL by SHOPLOOM_STATE_URL for several",
+            ) from None
+
     def open_state(self) -> None:
         """Open the state, or see that the open one still answers; what is wrong is then told by :attr:`trouble`."""
         try:
@@ -120,6 +143,8 @@ class Service:
         """Let the state go."""
         if self.memory is not None:
             self.memory.state.close()
+        if self._claim >= 0:
+            os.close(self._claim)
 
     async def run(self, work: Callable[[], Value], instant: bool) -> Value:
         """Do what takes a moment at once, and what takes longer in a thread."""

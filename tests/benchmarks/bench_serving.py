@@ -267,7 +267,7 @@ def main() -> None:
     source = Path(arguments[0] if arguments else ROOT / ".shoploom")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        for part in ("mlflow", "champions", "keys"):
+        for part in ("mlflow", "champions", "keys", "audit"):
             if (source / part).is_dir():
                 shutil.copytree(source / part, home / part)
         (home / "keys").chmod(0o700)

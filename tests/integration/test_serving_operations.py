@@ -27,6 +27,7 @@ from pipelines.registry.promotion import champion, roll_back
 from pipelines.serving.rules import Rules
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
+from tests.repositories import ROOT, new_repository
 from tests.serving_shop import Served, registered, served
 
 shop = tiny.shop
@@ -36,7 +37,15 @@ REQUESTS = 150
 
 @pytest.fixture(scope="module")
 def settings(mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(SHOPLOOM_HOME=shutil.copytree(mlflow_home, tmp_path_factory.mktemp("operations") / "home"))
+    return place(mlflow_home, tmp_path_factory.mktemp("operations"))
+
+
+def place(mlflow_home: Path, folder: Path) -> Settings:
+    """A repository and a state folder with an empty registry."""
+    home = shutil.copytree(mlflow_home, folder / "home")
+    settings = new_repository(folder / "repository", configured=True, home=home)
+    shutil.copy(ROOT / "requirements.lock", settings.repository)
+    return settings
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +151,13 @@ def test_version_that_cannot_be_read_is_not_served_and_rollback_mends_it(
     assert found.version == "2"
 
 
+def test_second_server_on_the_same_state_file_is_refused(server: Served, settings: Settings, tmp_path: Path) -> None:
+    with served(settings, tmp_path, ready=False) as second:
+        assert second.process.wait(60) == 1
+        assert "another shoploom serve runs" in second.log.read_text()
+    assert server.ask("/readyz")[0] == 200
+
+
 def test_body_that_is_cut_short_or_never_ends_harms_nobody(server: Served) -> None:
     address = urlsplit(server.address)
     head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
@@ -179,10 +195,9 @@ def test_fuzzing_from_the_openapi_document_finds_no_fault_of_the_server(server: 
 
 
 def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_recommendation(
-    settings: Settings, shop: Path, mlflow_home: Path, tmp_path: Path
+    shop: Path, mlflow_home: Path, tmp_path: Path
 ) -> None:
-    home = shutil.copytree(mlflow_home, tmp_path / "home")
-    guarded = Settings(SHOPLOOM_HOME=home)
+    guarded = place(mlflow_home, tmp_path)
     registered(guarded, shop / "data/package", tmp_path)
     (tmp_path / "refused").mkdir()
     with served(guarded, tmp_path / "refused", "--host", "0.0.0.0", ready=False) as refused:
@@ -204,7 +219,8 @@ def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_rec
         assert (statuses[0], statuses[-1]) == (200, 429)
         assert reader["token"] not in server.log.read_text()
         assert server.ask("/recommend", {}, asking)[0] == 200
-        (home / "serving" / "state.db").rename(home / "serving" / "elsewhere.db")
+        file = guarded.home / "serving" / "state.db"
+        file.rename(file.with_name("elsewhere.db"))
         status, problem = server.ask("/events", {"events": [{**event, "event_id": "e2"}]}, writing)
         assert (status, problem["code"]) == (503, "state_unavailable")
         assert "state" in until(server, lambda told: not told["ready"])["trouble"]
