@@ -130,7 +130,10 @@ def test_readme_commands_for_ones_own_shop_work(shop: Shop, tmp_path: Path) -> N
     assert "item_id: sku" in (own.folder / "shop.yaml").read_text()
     (own.folder / "shop.yaml").write_text(finished)  # what a person makes of the draft
     assert "everything that was read maps" in own.run("bash", "-c", check).stdout
-    own.run("bash", "-c", f"{export}; shoploom ingest")
+    ran = own.run("bash", "-c", f"{export}; shoploom run --json")
+    done = json.loads(ran.stdout)
+    assert (done["rows"]["accepted"], done["rows"]["quarantined"]) == (1188, 1)
+    assert done["gate"]["users"] == 12
     assert len(quarantine) == 3
     for command in quarantine:
         printed = own.run("bash", "-c", f"{export}; {command}").stdout
