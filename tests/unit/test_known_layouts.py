@@ -228,7 +228,9 @@ def test_source_check_says_whether_it_read_all(tmp_path: Path) -> None:
 
 def test_source_list_names_what_there_is() -> None:
     answer = CliRunner().invoke(main, ["source", "list", "--json"])
-    assert json.loads(answer.output)["sources"].keys() == {"amazon_reviews", "complete_journey", "movielens", "tabular"}
+    assert json.loads(answer.output)["sources"].keys() == {
+        "amazon_reviews", "complete_journey", "movielens", "serving_events", "tabular",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
