@@ -48,13 +48,18 @@ def measure(context: Context) -> dict[str, Any]:
     before = measured_before(last_decisions(settings, 1), found["commit"], version, asked_for)
     if before is not None:
         return before
-    known = reigning is not None and bool(reigning.data_version)
-    trained = Landed.of(accepted_history(settings, reigning.data_version)) if reigning and known else None
+    trained, unmeasured = None, ""
+    if reigning and reigning.data_version:
+        try:
+            trained = Landed.of(accepted_history(settings, reigning.data_version))
+        except ShoploomError as error:
+            # A champion that came without its data, or whose data version is lost, is no reason not to look at the new.
+            unmeasured = f"the data version that it was trained on is not here: {error.message}"
     landed = Landed.of(found)
     windows = windows_of(landed, trained, params)
     drifts = measure_drift(windows, landed, trained, params, settings.home / "profiles")
     quality: dict[str, dict[str, float | None]] = {}
-    unmeasured, wanted = "", bool(reigning and trained and drifts and params.users)
+    wanted = bool(reigning and trained and drifts and params.users)
     if reigning and trained and wanted:
         try:
             quality = champion_quality(context, reigning, landed, trained, next(reversed(drifts)))
@@ -65,7 +70,7 @@ def measure(context: Context) -> dict[str, Any]:
         "data_version": found["commit"],
         "champion": version,
         "unmeasured": unmeasured,
-        "asked": asked_for if quality or not wanted else {},
+        "asked": asked_for if not unmeasured and (quality or not wanted) else {},
         "windows": [{"partition": name, "measures": drifts.get(name, {}) | quality.get(name, {})} for name in windows],
     }
 
