@@ -21,6 +21,14 @@ pytestmark = [pytest.mark.weights, pytest.mark.services]
 MODELS = ("matrix_factorization", "linear", "text", "fused", "rank")
 OWN_SHOP = ("shoploom source", "export SHOPLOOM_SOURCE", "shoploom quarantine")
 """Commands that README types where the shop's own files lie."""
+APPROVAL = (
+    "shoploom keys new",
+    "shoploom policy",
+    "export SHOPLOOM_ROOT_FINGERPRINT",
+    "shoploom approve",
+    "shoploom promote",
+)
+"""Commands that README types for a policy of approvers, typed in test_tampering.py: here they would bind the shop to it."""
 UNREADABLE = "7777;0;customer-00@shop.example;P1;many;1,00;02.01.2024 10:00;paid"
 BASELINES = ("popularity", "own_counts", "decayed_counts")
 
@@ -112,6 +120,7 @@ def test_readme_commands_work(shop: Shop) -> None:
         "shoploom ingest",
         "shoploom airflow",
         *OWN_SHOP,
+        *APPROVAL,
     )
     ran = [command for command in readme_commands() if not command.startswith(long)]
     assert len(ran) >= 4
