@@ -28,7 +28,7 @@ APPROVAL = (
     "shoploom approve",
     "shoploom promote",
 )
-"""Commands that README types for a policy of approvers, typed in test_tampering.py: here they would bind the shop to it."""
+"""Commands that README types for a policy of approvers: here they would bind the shop to it."""
 UNREADABLE = "7777;0;customer-00@shop.example;P1;many;1,00;02.01.2024 10:00;paid"
 BASELINES = ("popularity", "own_counts", "decayed_counts")
 
