@@ -121,6 +121,15 @@ def test_readme_commands_work(shop: Shop) -> None:
         "shoploom airflow",
         *OWN_SHOP,
         *APPROVAL,
+        "shoploom run --models",
+        "shoploom tune",
+        "git apply",
+        "shoploom serve",
+        "curl",
+        "shoploom lineage model:champion --row",
+        "git log -1 --format=%B RUN_COMMIT",
+        "python infra/verify_proof.py",
+        "shoploom reproduce",
     )
     ran = [command for command in readme_commands() if not command.startswith(long)]
     assert len(ran) >= 4
