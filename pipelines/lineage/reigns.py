@@ -35,9 +35,9 @@ class Reign:
 def reigns(entries: Iterable[Entry]) -> list[Reign]:
     """Every reign that the log tells of, oldest first."""
     moves = [entry for entry in entries if entry.action in MOVES and entry.subject.startswith("version ")]
-    ends = [_seconds(entry) for entry in moves[1:]]
+    ends: list[float | None] = [*(_seconds(entry) for entry in moves[1:]), None]
     found = []
-    for entry, end in zip(moves, [*ends, None], strict=True):
+    for entry, end in zip(moves, ends, strict=False):
         start = _seconds(entry)
         last = end if end is not None else datetime.now(UTC).timestamp()
         days = _day(last) - _day(start) + 1

@@ -93,6 +93,8 @@ def test_lineage_names_what_is_near_where_there_is_no_such_thing(shop: Shop) -> 
     with pytest.raises(RunError, match="no data version holds partition '2017-W01'"):
         lineage_of(shop.settings, "partition:2017-W01")
     shop.land(1, 2)
+    untouched = partition(shop, "2017-W02")
+    assert (untouched.runs, untouched.reigns, untouched.missing) == ((), (), ())
     for target, kind, mend in (
         ("partition:2017-W03", RunError, "2017-W02"),
         ("modell:1", ConfigError, "model"),
