@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from pipelines.lineage.audit import Entry
 
-MOVES = ("promote", "rollback", "override")
+MOVES = ("promote", "rollback")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Reign:
 
     Args:
         version: whose.
-        action: how it began: promote, rollback or override.
+        action: how it began: promote or rollback.
         actor: who moved the alias.
         start: when, seconds since the epoch.
         end: when the next one began; None for the present champion.
