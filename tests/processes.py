@@ -35,6 +35,19 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
+def await_answer(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+    """Wait until a server answers 200; fail with its log where it ends first, or does not within some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.25)
+
+
 @contextmanager
 def champion_served(mlflow: Path, environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     """``mlflow models serve`` as README shows it; gives the address that requests are posted to.
@@ -56,15 +69,7 @@ def champion_served(mlflow: Path, environment: Mapping[str, str], folder: Path) 
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.25)
+        await_answer(f"http://127.0.0.1:{port}/ping", server, log)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
         os.killpg(server.pid, signal.SIGTERM)

@@ -80,7 +80,7 @@ class Ranker(Scoring):
         fallback[rows.positions] = self.blend.predict(described)
         return Explained(fallback, rows.positions, described)
 
-    def contributions(self, explained: Explained, positions: NDArray[np.intp]) -> list[tuple[Contribution, ...]]:
+    def contributions(self, explained: Explained, positions: NDArray[np.integer]) -> list[tuple[Contribution, ...]]:
         """What each feature added to some results, the strongest first; nothing for one outside the shortlist.
 
         Args:

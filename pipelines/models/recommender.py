@@ -139,11 +139,8 @@ class Recommender:
         history = self.catalogue.history(user_id)
         explained = self.ranker.explained(history, self.candidates)
         scores = debiased(explained.scores, self.buyers[self.candidates], debias)
-        bought = np.isin(self.candidates, history.items)[None, :] if new_only else None
-        columns = top_k(scores[None, :], k if variety == 0 else POOL * k, bought)[0]
-        columns = columns[columns >= 0]
-        if variety:
-            columns = self._diversified(columns, scores, k, variety)
+        bought = np.isin(self.candidates, history.items) if new_only else None
+        columns = self.arranged(scores, k, variety, bought)
         items = self.candidates[columns]
         parts = self.ranker.contributions(explained, columns)
         reasons = explain(self.ranker.signals, self.catalogue.titles, history, items)
@@ -228,14 +225,31 @@ class Recommender:
         representatives: NDArray[np.int32] = np.array(chosen, np.int32)
         return representatives
 
-    def _diversified(
-        self, columns: NDArray[np.int32], scores: NDArray[np.float32], k: int, strength: float
+    def arranged(
+        self, scores: NDArray[np.float32], k: int, diversity: float, excluded: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int32]:
-        """The k best of a pool by maximal marginal relevance, then, if it is too small, the rest in order."""
+        """Places of the k best candidates; of a pool of the best by maximal marginal relevance, where that is wanted.
+
+        Args:
+            scores: float32 [num_candidates] of one user.
+            k: items wanted; k >= 1.
+            diversity: see :meth:`recommend`.
+            excluded: bool [num_candidates], what may not be shown.
+
+        Returns:
+            int32 [at most k], indices into ``candidates``, best first.
+        """
+        columns = top_k(
+            scores[None, :], k if diversity == 0 else POOL * k, None if excluded is None else excluded[None, :]
+        )[0]
+        columns = columns[columns >= 0]
+        if diversity == 0:
+            return columns
         listed = columns[scores[columns] > 0]
         vectors = self.finder.embeddings[self.finder.text_index[self.candidates[listed]]]
-        chosen = listed[diversified(scores[listed], vectors, k, strength)]
-        return np.concatenate([chosen, columns[scores[columns] <= 0]])[:k]
+        chosen = listed[diversified(scores[listed], vectors, k, diversity)]
+        best: NDArray[np.int32] = np.concatenate([chosen, columns[scores[columns] <= 0]])[:k]
+        return best
 
     def _answer(
         self, item: int, score: float, reasons: tuple[str, ...], parts: tuple[Contribution, ...] = ()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.conftest import ROOT, Shop
-from tests.processes import champion_served
+from tests.processes import await_answer, champion_served
 from tests.tabular_shop import order_lines, write_shop
 
 pytestmark = [pytest.mark.weights, pytest.mark.services]
@@ -29,6 +29,9 @@ APPROVAL = (
     "shoploom promote",
 )
 """Commands that README types for a policy of approvers: here they would bind the shop to it."""
+MANY_FITS = ("shoploom run --models", "shoploom tune", "git apply")
+"""Commands that fit many models; typed in that small shop too."""
+SERVED = ("shoploom serve", "curl")
 UNREADABLE = "7777;0;customer-00@shop.example;P1;many;1,00;02.01.2024 10:00;paid"
 BASELINES = ("popularity", "own_counts", "decayed_counts")
 
@@ -121,11 +124,8 @@ def test_readme_commands_work(shop: Shop) -> None:
         "shoploom airflow",
         *OWN_SHOP,
         *APPROVAL,
-        "shoploom run --models",
-        "shoploom tune",
-        "git apply",
-        "shoploom serve",
-        "curl",
+        *MANY_FITS,
+        *SERVED,
         "shoploom lineage model:champion --row",
         "git log -1 --format=%B RUN_COMMIT",
         "python infra/verify_proof.py",
@@ -156,6 +156,29 @@ def test_readme_commands_for_ones_own_shop_work(shop: Shop, tmp_path: Path) -> N
     for command in quarantine:
         printed = own.run("bash", "-c", f"{export}; {command}").stdout
         assert "row_is_mapped" in printed or command == quarantine[-1], command
+    many = [command for command in readme_commands() if command.startswith(MANY_FITS)]
+    assert len(many) == len(MANY_FITS)
+    for command in many:
+        own.run("bash", "-c", f"{export}; {command}")
+    models = status(own)["models"]
+    assert {"graph", "sequence", "transitions"} <= set(models)
+
+
+def test_readme_commands_for_serving_work(shop: Shop) -> None:
+    serve, *asked = [command for command in readme_commands() if command.startswith(SERVED)]
+    log = shop.folder.parent / "shoploom-serve.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            ["bash", "-c", f"exec {serve}"], cwd=shop.folder, env=shop.environment, stdout=output, stderr=output
+        )
+    try:
+        await_answer("http://127.0.0.1:8000/readyz", server, log)
+        for command in asked:
+            answer = json.loads(shop.run("bash", "-c", command).stdout)
+            assert len(answer["results"]) == 3, answer
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0, log.read_text()
 
 
 def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
