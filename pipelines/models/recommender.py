@@ -239,7 +239,7 @@ class Recommender:
         Returns:
             int32 [at most k], indices into ``candidates``, best first.
         """
-        columns = top_k(
+        columns: NDArray[np.int32] = top_k(
             scores[None, :], k if diversity == 0 else POOL * k, None if excluded is None else excluded[None, :]
         )[0]
         columns = columns[columns >= 0]
