@@ -68,9 +68,9 @@ class Served:
         except urllib.error.HTTPError as error:
             return error.code, _read(error.read())
 
-    def said(self, **facts: Any) -> dict[str, Any]:
+    def said(self, seconds: float = 30, **facts: Any) -> dict[str, Any]:
         """The first line of the log that holds these facts; a line may come a moment after the answer."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + seconds
         while True:
             for line in self.log.read_text().splitlines(keepends=True):
                 told = json.loads(line) if line.endswith("\n") else {}
