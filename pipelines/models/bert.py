@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import file_sha256, read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.models.encoder import FORMAT_VERSION, IR_FILE, TOKENIZER_FILE, TOKENIZER_SOURCE
+from pipelines.models.installed import installed_file
 from pipelines.models.keras_runtime import import_keras
 
 WEIGHTS_FILE = "model.safetensors"
@@ -51,18 +51,11 @@ def find_weights(source: str, sha256: str = "") -> Path:
 
 
 def _directory_of_distribution(name: str) -> Path:
-    try:
-        files = metadata.distribution(name).files or []
-    except metadata.PackageNotFoundError:
-        raise ModelError(
-            f"embed.weights: {name!r} is neither a directory nor an installed distribution",
-            mend="set embed.weights to a Hugging Face BERT directory, or install the distribution",
-        ) from None
-    paths = (str(file.locate()) for file in files if file.name == WEIGHTS_FILE)
-    found = sorted(paths, key=lambda path: (len(path), path))
-    if not found:
-        raise ModelError(f"the distribution {name!r} ships no {WEIGHTS_FILE}", mend=f"reinstall {name}")
-    return Path(found[0]).parent
+    missing = ModelError(
+        f"embed.weights: {name!r} is neither a directory nor an installed distribution",
+        mend="set embed.weights to a Hugging Face BERT directory, or install the distribution",
+    )
+    return installed_file(name, WEIGHTS_FILE, missing).parent
 
 
 def build_encoder(directory: Path) -> Any:

@@ -13,11 +13,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
-from pipelines.errors import DataError, ModelError
+from pipelines.artifacts import write_arrays, write_json
+from pipelines.errors import ModelError
 from pipelines.models.encoder import normalised
 from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE
 from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.models.parts import PACKAGED_AGAIN, read_part
 
 FORMAT_VERSION = 1
 
@@ -114,16 +115,15 @@ class IntentHead:
         Raises:
             ModelError: a file is missing, unreadable, of another format version or of other intents.
         """
-        mend = "shoploom run makes it again"
-        try:
-            manifest, arrays = read_json(directory / "intent.json"), read_arrays(directory / "intent.safetensors")
-        except DataError as error:
-            raise ModelError(error.message, mend=mend) from error
-        if manifest.get("format") != "shoploom-intent" or manifest.get("format_version") != FORMAT_VERSION:
-            raise ModelError(f"{directory} holds no intent head of version {FORMAT_VERSION}", mend=mend)
+        manifest, arrays = read_part(
+            directory / "intent.json",
+            directory / "intent.safetensors",
+            ("shoploom-intent", FORMAT_VERSION),
+            "intent head",
+        )
         fits = set(arrays) == {"weights", "bias", "centre"} and len(arrays["bias"]) == len(INTENTS)
         if manifest.get("intents") != list(INTENTS) or not fits:
-            raise ModelError(f"{directory} holds an intent head of other intents", mend=mend)
+            raise ModelError(f"{directory} holds an intent head of other intents", mend=PACKAGED_AGAIN)
         return cls(**arrays, distribution=str(manifest["distribution"]), sha256=str(manifest["weights_sha256"]))
 
 

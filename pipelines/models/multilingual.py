@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import file_sha256, read_arrays, read_json, write_arrays, write_json
-from pipelines.errors import DataError, ModelError
+from pipelines.artifacts import file_sha256, write_arrays, write_json
+from pipelines.errors import ModelError
 from pipelines.models.encoder import normalised
+from pipelines.models.installed import installed_file
+from pipelines.models.parts import PACKAGED_AGAIN, read_part
 from pipelines.models.relevance import sigmoid
 from pipelines.progress import track
 
@@ -179,16 +181,14 @@ class MultilingualIndex:
         Raises:
             ModelError: a file is missing, unreadable or of another format version.
         """
-        mend = "shoploom run makes it again"
-        try:
-            manifest = read_json(directory / "multilingual.json")
-            arrays = read_arrays(directory / "forms.safetensors")
-        except DataError as error:
-            raise ModelError(error.message, mend=mend) from error
-        if manifest.get("format") != "shoploom-multilingual" or manifest.get("format_version") != FORMAT_VERSION:
-            raise ModelError(f"{directory} holds no multilingual index of version {FORMAT_VERSION}", mend=mend)
+        manifest, arrays = read_part(
+            directory / "multilingual.json",
+            directory / "forms.safetensors",
+            ("shoploom-multilingual", FORMAT_VERSION),
+            "multilingual index",
+        )
         if set(arrays) != {"embeddings", "form_index", "query_centre"}:
-            raise ModelError(f"{directory / 'forms.safetensors'} holds other arrays", mend=mend)
+            raise ModelError(f"{directory / 'forms.safetensors'} holds other arrays", mend=PACKAGED_AGAIN)
         return cls(
             **arrays,
             distribution=str(manifest["distribution"]),
@@ -198,17 +198,11 @@ class MultilingualIndex:
 
 
 def _weights_of(distribution: str) -> Path:
-    try:
-        files = metadata.distribution(distribution).files or []
-    except metadata.PackageNotFoundError:
-        raise ModelError(
-            f"the multilingual encoder {distribution!r} is not an installed distribution",
-            mend="make install, or leave embed_multilingual.weights empty",
-        ) from None
-    for file in files:
-        if file.name == WEIGHTS_FILE:
-            return Path(str(file.locate()))
-    raise ModelError(f"the distribution {distribution!r} ships no {WEIGHTS_FILE}", mend=f"reinstall {distribution}")
+    missing = ModelError(
+        f"the multilingual encoder {distribution!r} is not an installed distribution",
+        mend="make install, or leave embed_multilingual.weights empty",
+    )
+    return installed_file(distribution, WEIGHTS_FILE, missing)
 
 
 def _readable(text: str) -> str:

@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import read_arrays, read_json, write_arrays, write_json
-from pipelines.errors import DataError, ModelError
+from pipelines.artifacts import write_arrays, write_json
+from pipelines.errors import ModelError
+from pipelines.models.parts import PACKAGED_AGAIN, read_part
 
 FORMAT_VERSION = 1
 HEAD_FILE = "relevance.json"
@@ -77,15 +78,14 @@ class RelevanceHead:
         Raises:
             ModelError: a file is missing, unreadable or of another format version.
         """
-        mend = "shoploom run makes it again"
-        try:
-            manifest, arrays = read_json(directory / HEAD_FILE), read_arrays(directory / "head.safetensors")
-        except DataError as error:
-            raise ModelError(error.message, mend=mend) from error
-        if manifest.get("format") != "shoploom-relevance" or manifest.get("format_version") != FORMAT_VERSION:
-            raise ModelError(f"{directory} holds no relevance head of version {FORMAT_VERSION}", mend=mend)
+        manifest, arrays = read_part(
+            directory / HEAD_FILE,
+            directory / "head.safetensors",
+            ("shoploom-relevance", FORMAT_VERSION),
+            "relevance head",
+        )
         if set(arrays) != {"weights", "bias"} or not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ModelError(f"{directory / 'head.safetensors'} holds no weights and bias", mend=mend)
+            raise ModelError(f"{directory / 'head.safetensors'} holds no weights and bias", mend=PACKAGED_AGAIN)
         return cls(arrays["weights"], float(arrays["bias"][0]), str(manifest.get("untrained", "")))
 
 
