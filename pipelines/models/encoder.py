@@ -78,6 +78,20 @@ class TextEncoder:
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         import openvino
+
+        self.streams = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "EXECUTION_MODE_HINT": "PERFORMANCE"}
+        self._open(directory, manifest, ROWS, self.streams, hints)
+        used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        parts = (file_sha256(directory / "encoder.json"), used, openvino.__version__, ROWS, BUCKET_TOKENS)
+        self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
+        """Equal for two encoders that give equal vectors: files, precision in use, OpenVINO's version, batch shape."""
+
+    def _open(
+        self, directory: Path, manifest: dict[str, Any], rows: int, streams: int, hints: dict[str, str] | None = None
+    ) -> None:
+        """Read the tokenizer, and compile the graph for batches of ``rows`` on as many streams of one thread each."""
+        import openvino
         from tokenizers import Tokenizer
 
         self.embedding_size = int(manifest["embedding_size"])
@@ -85,25 +99,19 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_length)
-        self.streams = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         graph = openvino.Core().read_model(directory / IR_FILE)
-        graph.reshape({name: openvino.PartialShape([ROWS, -1]) for name in ("token_ids", "padding_mask")})
+        graph.reshape({name: openvino.PartialShape([rows, -1]) for name in ("token_ids", "padding_mask")})
         self._compiled = openvino.Core().compile_model(
             graph,
             "CPU",
             {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": str(self.streams),
-                "INFERENCE_NUM_THREADS": str(self.streams),
+                **(hints or {}),
+                "NUM_STREAMS": str(streams),
+                "INFERENCE_NUM_THREADS": str(streams),
                 "INFERENCE_PRECISION_HINT": str(manifest["precision"]),
-                "EXECUTION_MODE_HINT": "PERFORMANCE",
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
             },
         )
-        used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        parts = (file_sha256(directory / "encoder.json"), used, openvino.__version__, ROWS, BUCKET_TOKENS)
-        self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
-        """Equal for two encoders that give equal vectors: files, precision in use, OpenVINO's version, batch shape."""
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.encoder import BUCKET_TOKENS, IR_FILE, TOKENIZER_FILE, TextEncoder, normalised
+from pipelines.models.encoder import BUCKET_TOKENS, TextEncoder, normalised
 
 STREAMS = 2
 """Queries that are encoded at once, on one thread each."""
@@ -20,26 +20,7 @@ class QueryEncoder(TextEncoder):
     """Encodes queries. Made by :meth:`load`, from the same files as :class:`pipelines.models.encoder.TextEncoder`."""
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
-        import openvino
-        from tokenizers import Tokenizer
-
-        self.embedding_size = int(manifest["embedding_size"])
-        self.max_length = int(manifest["max_length"])
-        self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.max_length)
-        graph = openvino.Core().read_model(directory / IR_FILE)
-        graph.reshape({name: openvino.PartialShape([1, -1]) for name in ("token_ids", "padding_mask")})
-        self._compiled = openvino.Core().compile_model(
-            graph,
-            "CPU",
-            {
-                "NUM_STREAMS": str(STREAMS),
-                "INFERENCE_NUM_THREADS": str(STREAMS),
-                "INFERENCE_PRECISION_HINT": str(manifest["precision"]),
-                "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-            },
-        )
+        self._open(directory, manifest, 1, STREAMS)
 
     def encode(self, texts: Sequence[str], description: str = "") -> NDArray[np.float32]:
         """See :meth:`pipelines.models.encoder.TextEncoder.encode`; one text after another, without a progress bar."""
