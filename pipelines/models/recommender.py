@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,14 +13,13 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
-from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.contributions import Contribution, strongest_words
 from pipelines.models.diversity import debiased, diversified
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, verify
 from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
-from pipelines.models.search import Matches, Search
+from pipelines.models.search import Matches, Search, places_of
 
 if TYPE_CHECKING:
     from pipelines.models.intent import Intent
@@ -172,18 +172,34 @@ class Recommender:
         history = None if user_id is None else self.catalogue.history(user_id)
         corrected = self.finder.correct(query)
         matches = self.finder.match(corrected or query, max(self.facts.shortlist, k))
-        items = self._representatives(matches, history)
-        buyers = np.log1p(self.buyers.astype(np.float64))
-        scores = matches.relevance + self.facts.popularity_weight * buyers[items] / max(float(buyers.max()), 1.0)
-        scores = scores + self.facts.keyword_weight * matches.keywords
+        own = np.zeros(0, np.int32) if history is None else history.items
+        items, rows = self.finder.best_items(matches.texts, self.buyers, own)
+        scores = self.before_taste(matches, items, rows)
         if history is not None:
-            scores = scores + self.facts.personal_weight * _places(self.ranker.score(history, items)[0], items)
+            scores = scores + self.facts.personal_weight * places_of(self.ranker.score(history, items)[0], items)
         order = np.lexsort((items, -matches.similarity, -scores))[:k]
         results = [
             self._answer(int(items[row]), float(scores[row]), (f"relevance {matches.relevance[row]:.2f}",))
             for row in order
         ]
         return Found(results, corrected)
+
+    def before_taste(self, matches: Matches, items: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64 [num_items]: the scores of :meth:`find` for nobody.
+
+        Args:
+            matches: of a query.
+            items: int32 [num_items].
+            rows: int64 [num_items], of each item's text in ``matches``.
+        """
+        scores = matches.relevance[rows] + self.facts.popularity_weight * self._popularity[items]
+        return np.asarray(scores + self.facts.keyword_weight * matches.keywords[rows], np.float64)
+
+    @cached_property
+    def _popularity(self) -> NDArray[np.float64]:
+        """float64 [num_items]: an item's share of the most bought one's log buyers."""
+        buyers = np.log1p(self.buyers.astype(np.float64))
+        return np.asarray(buyers / max(float(buyers.max(initial=0.0)), 1.0))
 
     def intent(self, query: str) -> Intent | None:
         """What a query wants: one of ``INTENTS``, and how likely it is out of scope.
@@ -212,18 +228,6 @@ class Recommender:
         chances = self.ranker.score(self.catalogue.dense(histories), rows[known])
         scores[:, known] = debiased(chances, self.buyers[rows[known]], self.facts.popularity_debias)
         return scores
-
-    def _representatives(self, matches: Matches, history: Histories | None) -> NDArray[np.int32]:
-        """int32 [num_matches]: of the items of each text, the one the user bought most, then the most bought."""
-        own = np.zeros(self.catalogue.num_items, np.int64)
-        if history is not None:
-            own += np.bincount(history.items, minlength=self.catalogue.num_items)
-        chosen = []
-        for text in matches.texts:
-            items = self.finder.items_of(int(text))
-            chosen.append(items[np.lexsort((items, -self.buyers[items], -own[items]))[0]])
-        representatives: NDArray[np.int32] = np.array(chosen, np.int32)
-        return representatives
 
     def arranged(
         self, scores: NDArray[np.float32], k: int, diversity: float, excluded: NDArray[np.bool_] | None = None
@@ -261,14 +265,6 @@ def _said(reasons: tuple[str, ...], parts: tuple[Contribution, ...]) -> tuple[st
     """The reasons, then what the features say together where they say it loudly."""
     words = strongest_words(parts, LOUD)
     return reasons if words is None else (*reasons, words)
-
-
-def _places(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
-    """float64 [num_items]: 1 for the best score, 0 for the last, evenly between; ties by id."""
-    order = np.lexsort((items, -scores))
-    places = np.empty(len(scores))
-    places[order] = np.linspace(1.0, 0.0, len(scores)) if len(scores) > 1 else 1.0
-    return places
 
 
 def _check_count(k: int) -> None:

@@ -56,6 +56,13 @@ class Matches:
     keywords: NDArray[np.float32]
 
 
+def places_of(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
+    """float64 [num_items]: 1 for the best score, 0 for the last, evenly between; ties by id."""
+    places = np.empty(len(scores))
+    places[np.lexsort((items, -scores))] = np.linspace(1.0, 0.0, len(scores)) if len(scores) > 1 else 1.0
+    return places
+
+
 class Search:
     """The fine-tuned encoder, its relevance head, the catalogue's vectors and words; each part is read at first use.
 
@@ -143,10 +150,46 @@ class Search:
         counts = np.bincount(self.text_index, minlength=len(self.embeddings))
         return order.astype(np.int64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def items_of(self, text: int) -> NDArray[np.int64]:
-        """int64: dense ids of the items that a text describes, ascending."""
+    def best_items(
+        self,
+        texts: NDArray[np.int64],
+        buyers: NDArray[np.int32],
+        own: NDArray[np.int32],
+        passing: NDArray[np.bool_] | None = None,
+        gained: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """One item of each text: of those that pass, the one that gains most, then the one that a user bought most,
+        then the most bought, then the first.
+
+        Args:
+            texts: int64 [num_texts].
+            buyers: int32 [num_items], distinct buyers.
+            own: int32 [num_purchases], the user's items.
+            passing: bool [num_items], what may be shown; None for everything.
+            gained: float32 [num_items]; None for nothing.
+
+        Returns:
+            int32 [num_found] items and, ascending, the int64 [num_found] row of each in ``texts``; a text of which
+            nothing passes has none.
+        """
         order, indptr = self.items_of_texts
-        return order[indptr[text] : indptr[text + 1]]
+        sizes = indptr[texts + 1] - indptr[texts]
+        rows = np.repeat(np.arange(len(texts)), sizes)
+        starts = np.repeat(indptr[texts] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+        items = order[starts + np.arange(len(rows))].astype(np.int32)
+        if passing is not None:
+            keep = passing[items]
+            items, rows = items[keep], rows[keep]
+        mine, times = np.unique(own, return_counts=True)
+        bought = np.zeros(len(items), np.int64)
+        if len(mine):
+            place = np.searchsorted(mine, items).clip(0, len(mine) - 1)
+            bought = np.where(mine[place] == items, times[place], 0)
+        worth = np.zeros(len(items), np.float32) if gained is None else gained[items]
+        ranked = np.lexsort((items, -buyers[items], -bought, -worth, rows))
+        first = np.ones(len(ranked), bool)
+        first[1:] = rows[ranked][1:] != rows[ranked][:-1]
+        return items[ranked[first]], rows[ranked[first]]
 
     def correct(self, query: str) -> str | None:
         """The query with misspelt words replaced by the catalogue's; None where nothing had to be."""

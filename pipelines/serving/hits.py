@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.search import places_of
 from pipelines.serving.rules import Placed
 from pipelines.serving.searching import Found, Hit, Matched, Query, facets_of
 from pipelines.serving.shopper import Shopper
@@ -66,7 +67,7 @@ def _ordered(engine: Engine, matched: Matched, shopper: Shopper | None) -> Order
     if shopper is None or not (shopper.known or shopper.interests):
         return Ordered(matched, np.zeros(len(matched.items)), 0.0, matched.base)
     weight = engine.recommender.facts.personal_weight
-    taste = weight * _places(_taste(engine, shopper, matched.items), matched.items)
+    taste = weight * places_of(_taste(engine, shopper, matched.items), matched.items)
     return Ordered(matched, taste, weight, matched.base + taste)
 
 
@@ -107,10 +108,3 @@ def _taste(engine: Engine, shopper: Shopper, items: NDArray[np.int32]) -> NDArra
         hit = affinity.items[place] == items
         scores[hit] += SESSION_WEIGHT * affinity.strength[place[hit]]
     return scores
-
-
-def _places(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
-    """float64 [num_items]: 1 for the best score, 0 for the last, evenly between; ties by id."""
-    places = np.empty(len(scores))
-    places[np.lexsort((items, -scores))] = np.linspace(1.0, 0.0, len(scores)) if len(scores) > 1 else 1.0
-    return places

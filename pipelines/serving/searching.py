@@ -156,8 +156,6 @@ class Matching:
         self._recommender = recommender
         self._kept: Kept[tuple[str, int], Matches] = Kept(KEPT_QUERIES)
         self._corrections: Kept[str, str] = Kept(KEPT_QUERIES)
-        buyers = np.log1p(recommender.buyers.astype(np.float64))
-        self._popularity = buyers / max(float(buyers.max(initial=0.0)), 1.0)
 
     def corrected(self, text: str) -> str:
         """The query with misspelt words set right, or as it is."""
@@ -196,28 +194,11 @@ class Matching:
             own: int32, the shopper's purchases.
             wish: float32 [num_items], what items gain; None for nothing.
         """
-        facts, finder = self._recommender.facts, self._recommender.finder
-        gained = np.zeros(self._recommender.catalogue.num_items, np.float32) if wish is None else wish
-        order, indptr = finder.items_of_texts
-        sizes = indptr[matches.texts + 1] - indptr[matches.texts]
-        rows = np.repeat(np.arange(len(matches.texts)), sizes)
-        starts = np.repeat(indptr[matches.texts] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-        items = order[starts + np.arange(len(rows))].astype(np.int32)
-        if passing is not None:
-            keep = passing[items]
-            items, rows = items[keep], rows[keep]
-        mine, times = np.unique(own, return_counts=True)
-        bought = np.zeros(len(items), np.int64)
-        if len(mine):
-            place = np.searchsorted(mine, items).clip(0, len(mine) - 1)
-            bought = np.where(mine[place] == items, times[place], 0)
-        ranked = np.lexsort((items, -self._recommender.buyers[items], -bought, -gained[items], rows))
-        first = np.ones(len(ranked), bool)
-        first[1:] = rows[ranked][1:] != rows[ranked][:-1]
-        chosen = ranked[first]
-        items, rows = items[chosen], rows[chosen]
-        base = matches.relevance[rows] + facts.popularity_weight * self._popularity[items]
-        base = base + facts.keyword_weight * matches.keywords[rows] + gained[items]
+        model = self._recommender
+        items, rows = model.finder.best_items(matches.texts, model.buyers, own, passing, wish)
+        base = model.before_taste(matches, items, rows)
+        if wish is not None:
+            base = base + wish[items]
         return Matched(items, matches.relevance[rows], matches.similarity[rows], base)
 
 
