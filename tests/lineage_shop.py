@@ -12,21 +12,11 @@ from pipelines.registry.books import RunStart, open_run
 from pipelines.registry.store import MODEL, connect, experiment_id
 from pipelines.runs.run_commits import RunCommit, finish_run
 from pipelines.runs.start import start_run
+from tests import toy_pipeline
 from tests.toy_pipeline import Shop, make_shop
 
-GRAPH = """\
-stages:
-  sizes:
-    cmd: python sizes.py
-    deps: [sizes.py, data/raw/events]
-    params: [factor]
-    outs: [data/sizes, data/prepared/split.json, data/validate/report.json, data/seal/tree, data/seal/seal.json]
-    metrics: [data/sizes.json: {cache: false}]
-  total:
-    cmd: python total.py
-    deps: [total.py, data/sizes, data/champion/champion.json]
-    outs: [data/total.txt]
-"""
+OUTPUTS = "data/sizes, data/prepared/split.json, data/validate/report.json, data/seal/tree, data/seal/seal.json"
+GRAPH = toy_pipeline.GRAPH.replace("outs: [data/sizes]", f"outs: [{OUTPUTS}]")
 DESCRIBE = """\
 weeks = sorted(path.stem for path in pathlib.Path("data/raw/events").iterdir())
 rows = {week: {"accepted": 3, "quarantined": 1, "reasons": {"price_is_positive": 1}} for week in weeks}

@@ -64,7 +64,7 @@ class Ranker(Scoring):
         fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
         scores = np.tile(fallback, (histories.num_users, 1))
         for start, chunk in histories.chunks():
-            rows, described = self._described(chunk, candidates)
+            rows, described = self.described(chunk, candidates)
             scores[start + rows.users, rows.positions] = self.blend.predict(described)
         return scores
 
@@ -76,7 +76,7 @@ class Ranker(Scoring):
             candidates: int32 [num_candidates], dense item ids.
         """
         fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
-        rows, described = self._described(history, candidates)
+        rows, described = self.described(history, candidates)
         fallback[rows.positions] = self.blend.predict(described)
         return Explained(fallback, rows.positions, described)
 
@@ -94,8 +94,13 @@ class Ranker(Scoring):
         names, words = self.blend.feature_names, words_of(self.signals)
         return [contributions(names, words, *next(added)) if inside else () for inside in listed]
 
-    def _described(self, chunk: Histories, candidates: NDArray[np.int32]) -> tuple[Shortlist, NDArray[np.float32]]:
-        """The shortlist of a few users, and float32 [num_rows, num_features] for the blend."""
+    def described(self, chunk: Histories, candidates: NDArray[np.int32]) -> tuple[Shortlist, NDArray[np.float32]]:
+        """The shortlist of a few users, and float32 [num_rows, num_features] for the blend.
+
+        Args:
+            chunk: a few users': all of them are scored at once.
+            candidates: int32 [num_candidates], dense item ids.
+        """
         scored = score_densely(self.signals, chunk, candidates)
         rows = shortlist(self.signals, scored, self.per_signal)
         return rows, features(self.signals, chunk, scored, rows)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.errors import RunError
-from pipelines.runs.store import Store, corrupted
+from pipelines.runs.store import MD5, Store, corrupted
 from pipelines.settings import Settings
-
-_MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 
 
 def read_object(settings: Settings, md5: str) -> bytes:
@@ -36,7 +33,7 @@ def object_path(settings: Settings, md5: str) -> Path:
         ObjectLostError: neither the cache nor the remote has it.
         RunError: the text is not an md5.
     """
-    if not _MD5.fullmatch(md5):
+    if not MD5.fullmatch(md5):
         raise RunError(f"{md5!r} is not an md5", mend="the lock entry or .dvc file that holds it is damaged")
     path = _place(settings, md5)
     if not path.is_file():
@@ -62,7 +59,7 @@ def read_listing(settings: Settings, md5: str) -> dict[str, str]:
 
 def read_objects(settings: Settings, hashes: Iterable[str]) -> dict[str, bytes]:
     """Many small objects, what the cache lacks pulled at once; those that are lost or damaged are left out."""
-    wanted = [md5 for md5 in dict.fromkeys(hashes) if _MD5.fullmatch(md5)]
+    wanted = [md5 for md5 in dict.fromkeys(hashes) if MD5.fullmatch(md5)]
     absent = [md5 for md5 in wanted if not _place(settings, md5).is_file()]
     if absent:
         store = Store(settings)

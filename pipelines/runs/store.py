@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _AGAIN = "run the same command again"
-_MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
+MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
+"""Names an object; a directory's listing ends in ``.dir``."""
 
 
 class ObjectLostError(RunError):
@@ -80,7 +81,7 @@ class Store:
         Raises:
             RunError: the text is not an md5 (it may come from another machine).
         """
-        if not _MD5.fullmatch(md5):
+        if not MD5.fullmatch(md5):
             raise RunError(f"{md5!r} is not an md5", mend="the lock entry or .dvc file that holds it is damaged")
         return Path(self.repo.cache.local.oid_to_path(md5))
 

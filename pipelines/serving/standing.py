@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories
 from pipelines.models.features import features
 from pipelines.models.ranker import Ranker
-from pipelines.models.signals import Shortlist, score_densely, shortlist
+from pipelines.models.signals import Shortlist, score_densely
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def standings(ranker: Ranker, histories: Histories, candidates: NDArray[np.int32
         histories: a few users': all of them are scored at once.
         candidates: int32 [num_candidates], ascending dense ids.
     """
-    scored = score_densely(ranker.signals, histories, candidates)
-    rows = shortlist(ranker.signals, scored, ranker.per_signal)
-    chances = ranker.blend.predict(features(ranker.signals, histories, scored, rows))
+    rows, described = ranker.described(histories, candidates)
+    chances = ranker.blend.predict(described)
     bounds = np.searchsorted(rows.users, np.arange(histories.num_users + 1))
     for low, high in pairwise(bounds):
         yield Standing.of(candidates[rows.positions[low:high]], chances[low:high])

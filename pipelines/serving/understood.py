@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from pipelines.serving.schemas import MOST_RESULTS, HitFacts, Id, ModelFacts, RulesBody, SearchAnswer, Whom
+from pipelines.serving.searching import Hit
 from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.conversation import MOST_IN_FORCE, Change, Turn
 from pipelines.serving.understanding.masks import Relaxation, price_bounds
@@ -129,6 +131,27 @@ class FittingFacts(HitFacts):
     """An item, and what is asked that it satisfies."""
 
     fits: tuple[str, ...] = Field(description="What is asked that it satisfies, in words.")
+
+    @classmethod
+    def of_hits(cls, hits: Sequence[Hit], fits: Sequence[tuple[str, ...]], first: int = 0) -> list[FittingFacts]:
+        """Hits as they are told.
+
+        Args:
+            hits: of the page, best first.
+            fits: what each satisfies.
+            first: how many lie on the pages before.
+        """
+        return [
+            cls(
+                position=position,
+                **vars(hit.result),
+                relevance=hit.relevance,
+                taste=hit.taste,
+                moved=hit.moved,
+                fits=satisfied,
+            )
+            for position, (hit, satisfied) in enumerate(zip(hits, fits, strict=True), start=first + 1)
+        ]
 
 
 class ConverseAnswer(BaseModel):

@@ -37,7 +37,6 @@ class Watcher:
     Args:
         service: whose engine is swapped.
         rules: the shop's own.
-        load: makes an engine of a champion; by default from its package, every byte checked.
     """
 
     def __init__(self, service: Service, rules: Rules) -> None:

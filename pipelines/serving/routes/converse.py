@@ -85,17 +85,7 @@ async def take(body: ConverseRequest, request: Request) -> ConverseAnswer:
         total=found.total,
         known_user=shopper.user is not None,
         ignored=ignored,
-        results=[
-            FittingFacts(
-                position=position,
-                **vars(hit.result),
-                relevance=hit.relevance,
-                taste=hit.taste,
-                moved=hit.moved,
-                fits=satisfied[position - 1],
-            )
-            for position, hit in enumerate(found.hits, start=1)
-        ],
+        results=FittingFacts.of_hits(found.hits, satisfied),
     )
 
 

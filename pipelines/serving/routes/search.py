@@ -64,16 +64,6 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
             for name, values in found.facets.items()
         },
         prices=None if found.prices is None else PriceSpan(least=found.prices[0], most=found.prices[1]),
-        results=[
-            FittingFacts(
-                position=position,
-                **vars(hit.result),
-                relevance=hit.relevance,
-                taste=hit.taste,
-                moved=hit.moved,
-                fits=fitting[position - body.offset - 1],
-            )
-            for position, hit in enumerate(found.hits, start=body.offset + 1)
-        ],
+        results=FittingFacts.of_hits(found.hits, fitting, body.offset),
         understood=UnderstoodFacts.of(taken.understanding, taken.relaxed, engine.vocabulary) if taken else None,
     )
