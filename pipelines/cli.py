@@ -577,7 +577,7 @@ def lineage(target: str, row: str | None, everything: bool, as_json: bool) -> No
     """Say what a model was made of, or what a partition touched.
 
     \b
-    TARGET is  model:7, model:champion    run, code, data, stages by hash, partitions, source files
+    TARGET is  model:7, model:champion    run, code, data, stages by hash, partitions, loads
                partition:2017-W12         tables, runs, models; items/items names another table's file
     """
     from pipelines.lineage.ask import draw, draw_membership, lineage_of, prove_row, refuse_gaps

@@ -108,10 +108,9 @@ def _draw_data(at: Tree, lineage: ModelLineage, everything: bool) -> None:
         below = _add(node, table, f"{len(partitions)} partitions{f': {told}' if told else ''}")
         for partition in _cut(partitions, below, everything):
             _draw_partition_of(below, partition)
-    sources = _add(node, "sources", str(len(lineage.sources)))
-    for source in _cut(lineage.sources, sources, everything):
-        about = f"{source['file']} sha256 {source['sha256'][:12]}" if "file" in source else "its files were not noted"
-        _add(sources, source["landing"], about)
+    loads = _add(node, "loads", str(len(lineage.loads)))
+    for load in _cut(lineage.loads, loads, everything):
+        _add(loads, load["load"], load["landed"][:12])
 
 
 def _draw_partition_of(at: Tree, partition: Partition) -> None:

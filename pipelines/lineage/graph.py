@@ -1,4 +1,4 @@
-"""What a model was made of: from its version down to the source files.
+"""What a model was made of: from its version down to the loads.
 
     version ── run commit ─┬─ code commit ── lock digest
                            ├─ data commit ── tables ── partitions ── the data version and the source that brought each
@@ -119,7 +119,7 @@ class ModelLineage:
     validation: dict[str, Any]
     stages: tuple[Stage, ...]
     partitions: tuple[Partition, ...]
-    sources: tuple[dict[str, str], ...]
+    loads: tuple[dict[str, str], ...]
     missing: tuple[Missing, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class ModelLineage:
 
 
 def model_lineage(settings: Settings, version: str) -> ModelLineage:
-    """Trace a version, by number or alias, down to the source files.
+    """Trace a version, by number or alias, down to the loads.
 
     Raises:
         RegistryError: MLflow does not answer or has no such version.
@@ -156,7 +156,7 @@ def version_lineage(settings: Settings, version: RegisteredVersion) -> ModelLine
         validation={name: report[name] for name in ("tables", "warnings", "suites") if name in report},
         stages=_stages(lock, {name: asdict(one) for name, one in booked_stages(settings, version).items()}),
         partitions=partitions,
-        sources=_sources(history, partitions),
+        loads=_loads(history, partitions),
         missing=tuple(missing),
     )
 
@@ -368,14 +368,7 @@ def part_of(split: Mapping[str, Any], name: str) -> str:
     return "test" if name >= last else "validation" if name >= first else "history"
 
 
-def _sources(history: Mapping[str, Landed], partitions: Iterable[Partition]) -> tuple[dict[str, str], ...]:
-    """The landings that brought what the data version holds, and the files that each of them read."""
+def _loads(history: Mapping[str, Landed], partitions: Iterable[Partition]) -> tuple[dict[str, str], ...]:
+    """The loads that brought what the data version holds; which files each of them read is not noted."""
     commits = dict.fromkeys(partition.landed for partition in partitions if partition.landed)
-    return tuple(source for commit in commits for source in landing_sources(history[commit]))
-
-
-def landing_sources(landed: Landed) -> list[dict[str, str]]:
-    """The files that a landing says it read; one row without a file where it was made before they were noted."""
-    files = re.findall(r"^Shoploom-Source-File: ([0-9a-f]{64}) (\d+) (.*)$", landed.message, re.MULTILINE)
-    about = {"landed": landed.commit, "landing": landed.subject}
-    return [{**about, "file": name, "sha256": sha, "bytes": size} for sha, size, name in files] or [about]
+    return tuple({"landed": commit, "load": history[commit].subject} for commit in commits)
