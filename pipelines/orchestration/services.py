@@ -120,7 +120,10 @@ def _up(settings: Settings) -> Up:
         close_abandoned(settings)
     _write_password(settings)
     try:
-        _await_health([(service, _start(service, settings)) for service in missing], settings)
+        # MLflow first: it loads its stores with the first questions, and two of these at once can break it for good.
+        for first in (True, False):
+            together = [service for service in missing if (service.name == "mlflow") is first]
+            _await_health([(service, _start(service, settings)) for service in together], settings)
     except BaseException:
         down(settings, only={service.name for service in missing})
         raise
@@ -201,7 +204,7 @@ def _services(settings: Settings) -> list[_Service]:
             *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
             *("--workers", "1", "--default-artifact-root", settings.artifacts, "--no-serve-artifacts"),
         ),
-        lambda s: _get(f"http://{LOOPBACK}:{s.mlflow_port}/health") == "OK",
+        _mlflow_answers,
         settings.mlflow_port,
         "SHOPLOOM_MLFLOW_PORT",
     )
@@ -280,6 +283,13 @@ def _holder(port: int) -> str:
     except psutil.Error:
         pass
     return ""
+
+
+def _mlflow_answers(settings: Settings) -> bool:
+    """Whether MLflow is up and answers a question to each of its stores, one after the other."""
+    root = f"http://{LOOPBACK}:{settings.mlflow_port}"
+    questions = ("experiments/search?max_results=1", "registered-models/search?max_results=1")
+    return _get(f"{root}/health") == "OK" and all(_get(f"{root}/api/2.0/mlflow/{each}") for each in questions)
 
 
 def _airflow_says_healthy(settings: Settings, component: str) -> bool:

@@ -277,6 +277,18 @@ def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
     assert max(begun) < min(ended), "the two stages ran one after the other"
 
 
+def wait_for_line(log: Path, *parts: str, seconds: float = 60) -> None:
+    """Until a log holds a line with all of these words.
+
+    The scheduler hears a moment after a task began to wait that its process ended. An answer that comes before that, as
+    no person's does, has the scheduler take the task, queued again by then, for one that was killed.
+    """
+    deadline = time.monotonic() + seconds
+    while not any(all(part in line for part in parts) for line in log.read_text(encoding="utf-8").splitlines()):
+        assert time.monotonic() < deadline, parts
+        time.sleep(0.2)
+
+
 def test_approval_waits_in_airflow_and_promotes_only_what_is_signed(
     settings: Settings, up: services.Up, tmp_path: Path
 ) -> None:
@@ -292,6 +304,7 @@ def test_approval_waits_in_airflow_and_promotes_only_what_is_signed(
         asked = api.call("/api/v2/dags/approve/dagRuns", {"logical_date": None, "conf": {"version": made.version}})
         run = f"/api/v2/dags/approve/dagRuns/{urllib.request.quote(asked['dag_run_id'])}"
         api.wait_for(run, "ask", "awaiting_input")
+        wait_for_line(Path(up.services["scheduler"].log), "TaskInstance Finished", "task_id=ask", asked["dag_run_id"])
         answer = {"chosen_options": ["Approve"], "params_input": {}}
         api.call(f"{run}/taskInstances/ask/-1/hitlDetails", answer, "PATCH")
         api.wait_for(run, "promote", ending)
