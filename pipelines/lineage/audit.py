@@ -139,7 +139,10 @@ def record_once(settings: Settings, action: str, subject: str, **details: Any) -
         RunError: as :func:`record`.
     """
     said = _plain({name: value for name, value in details.items() if value is not None})
-    for entry in reversed(read(settings)):
+    for line in reversed(read_lines(settings)):
+        entry = parse(line)
+        if entry is None:
+            continue
         if entry.action in ("promote", "rollback"):
             break
         if (entry.action, entry.subject, entry.details) == (action, subject, said):

@@ -70,6 +70,17 @@ def rescored(ranker: Ranker, history: Histories, items: NDArray[np.int32]) -> St
         history: of one user.
         items: int32 [num_items], ascending candidates.
     """
+    return Standing.of(items, ranker.blend.predict(described_among(ranker, history, items)))
+
+
+def described_among(ranker: Ranker, history: Histories, items: NDArray[np.int32]) -> NDArray[np.float32]:
+    """float32 [num_items, num_features]: what the blend sees of one user and each of these items.
+
+    Args:
+        ranker: of the package.
+        history: of one user.
+        items: int32 [num_items], ascending candidates, among which each signal's best is looked for.
+    """
     scored = score_densely(ranker.signals, history, items)
     rows = Shortlist(np.zeros(len(items), np.int64), np.arange(len(items), dtype=np.int64))
-    return Standing.of(items, ranker.blend.predict(features(ranker.signals, history, scored, rows)))
+    return features(ranker.signals, history, scored, rows)

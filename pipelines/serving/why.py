@@ -8,10 +8,8 @@ import numpy as np
 
 from pipelines.models.base import Histories
 from pipelines.models.contributions import Contribution, contributions, words_of
-from pipelines.models.features import features
 from pipelines.models.ranker import Ranker
-from pipelines.models.signals import Shortlist, score_densely
-from pipelines.serving.standing import Standing
+from pipelines.serving.standing import Standing, described_among
 
 
 def contributions_of(
@@ -32,9 +30,7 @@ def contributions_of(
     wanted = np.array(sorted(set(items) & set(listed.tolist())), np.int32)
     if not len(wanted):
         return {}
-    scored = score_densely(ranker.signals, history, listed)
-    rows = Shortlist(np.zeros(len(listed), np.int64), np.arange(len(listed), dtype=np.int64))
-    described = features(ranker.signals, history, scored, rows)[np.searchsorted(listed, wanted)]
+    described = described_among(ranker, history, listed)[np.searchsorted(listed, wanted)]
     added = ranker.blend.contributions(described)[:, :-1]
     names, words = ranker.blend.feature_names, words_of(ranker.signals)
     return {
