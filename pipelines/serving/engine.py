@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories
 from pipelines.models.blend import TreeBlend
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.diversity import debiased, diversified
 from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
 from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
-from pipelines.models.recommender import Recommender
+from pipelines.models.recommender import POOL, Recommender
 from pipelines.models.text import TextSimilarity
 from pipelines.pseudonyms import KeyRing
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
@@ -208,7 +209,7 @@ class Engine:
         if asked.placement == "product":
             about |= dict.fromkeys(asked.items, 1.0)
         affinity = self.affinity(about)
-        ranked = self._ranked(prepared, affinity)
+        ranked = self._arranged(self._ranked(prepared, affinity), asked.count)
         return self._answer(shopper, prepared, affinity, asked, ranked)
 
     def similar(self, item: int, shopper: Shopper, asked: Asked) -> Answer:
@@ -270,6 +271,20 @@ class Engine:
         place = np.searchsorted(items, affinity.items)
         scores[place] += SESSION_WEIGHT * affinity.strength
         return Standing.of(items, scores)
+
+    def _arranged(self, ranked: Standing, count: int) -> Standing:
+        """As the package has it: less of what everybody buys, less of the same (:mod:`pipelines.models.diversity`)."""
+        facts, model = self.recommender.facts, self.recommender
+        if facts.popularity_debias:
+            scores = debiased(ranked.scores, model.buyers[ranked.items], facts.popularity_debias)
+            ranked = Standing.of(ranked.items, scores)
+        if not facts.diversity:
+            return ranked
+        pool = int(np.count_nonzero(ranked.scores[: POOL * count] > 0))
+        vectors = model.finder.embeddings[model.finder.text_index[ranked.items[:pool]]]
+        order = diversified(ranked.scores[:pool], vectors, pool, facts.diversity)
+        order = np.concatenate([order, np.arange(pool, len(ranked.items))])
+        return Standing(ranked.items[order], ranked.scores[order])
 
     def _near(self, near: Near, because: str, shopper: Shopper, asked: Asked) -> Answer:
         """Neighbours of an item, those first that the shopper would rather buy among equally near ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,10 @@ from pipelines.lineage.audit import read
 from pipelines.lineage.promotions import roll_back_version
 from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import open_ring
+from pipelines.serving.answers import Asked, Provenance
+from pipelines.serving.engine import Engine
+from pipelines.serving.rules import Rules
+from pipelines.serving.shopper import Shopper
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
@@ -67,6 +72,20 @@ def test_known_user_gets_what_the_packaged_model_recommends(server: Served, shop
     assert answer["known_user"]
     assert answer["based_on"] == "history"
     assert all(result["reasons"] for result in answer["results"])
+
+
+@pytest.mark.parametrize(("popularity_debias", "diversity"), [(0.5, 0.0), (0.0, 0.3), (0.25, 0.5)])
+def test_server_arranges_a_list_as_the_packaged_model_does(
+    shop: Path, popularity_debias: float, diversity: float
+) -> None:
+    model = Recommender.load(shop / "data/package")
+    plain = [one.item_id for one in model.recommend("u01", 10)]
+    model.facts = replace(model.facts, popularity_debias=popularity_debias, diversity=diversity)
+    expected = [one.item_id for one in model.recommend("u01", 10)]
+    answer = Engine(model, Provenance(), Rules(), {}).recommend(
+        Shopper(model.catalogue.user_ids.index("u01")), Asked(count=10)
+    )
+    assert [result.item_id for result in answer.results] == expected != plain
 
 
 def test_stranger_is_served_by_popularity_then_context_then_visit(server: Served) -> None:
