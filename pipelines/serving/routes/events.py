@@ -34,15 +34,16 @@ async def events(body: EventsRequest, request: Request) -> EventsAnswer:
     told = [_event(memory, each, now, place) for place, each in enumerate(body.events)]
     with service.figures.step("store"):
         try:
+            exposures = service.shown.exposures(told)
             receipts = await service.store(lambda: memory.append(told))
+            if exposures:
+                await service.store(lambda: memory.state.exposures.append(exposures))
         except ConflictError as error:
             raise RefusedError(409, "conflict", error.message, where="body.events", mend=error.mend) from None
         except DataError as error:
             raise RefusedError(422, "invalid_request", error.message, where="body.events", mend=error.mend) from None
         except StateError as error:
             raise service.lost(error) from None
-    if exposures := service.shown.exposures(told):
-        memory.state.exposures.submit(exposures)
     for event, receipt in zip(told, receipts, strict=True):
         if not receipt.repeated:
             clicked = event.event_type in CLICKS and event.request_id is not None

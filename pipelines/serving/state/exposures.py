@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,11 +72,7 @@ class Exposures:
             DataError: a feature is no finite number.
             StateError: the database cannot take them.
         """
-        self.submit(exposures).result()
-
-    def submit(self, exposures: Sequence[Exposure]) -> Future[None]:
-        """What :meth:`append` does, without waiting: an answer need not wait for its exposures."""
-        return self._core.writer.submit(_append, [_row(exposure) for exposure in exposures], len(exposures))
+        self._core.writer.submit(_append, [_row(exposure) for exposure in exposures], len(exposures)).result()
 
     def between(self, since: datetime, until: datetime) -> list[Exposure]:
         """Exposures of ``since <= shown < until``, ordered by time, request and position."""
