@@ -574,11 +574,12 @@ def restore_audit(as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Cut no list short.")
 @json_option
 def lineage(target: str, row: str | None, everything: bool, as_json: bool) -> None:
-    """Say what a model was made of, or what a partition touched.
+    """Say what a model was made of, what a partition touched, or what stands behind an answer.
 
     \b
     TARGET is  model:7, model:champion    run, code, data, stages by hash, partitions, loads
                partition:2017-W12         tables, runs, models; items/items names another table's file
+               served:REQUEST_ID          the model that gave this answer, who let it out, and what it was made of
     """
     from pipelines.lineage.ask import draw, draw_membership, lineage_of, prove_row, refuse_gaps
 

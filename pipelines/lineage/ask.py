@@ -6,29 +6,34 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipelines.errors import ConfigError, RunError, near_names
-from pipelines.lineage.display import draw_model, draw_partition
+from pipelines.lineage.display import draw_model, draw_partition, draw_served
 from pipelines.lineage.graph import ModelLineage, model_lineage
 from pipelines.lineage.proof import Membership, membership
+from pipelines.lineage.served import ServedLineage, served_lineage
 from pipelines.lineage.trace import PartitionLineage, partition_lineage
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-KINDS: dict[str, Callable[[Settings, str], ModelLineage | PartitionLineage]] = {
+Lineage = ModelLineage | PartitionLineage | ServedLineage
+
+KINDS: dict[str, Callable[[Settings, str], Lineage]] = {
     "model": model_lineage,
     "partition": partition_lineage,
+    "served": served_lineage,
 }
 """What a target may begin with, before the colon."""
 
 
-def lineage_of(settings: Settings, target: str) -> ModelLineage | PartitionLineage:
-    """Trace ``model:7``, ``model:champion`` or ``partition:2017-W12``.
+def lineage_of(settings: Settings, target: str) -> Lineage:
+    """Trace ``model:7``, ``model:champion``, ``partition:2017-W12`` or ``served:REQUEST_ID``.
 
     Raises:
         ConfigError: the target is of no known kind.
         RunError: there is no such thing; near names are suggested.
         RegistryError: MLflow does not answer, or has no such version.
+        StateError: the server's state cannot be read.
     """
     kind, colon, name = target.partition(":")
     if not colon or kind not in KINDS or not name:
@@ -75,15 +80,17 @@ def draw_membership(found: Membership, console: Console) -> None:
     console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
-def draw(lineage: ModelLineage | PartitionLineage, console: Console, everything: bool = False) -> None:
+def draw(lineage: Lineage, console: Console, everything: bool = False) -> None:
     """Print a lineage as a tree."""
     if isinstance(lineage, ModelLineage):
         draw_model(lineage, console, everything)
+    elif isinstance(lineage, ServedLineage):
+        draw_served(lineage, console, everything)
     else:
         draw_partition(lineage, console, everything)
 
 
-def refuse_gaps(lineage: ModelLineage | PartitionLineage) -> None:
+def refuse_gaps(lineage: Lineage) -> None:
     """End with an error, once all that there is was shown, where something was not.
 
     Raises:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.lineage.graph import Missing, ModelLineage, Partition, Stage
+from pipelines.lineage.served import ServedLineage
 from pipelines.lineage.trace import PartitionLineage, TouchedRun
 
 if TYPE_CHECKING:
@@ -20,10 +21,46 @@ SHOWN = 8
 
 def draw_model(lineage: ModelLineage, console: Console, everything: bool = False) -> None:
     """Print the tree of a version."""
+    name, text = _headline(lineage)
+    tree = _tree(name, text)
+    _draw_version(tree, lineage, everything)
+    console.print(tree)
+    _draw_missing(lineage.missing, console)
+
+
+def draw_served(lineage: ServedLineage, console: Console, everything: bool = False) -> None:
+    """Print what stands behind an answer."""
+    tree = _tree(f"request {lineage.request_id}", f"{len(lineage.answers)} answers")
+    for answer in lineage.answers:
+        by = f" of run {answer.run_commit[:12]}" if answer.run_commit else ""
+        at = _add(tree, answer.route, f"{moment(answer.answered)} by version {answer.version}{by}")
+        reign = answer.reign
+        if reign:
+            _add(at, "champion", f"from {moment(reign.start)}, {reign.action} by {reign.actor}")
+        if answer.override:
+            _add(at, "override", answer.override)
+    if lineage.items:
+        seen = _add(tree, "reported as seen", f"{len(lineage.items)} items")
+        for item in _cut(lineage.items, seen, everything):
+            score = f", score {item.features['score']:.6g}" if "score" in item.features else ""
+            _add(seen, f"{item.position}. {item.item_id}", f"{item.placement}{score}")
+    for model in lineage.models:
+        _draw_version(_add(tree, *_headline(model)), model, everything)
+    console.print(tree)
+    _draw_missing(lineage.missing, console)
+
+
+def _headline(lineage: ModelLineage) -> tuple[str, str]:
     version = lineage.version
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    tree = _tree(f"model version {version.version}{aliases}", f"registered {moment(version.created)}")
-    _add(tree, "package", version.digest or "no digest")
+    registered = f"registered {moment(version.created)}" if version.created else "not in the registry"
+    return f"model version {version.version}{aliases}", registered
+
+
+def _draw_version(tree: Tree, lineage: ModelLineage, everything: bool) -> None:
+    _add(tree, "package", lineage.version.digest or "no digest")
+    if lineage.version.tags.get("override"):
+        _add(tree, "override", lineage.version.tags["override"])
     if lineage.verdict:
         _add(tree, "gate", f"{lineage.verdict.get('decision')}: {lineage.verdict.get('why')}")
     run = lineage.run
@@ -37,8 +74,6 @@ def draw_model(lineage: ModelLineage, console: Console, everything: bool = False
     stages = _add(at, "stages", str(len(lineage.stages))) if lineage.stages else None
     for stage in lineage.stages:
         _draw_stage(stages, stage, everything)
-    console.print(tree)
-    _draw_missing(lineage.missing, console)
 
 
 def draw_partition(lineage: PartitionLineage, console: Console, everything: bool = False) -> None:

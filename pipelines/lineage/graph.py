@@ -145,16 +145,17 @@ def version_lineage(settings: Settings, version: RegisteredVersion) -> ModelLine
     report = _document(settings, lock, REPORT, missing)
     data_commit = run.data_commit if run else version.data_version
     history = data_history(settings, [data_commit] if data_commit else [])
+    booked = booked_stages(settings, version) if version.mlflow_run else {}
     partitions = _partitions(settings, history, data_commit, report, _document(settings, lock, SPLIT, missing), missing)
     return ModelLineage(
         version=version,
-        verdict=verdict_of(settings, version),
+        verdict=verdict_of(settings, version) if version.mlflow_run else None,
         run=run,
         code=_code(git, run.code_commit if run else version.code_commit, missing),
         data=_data(history.get(data_commit), data_commit),
         environment=_environment(git, run),
         validation={name: report[name] for name in ("tables", "warnings", "suites") if name in report},
-        stages=_stages(lock, {name: asdict(one) for name, one in booked_stages(settings, version).items()}),
+        stages=_stages(lock, {name: asdict(one) for name, one in booked.items()}),
         partitions=partitions,
         loads=_loads(history, partitions),
         missing=tuple(missing),

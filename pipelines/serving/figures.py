@@ -29,6 +29,9 @@ class Figures:
         self.answers = Counter(
             "shoploom_answers", "Answers by what they were based on.", ["route", "based_on"], registry=self.registry
         )
+        self.unrecorded = Counter(
+            "shoploom_unrecorded_answers", "Answers that the ledger has no note of.", registry=self.registry
+        )
         self.empty = Counter("shoploom_empty_answers", "Answers without a result.", ["route"], registry=self.registry)
         self.cold = Gauge(
             "shoploom_cold_share", "Share of answers to shoppers without a purchase.", registry=self.registry

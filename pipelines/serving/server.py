@@ -66,8 +66,10 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
         watcher.start()
+        service.ledger.start(lambda: service.memory.state if service.memory else None)
         yield
         watcher.stop()
+        service.ledger.stop()
         service.threads.shutdown(wait=True)
         service.close()
 

@@ -8,19 +8,23 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TypeVar
 
 from pipelines.errors import ServiceError
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.access import Access
+from pipelines.serving.answers import Provenance
 from pipelines.serving.engine import Engine
 from pipelines.serving.figures import Figures
+from pipelines.serving.ledger import Ledger
 from pipelines.serving.logs import log
 from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError
 from pipelines.serving.shown import Shown
 from pipelines.serving.state import State, StateError
+from pipelines.serving.state.answered import Answered
 from pipelines.settings import Settings, sqlite_file
 
 Value = TypeVar("Value")
@@ -133,6 +137,18 @@ class Service:
         else:
             if self.trouble.pop("state", None):
                 log().info("state", reason="answers again")
+
+    def answered_by(self, provenance: Provenance, request_id: str, route: str) -> None:
+        """Note which model gave an answer; a package that is not registered leaves no note."""
+        if provenance.version:
+            noted = Answered(request_id, route, provenance.version, provenance.run, datetime.now(UTC))
+            if not self.ledger.note(noted):
+                self.figures.unrecorded.inc()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Which model gave which answer."""
+        return Ledger(self.settings.answers_days)
 
     @cached_property
     def ring(self) -> KeyRing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,18 @@ from rich.console import Console
 
 from pipelines.cli import main
 from pipelines.errors import ConfigError, RegistryError, RunError
-from pipelines.lineage.ask import draw, lineage_of, prove_row, refuse_gaps
+from pipelines.lineage.ask import Lineage, draw, lineage_of, prove_row, refuse_gaps
 from pipelines.lineage.audit import record
 from pipelines.lineage.graph import ModelLineage
+from pipelines.lineage.served import ServedLineage
 from pipelines.lineage.trace import PartitionLineage
+from pipelines.pseudonyms import open_ring
 from pipelines.registry.store import CHAMPION, MODEL, connect
 from pipelines.runs.objects import object_path, read_listing
 from pipelines.runs.start import STARTS
 from pipelines.runs.store import remove
+from pipelines.serving.state import State, StateError
+from pipelines.serving.state.answered import Answered
 from tests.lineage_shop import make_lineage_shop, register_run, train
 from tests.toy_pipeline import Shop
 
@@ -41,7 +46,7 @@ def partition(shop: Shop, name: str) -> PartitionLineage:
     return found
 
 
-def drawn(found: ModelLineage | PartitionLineage) -> str:
+def drawn(found: Lineage) -> str:
     stream = io.StringIO()
     draw(found, Console(file=stream, width=160))
     return stream.getvalue()
@@ -143,6 +148,54 @@ def test_lineage_shows_what_is_left_and_says_the_mend_where_something_is_gone(sh
     bare = model(shop, version)
     assert "only the registry is shown" in bare.missing[0].what
     assert bare.data["commit"] == run.data_commit
+
+
+def test_lineage_of_an_answer_names_who_let_its_model_out_and_what_that_was_made_of(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    run = train(shop, "r1")
+    version = register_run(shop, run, "r1", override="the shop opens tomorrow")
+    entry = record(shop.settings, "promote", f"version {version}")
+    state = State.open(shop.settings.serving_state, open_ring(shop.settings.home))
+    noted = Answered("r-1", "/search", version, run.commit, datetime.now(UTC))
+    lost = Answered("r-2", "/search", "9", run.commit, datetime.now(UTC))
+    other = Answered("r-3", "/search", version, "f" * 40, datetime.now(UTC))
+    state.answers.append([noted, lost, other])
+    state.close()
+
+    found = served(shop, "r-1")
+    (answer,) = found.answers
+    assert (answer.version, answer.run_commit, answer.override) == (version, run.commit, "the shop opens tomorrow")
+    assert answer.reign is not None
+    assert answer.reign.actor == entry.actor
+    assert [model.run and model.run.commit for model in found.models] == [run.commit]
+    assert found.missing == ()
+    said = drawn(found)
+    for told in ("override  the shop opens tomorrow", "2017-W03", f"promote by {entry.actor}", "-> data/total.txt"):
+        assert told in said
+    assert json.loads(json.dumps(found.to_dict()))["models"][0]["version"]["version"] == version
+
+    gone = served(shop, "r-2")
+    assert [model.run and model.run.commit for model in gone.models] == [run.commit]
+    with pytest.raises(RunError, match="version 9 is not in the registry"):
+        refuse_gaps(gone)
+    assert "-> data/total.txt" in drawn(gone)
+    with pytest.raises(RunError, match=f"noted run ffffffffffff for version {version}"):
+        refuse_gaps(served(shop, "r-3"))
+
+
+def test_lineage_of_an_answer_says_so_where_there_is_no_record(shop: Shop) -> None:
+    with pytest.raises(StateError, match="there is no such file"):
+        lineage_of(shop.settings, "served:r-1")
+    State.open(shop.settings.serving_state, open_ring(shop.settings.home)).close()
+    with pytest.raises(RunError, match="has no answer 'r-1'") as refused:
+        lineage_of(shop.settings, "served:r-1")
+    assert "SHOPLOOM_ANSWERS_DAYS" in refused.value.mend
+
+
+def served(shop: Shop, request_id: str) -> ServedLineage:
+    found = lineage_of(shop.settings, f"served:{request_id}")
+    assert isinstance(found, ServedLineage)
+    return found
 
 
 def test_lineage_command_prints_json_and_ends_with_an_error_where_it_is_not_whole(shop: Shop) -> None:

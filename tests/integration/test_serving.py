@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.errors import RunError
+from pipelines.lineage.ask import lineage_of
 from pipelines.lineage.audit import read
 from pipelines.lineage.promotions import roll_back_version
+from pipelines.lineage.served import ServedLineage
 from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import open_ring
 from pipelines.serving.answers import Asked, Provenance
@@ -328,6 +332,41 @@ def test_exposure_is_kept_with_what_ranked_the_item_then(server: Served, setting
     assert [each.item_id for each in kept] == ids(answer)
     assert [each.features["score"] for each in kept] == [result["score"] for result in answer["results"]]
     assert {each.model_version for each in kept} == {"1"}
+
+
+def test_answer_leads_to_the_model_that_gave_it(server: Served, settings: Settings) -> None:
+    answers = {
+        "/recommend": recommended(server, user="u07", k=3),
+        "/search": server.ask("/search", {"query": "milk"})[1],
+        "/converse": server.ask("/converse", {"text": "milk"})[1],
+    }
+    told(server, event(user="u07", item_id=ids(answers["/recommend"])[0], position=0, type="exposure",
+                       request_id=answers["/recommend"]["request_id"]))  # fmt: skip
+    for route, answer in answers.items():
+        found = traced(settings, answer["request_id"])
+        assert [(one.route, one.version, one.run_commit) for one in found.answers] == [(route, "1", RUN)]
+        assert found.answers[0].answered == pytest.approx(time.time(), abs=60)
+        assert [model.version.version for model in found.models] == ["1"]
+        assert "only the registry is shown" in found.missing[0].what
+        seen = ids(answer)[:1] if route == "/recommend" else []
+        assert [item.item_id for item in found.items] == seen
+    with pytest.raises(RunError, match="has no answer 'never'"):
+        lineage_of(settings, "served:never")
+
+
+def traced(settings: Settings, request_id: str) -> ServedLineage:
+    """The lineage of an answer, once it is recorded: that takes a second."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            found = lineage_of(settings, f"served:{request_id}")
+            assert isinstance(found, ServedLineage)
+            if found.answers[0].run_commit:
+                return found
+        except RunError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_event_of_an_item_unknown_here_is_kept_and_told(server: Served) -> None:

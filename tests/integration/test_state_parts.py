@@ -11,7 +11,8 @@ from sqlalchemy import create_engine, text
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.pseudonyms import KeyRing, key_of
-from pipelines.serving.state import ConflictError, Exposure, Offer, OfferRefusedError, Session, State
+from pipelines.serving.state import ConflictError, Exposure, Offer, OfferRefusedError, Session, State, answered
+from pipelines.serving.state.answered import Answered
 from pipelines.tables import EVENTS
 from tests.state_database import RING, an_event
 from tests.state_database import state as state
@@ -55,6 +56,21 @@ def test_exposures_come_back_with_what_the_ranking_knew(state: State) -> None:
     assert state.exposures.between(NOW - timedelta(days=1), NOW) == []
     with pytest.raises(DataError, match="a feature of 'milk' is no finite number"):
         state.exposures.append([replace(shown, position=2, features={"als": float("inf")})])
+
+
+def test_answers_are_found_by_request_and_forgotten_oldest_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        Answered(f"r{place % 3}", "/search", "7", "e" * 40, NOW + timedelta(days=place, microseconds=1))
+        for place in range(6)
+    ]
+    state.answers.append(given[:4])
+    state.answers.append(given[4:])
+    assert state.answers.of("r1") == [given[1], given[4]]
+    assert state.answers.of("r9") == []
+    monkeypatch.setattr(answered, "FORGOTTEN_AT_ONCE", 2)
+    until = NOW + timedelta(days=3)
+    assert [state.answers.forget(until) for _ in range(3)] == [2, 1, 0]
+    assert [state.answers.of(f"r{place}") for place in range(3)] == [[given[3]], [given[4]], [given[5]]]
 
 
 def test_session_is_stored_over_the_revision_it_was_made_from(state: State) -> None:

@@ -69,6 +69,7 @@ async def take(body: ConverseRequest, request: Request) -> ConverseAnswer:
     stored = await _store(service, memory, kept, turn.conversation, shown)
     service.figures.answered("/converse", "query", len(found.hits))
     results = [hit.result for hit in found.hits]
+    service.answered_by(found.provenance, request.scope["request_id"], "/converse")
     service.shown.keep(request.scope["request_id"], found.provenance.version, "converse", results)
     note(request, model=found.provenance.version, turn=stored.revision, constraints=len(asked))
     dropped = {each.id for each in answered.relaxed.dropped}

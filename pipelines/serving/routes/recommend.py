@@ -62,6 +62,7 @@ async def recommend(body: RecommendRequest, request: Request) -> RecommendAnswer
 
     answer = await service.run(work, not body.explain and engine.instant(shopper, items))
     request_id = request.scope["request_id"]
+    service.answered_by(answer.provenance, request_id, "/recommend")
     service.shown.keep(request_id, answer.provenance.version, body.placement, answer.results)
     service.figures.answered("/recommend", answer.based_on, len(answer.results))
     note(request, model=answer.provenance.version, based_on=answer.based_on)

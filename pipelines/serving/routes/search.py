@@ -47,6 +47,7 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
     based_on = "history" if shopper.known else "session" if shopper.interests else "query"
     service.figures.answered("/search", based_on, len(found.hits))
     shown = [hit.result for hit in found.hits]
+    service.answered_by(found.provenance, request.scope["request_id"], "/search")
     service.shown.keep(request.scope["request_id"], found.provenance.version, "search", shown, body.offset + 1)
     note(request, model=found.provenance.version, total=found.total)
     corrected = found.corrected is not None or bool(taken and taken.understanding.corrections)

@@ -85,6 +85,12 @@ class Exposures:
             return [_exposure(dict(row)) for row in connection.execute(query).mappings()]
 
 
+def exposures_of(connection: Connection, request_id: str) -> list[Exposure]:
+    """What was seen of an answer, by position."""
+    query = select(EXPOSURES).where(EXPOSURES.c.request_id == request_id).order_by(EXPOSURES.c.position)
+    return [_exposure(dict(row)) for row in connection.execute(query).mappings()]
+
+
 def _append(connection: Connection, batches: Sequence[Sequence[Row]]) -> list[None]:
     if rows := [row for batch in batches for row in batch]:
         connection.execute(inserted_once(connection, EXPOSURES), rows)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Insert, Integer, MetaData, String, Table, Text
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a database that names one unknown here was written by a newer shoploom."""
 
 METADATA = MetaData()
@@ -52,6 +52,18 @@ EXPOSURES = Table(
     Column("features", Text, nullable=False),
     Column("shown", BigInteger, nullable=False),
     Index("exposures_shown", "shown"),
+)
+
+ANSWERS = Table(
+    "answers",
+    METADATA,
+    Column("sequence", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("request_id", ID, nullable=False),
+    Column("route", String(64), nullable=False),
+    Column("model_version", ID, nullable=False),
+    Column("run_commit", String(64), nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Index("answers_of_request", "request_id"),
 )
 
 SESSIONS = Table(

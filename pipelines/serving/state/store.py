@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from pipelines.pseudonyms import KeyRing, open_ring
+from pipelines.serving.state.answered import Answers
 from pipelines.serving.state.api_keys import ApiKeys
 from pipelines.serving.state.core import Core, utc_now
 from pipelines.serving.state.database import Database
@@ -43,6 +44,7 @@ class State:
         core = Core(database, self._writer, clock)
         self.events = Events(core)
         self.exposures = Exposures(core)
+        self.answers = Answers(core)
         self.sessions = Sessions(core)
         self.identities = Identities(core)
         self.offers = Offers(core)
