@@ -56,11 +56,13 @@ class Served:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Status and body of an answer; POST where there is a body."""
+    def ask(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> tuple[int, Any]:
+        """Status and body of an answer; POST where there is a body and no other method is named."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.address + path, data, {"Content-Type": "application/json", **(headers or {})}
+            self.address + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:

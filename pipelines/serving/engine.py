@@ -391,6 +391,11 @@ class Engine:
         return self._rest.items
 
     @cached_property
+    def history_days(self) -> float:
+        """Over how many days the model knows purchases."""
+        return float(self.catalogue.histories.ages.max(initial=1.0))
+
+    @cached_property
     def _cold(self) -> NDArray[np.int32]:
         """int32, ascending: items with too few buyers to be candidates."""
         few = self.recommender.buyers < self.recommender.ranker.min_buyers

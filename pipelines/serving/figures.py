@@ -38,6 +38,15 @@ class Figures:
         )
         self.empty_share = Gauge("shoploom_empty_share", "Share of answers without a result.", registry=self.registry)
         self.events = Counter("shoploom_events", "Events accepted, by type.", ["type"], registry=self.registry)
+        self.offers = Counter(
+            "shoploom_offers",
+            "Offers given, given again, redeemed, released; and requests that got none.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.offers_expected = Counter(
+            "shoploom_offers_expected_value", "Sum of what offers given are expected to bring.", registry=self.registry
+        )
         self.click_through = Gauge(
             "shoploom_click_through", "Views and carts of shown items per exposure.", registry=self.registry
         )

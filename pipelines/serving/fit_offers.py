@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.errors import ConfigError
 from pipelines.models.offer_history import known_at
 from pipelines.models.propensity import Known, Propensity
+from pipelines.serving.chances import model_path
 from pipelines.settings import Settings
 
 HELD_OUT = 0.4
@@ -49,11 +50,6 @@ class FitReport:
             f"and {self.expected_to_seen:.2f} times the redemptions that came are expected.\n"
             f"The model is in {self.path}"
         )
-
-
-def model_path(home: Path) -> Path:
-    """Where the model lies in a state folder."""
-    return home / "serving" / "offers.json"
 
 
 def fit_offers(settings: Settings, out: Path | None = None) -> FitReport:

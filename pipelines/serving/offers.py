@@ -4,19 +4,21 @@ The expected value of giving an offer is ``p * ((1 - a) * value - cost)``: ``p``
 a model of really sent offers; ``a`` the chance that the user buys one of its items anyway while the offer runs, from
 their own rate of buying; ``value`` and ``cost`` are the offer's. An offer that is expected to cost more than it brings
 is not given, nor is one whose budget, cap, audience or window does not allow it: that is decided by the reservation,
-within one transaction, so that requests at the same time cannot overspend.
+within one transaction, so that requests at the same time cannot overspend. What a user holds comes first and is held
+once, however often the page is shown. What is in the cart is bought anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.propensity import Known, Propensity
+from pipelines.models.propensity import Known
+from pipelines.serving.chances import Redeeming
 from pipelines.serving.state import Offer, OfferRefusedError, Reservation, State
 
 HOLDS = timedelta(minutes=15)
@@ -39,6 +41,25 @@ class Shopping:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Args:
+        now: aware.
+        most: offers at most; >= 0.
+        about: items that the page is about; offers for others are left out, those for everything are not.
+        cart: items in the cart.
+        holds: how long reservations stand.
+    """
+
+    now: datetime
+    most: int = 1
+    about: Collection[str] = ()
+    cart: Collection[str] = ()
+    holds: timedelta = HOLDS
+
+
+@dataclass(frozen=True)
 class Chosen:
     """An offer that a user gets.
 
@@ -48,6 +69,7 @@ class Chosen:
         chance: that it is redeemed, within 0..1.
         anyway: chance that one of its items is bought without it.
         expected: value of giving it, in the shop's currency; over 0.
+        again: whether it was held already.
     """
 
     offer: Offer
@@ -55,6 +77,7 @@ class Chosen:
     chance: float
     anyway: float
     expected: float
+    again: bool = False
 
     @property
     def reason(self) -> str:
@@ -65,56 +88,50 @@ class Chosen:
         )
 
 
-def choose(
-    state: State,
-    propensity: Propensity,
-    profile: str,
-    shopping: Shopping,
-    now: datetime,
-    *,
-    most: int = 1,
-    holds: timedelta = HOLDS,
-) -> list[Chosen]:
+def choose(state: State, redeeming: Redeeming, profile: str, shopping: Shopping, wanted: Wanted) -> list[Chosen]:
     """Give a user the best offers that can be had, each reserved. Returns when the reservations are durable.
 
     Args:
         state: holds the offers.
-        propensity: how likely offers are redeemed.
+        redeeming: how likely offers are redeemed.
         profile: who, as ``identities.profile_of`` gives it.
         shopping: what they bought.
-        now: aware.
-        most: offers at most; >= 0.
-        holds: how long the reservations stand.
+        wanted: how many, and for which page.
 
     Returns:
-        Best first; empty where none is worth its cost, or none can be had.
+        What is held already, then the best first; empty where none is worth its cost, or none can be had.
 
     Raises:
         StateError: the state cannot be read or written.
     """
-    candidates = [found.offer for found in state.offers.open_for(profile)]
-    if not candidates or most < 1:
+    found = [each for each in state.offers.open_for(profile) if _is_about(each.offer, wanted.about)]
+    if not found or wanted.most < 1:
         return []
+    candidates, held = [each.offer for each in found], np.array([each.held for each in found])
     given, redeemed = state.offers.record_of(profile)
-    chances = propensity.score(_known(candidates, shopping, given, redeemed))
-    anyway = bought_anyway(candidates, shopping, now)
+    chances = redeeming.score(_known(candidates, shopping, given, redeemed))
+    anyway = bought_anyway(candidates, shopping, wanted.now)
+    if wanted.cart:
+        anyway[[_is_about(offer, wanted.cart) for offer in candidates]] = 1.0
     expected = np.array(
         [
             chance * ((1.0 - without) * offer.value - offer.cost)
             for offer, chance, without in zip(candidates, chances, anyway, strict=True)
         ]
     )
+    worth = np.flatnonzero(expected > 0)
     chosen: list[Chosen] = []
-    for row in np.argsort(-expected, kind="stable"):
-        if expected[row] <= 0 or len(chosen) == most:
+    for row in worth[np.lexsort((-expected[worth], ~held[worth]))]:
+        if len(chosen) == wanted.most:
             break
         offer = candidates[row]
         try:
-            held = state.offers.reserve(offer.offer_id, profile, offer.cost, holds=holds)
+            reservation = state.offers.reserve(offer.offer_id, profile, offer.cost, holds=wanted.holds, once=True)
         except OfferRefusedError:
             # Somebody else was faster, or it was given to the same user meanwhile; the next best is as good as it gets.
             continue
-        chosen.append(Chosen(offer, held, float(chances[row]), float(anyway[row]), float(expected[row])))
+        numbers = float(chances[row]), float(anyway[row]), float(expected[row])
+        chosen.append(Chosen(offer, reservation, *numbers, again=bool(held[row])))
     return chosen
 
 
@@ -144,6 +161,11 @@ def _known(offers: Sequence[Offer], shopping: Shopping, given: int, redeemed: in
         redeemed=np.full(count, float(redeemed)),
         items=np.array([len(offer.item_ids) or max(len(shopping.lines), 1) for offer in offers], np.float64),
     )
+
+
+def _is_about(offer: Offer, items: Collection[str]) -> bool:
+    """Whether an offer is for one of some items; without items, and for everything, it is."""
+    return not items or not offer.item_ids or not {*items}.isdisjoint(offer.item_ids)
 
 
 def _lines(offer: Offer, shopping: Shopping) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from pipelines.errors import ShoploomError
+
+_FOLDERS = re.compile(r"(?:/[\w.+~-]+)+/")
+
+
+def public(reason: str) -> str:
+    """A reason without the folders in it: what leaves the server says nothing of where it runs."""
+    return _FOLDERS.sub("", " ".join(reason.split()))
 
 
 class Problem(BaseModel):

@@ -16,6 +16,7 @@ from pipelines.errors import ServiceError
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.access import Access
 from pipelines.serving.answers import Provenance
+from pipelines.serving.chances import Chances, model_path
 from pipelines.serving.engine import Engine
 from pipelines.serving.figures import Figures
 from pipelines.serving.ledger import Ledger
@@ -54,7 +55,7 @@ class Service:
     shown: Shown = field(default_factory=Shown)
     """The newest answers, for the exposures that come back."""
     trouble: dict[str, str] = field(default_factory=dict)
-    """Why something does not work, by part: ``champion``, ``state``."""
+    """Why something does not work, by part: ``champion``, ``state``, ``offers``."""
     draining: bool = False
     _claim: int = -1
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "answer"))
@@ -90,6 +91,14 @@ class Service:
         self.trouble["state"] = f"the state does not answer: {error.reason}"
         headers = {"Retry-After": "2"}
         return RefusedError(503, "state_unavailable", self.trouble["state"], mend="send it again", headers=headers)
+
+    def tell(self, part: str, reason: str | None, error: Exception | None = None) -> None:
+        """Let ``/readyz`` say what is wrong with a part, or that nothing is any more; logged when it changes."""
+        if reason is None:
+            self.trouble.pop(part, None)
+        elif self.trouble.get(part) != reason:
+            self.trouble[part] = reason
+            log().error(part, reason=reason, exc_info=error)
 
     @property
     def ready(self) -> bool:
@@ -149,6 +158,11 @@ class Service:
     def ledger(self) -> Ledger:
         """Which model gave which answer."""
         return Ledger(self.settings.answers_days)
+
+    @cached_property
+    def chances(self) -> Chances:
+        """How likely offers are redeemed."""
+        return Chances(model_path(self.settings.home))
 
     @cached_property
     def ring(self) -> KeyRing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -16,6 +15,7 @@ from pipelines.serving.answers import Provenance
 from pipelines.serving.engine import Engine
 from pipelines.serving.golden import check
 from pipelines.serving.logs import log
+from pipelines.serving.problems import public
 from pipelines.serving.rules import Rules
 from pipelines.serving.service import Service
 
@@ -23,12 +23,6 @@ EVERY_SECONDS = 1.0
 """Between two looks at the alias."""
 AGAIN_SECONDS = 60.0
 """Before a version that was refused is tried again."""
-_FOLDERS = re.compile(r"(?:/[\w.+~-]+)+/")
-
-
-def public(reason: str) -> str:
-    """A reason without the folders in it: what leaves the server says nothing of where it runs."""
-    return _FOLDERS.sub("", " ".join(reason.split()))
 
 
 class Watcher:
@@ -75,14 +69,14 @@ class Watcher:
         try:
             named = champion(service.settings)
         except ShoploomError as error:
-            self._trouble(f"the registry does not answer: {public(error.message)}", error)
+            service.tell("champion", f"the registry does not answer: {public(error.message)}", error)
             return
         if named is None:
-            self._trouble("no model is promoted yet: shoploom run", None)
+            service.tell("champion", "no model is promoted yet: shoploom run")
             return
         held = service.engine.provenance if service.engine else None
         if held is not None and (held.version, held.digest) == (named.version, named.digest):
-            service.trouble.pop("champion", None)
+            service.tell("champion", None)
             return
         if self._refused and self._refused[0] == named.version and time.monotonic() < self._refused[1]:
             return
@@ -98,10 +92,10 @@ class Watcher:
             self._refused = named.version, time.monotonic() + AGAIN_SECONDS
             service.figures.swaps.labels("refused").inc()
             reason = error.message if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
-            self._trouble(f"version {named.version} is not served: {public(reason)}", error)
+            service.tell("champion", f"version {named.version} is not served: {public(reason)}", error)
             return
         service.engine = engine
-        service.trouble.pop("champion", None)
+        service.tell("champion", None)
         self._refused = None
         service.figures.serves(named.version, named.run, engine.recommender.facts.trained_until)
         service.figures.swaps.labels("swapped").inc()
@@ -115,11 +109,6 @@ class Watcher:
         warmed = engine.warm(going_on)
         self._service.figures.warmed.set(warmed)
         log().info("warmed", version=engine.provenance.version, users=warmed)
-
-    def _trouble(self, reason: str, error: Exception | None) -> None:
-        if self._service.trouble.get("champion") != reason:
-            self._service.trouble["champion"] = reason
-            log().error("champion", reason=reason, exc_info=error)
 
 
 def load_engine(named: Champion, rules: Rules, ring: KeyRing) -> Engine:

@@ -20,7 +20,7 @@ LIKED, DISLIKED = 4, 2
 """Stars from which a rating is a like, and up to which it is a dislike."""
 
 
-class Visit(Protocol):
+class Identified(Protocol):
     """What a request says of who asks."""
 
     @property
@@ -31,6 +31,10 @@ class Visit(Protocol):
 
     @property
     def session(self) -> str | None: ...
+
+
+class Visit(Identified, Protocol):
+    """And of what they do."""
 
     @property
     def viewed(self) -> Sequence[str]: ...
@@ -54,7 +58,7 @@ async def shopper_of(service: Service, engine: Engine, body: Visit, rows: Mappin
     Raises:
         RefusedError: an id is none.
     """
-    identity = _identity(service, body)
+    identity = identity_of(service, body)
     past = None if identity is None else await _past(service, identity)
     known = past.profile if past is not None else identity
     deeds = deeds_of(engine, past.events) if past is not None else []
@@ -95,7 +99,12 @@ def kind_of(event: Event) -> Kind | None:
     return kinds.get(event.event_type)
 
 
-def _identity(service: Service, body: Visit) -> str | None:
+def identity_of(service: Service, body: Identified) -> str | None:
+    """Who acts, by pseudonym; None where the request names nobody.
+
+    Raises:
+        RefusedError: an id is none.
+    """
     try:
         return service.identity(body.user, body.device, body.session)
     except DataError as error:

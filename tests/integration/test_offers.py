@@ -16,8 +16,9 @@ from pipelines.cli import main
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.models.offer_history import known_at
 from pipelines.models.propensity import FEATURES, Known, Propensity
+from pipelines.serving.chances import AT_FIRST, Chances, Share
 from pipelines.serving.fit_offers import fit_offers
-from pipelines.serving.offers import Chosen, Shopping, bought_anyway, choose
+from pipelines.serving.offers import Chosen, Shopping, Wanted, bought_anyway, choose
 from pipelines.serving.state import Offer, State
 from pipelines.settings import Settings
 from tests.few_campaigns import write_few
@@ -40,7 +41,7 @@ def an_offer(offer_id: str, item: str, **fields: object) -> Offer:
 def test_choose_gives_what_brings_most_beyond_what_is_bought_anyway(state: State) -> None:
     # Milk is bought every day: a coupon for it gives a discount away.
     state.offers.put([an_offer("milk", "milk"), an_offer("tea", "tea"), an_offer("nails", "nails", value=2.1)])
-    (tea, nails) = choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, NOW, most=5)
+    (tea, nails) = choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, Wanted(NOW, most=5))
     assert (tea.offer.offer_id, nails.offer.offer_id) == ("tea", "nails")
     chance = 1 / (1 + np.exp(-(-3 + np.log1p(3) + 1)))
     anyway = 1 - np.exp(-3 / 90 * 3)
@@ -56,8 +57,8 @@ def test_choose_gives_what_brings_most_beyond_what_is_bought_anyway(state: State
 
 def test_choose_gives_nothing_that_costs_more_than_it_brings(state: State) -> None:
     state.offers.put([an_offer("dear", "tea", cost=2.0), an_offer("over", "tea", ends=NOW)])
-    assert choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, NOW, most=5) == []
-    assert choose(state, ONCE_BOUGHT, ANN, Shopping(1.0), NOW, most=0) == []
+    assert choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, Wanted(NOW, most=5)) == []
+    assert choose(state, ONCE_BOUGHT, ANN, Shopping(1.0), Wanted(NOW, most=0)) == []
 
 
 def test_offer_for_everything_counts_all_purchases() -> None:
@@ -70,7 +71,7 @@ def test_choosing_at_once_overspends_nothing_and_gives_the_next_best(state: Stat
     chosen: list[Chosen] = []
 
     def ask(number: int) -> None:
-        chosen.extend(choose(state, ONCE_BOUGHT, RING.pseudonym(str(number % 15)), LIKES_TEA, NOW))
+        chosen.extend(choose(state, ONCE_BOUGHT, RING.pseudonym(str(number)), LIKES_TEA, Wanted(NOW)))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
     for thread in threads:
@@ -81,8 +82,50 @@ def test_choosing_at_once_overspends_nothing_and_gives_the_next_best(state: Stat
     assert given.count("tea") == 10
     assert given.count("nails") == 8
     assert all(found.left >= 0 for found in state.offers.all())
-    nails = [found.reservation.identity for found in chosen if found.offer.offer_id == "nails"]
-    assert len({*nails}) == 8
+
+
+def test_what_a_user_holds_is_given_again_first_and_held_once(state: State) -> None:
+    state.offers.put([an_offer("tea", "tea", budget=0.5), an_offer("nails", "nails", budget=0.5)])
+    chosen: list[Chosen] = []
+    asking = [
+        threading.Thread(target=lambda: chosen.extend(choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, Wanted(NOW))))
+        for _ in range(10)
+    ]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert [found.offer.offer_id for found in chosen] == ["tea"] * 10
+    assert len({found.reservation.reservation_id for found in chosen}) == 1
+    state.offers.put([an_offer("nails", "nails", value=200.0)])
+    (tea, nails) = choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, Wanted(NOW, most=2))
+    assert (tea.offer.offer_id, tea.again, nails.offer.offer_id, nails.again) == ("tea", True, "nails", False)
+    assert nails.expected > tea.expected
+
+
+def test_page_and_cart_say_which_offers_can_be_meant(state: State) -> None:
+    everything = Offer("all", "coupon", (), NOW, NOW + timedelta(hours=1), cost=0.1, value=2.0)
+    state.offers.put([an_offer("tea", "tea"), an_offer("nails", "nails"), everything])
+
+    def given(**wanted: object) -> set[str]:
+        asked = Wanted(NOW, most=5, **wanted)  # type: ignore[arg-type]
+        return {found.offer.offer_id for found in choose(state, ONCE_BOUGHT, ANN, LIKES_TEA, asked)}
+
+    assert given(about=["tea"]) == {"tea", "all"}
+    assert given(cart=["tea"]) == {"nails"}, "what is in the cart is bought without an offer"
+    assert given() == {"tea", "nails", "all"}
+
+
+def test_chances_come_from_the_newest_model_or_else_from_what_was_redeemed_here(state: State, tmp_path: Path) -> None:
+    chances = Chances(tmp_path / "offers.json")
+    redeeming, source, wrong = chances.now(state)
+    assert (source, wrong, redeeming) == ("redemptions", None, Share(AT_FIRST))
+    assert Share.of(30, 100).chance == pytest.approx((30 + AT_FIRST * 20) / 120)
+    ONCE_BOUGHT.save(tmp_path / "offers.json")
+    assert chances.now(state) == (ONCE_BOUGHT, "model", None)
+    (tmp_path / "offers.json").write_text("damaged")
+    redeeming, source, wrong = chances.now(state)
+    assert (source, isinstance(wrong, ModelError)) == ("redemptions", True)
 
 
 def test_what_was_redeemed_before_counts(state: State) -> None:
@@ -91,6 +134,7 @@ def test_what_was_redeemed_before_counts(state: State) -> None:
     state.offers.redeem(held[0].reservation_id)
     state.offers.release(held[1].reservation_id)
     assert state.offers.record_of(ANN) == (3, 1)
+    assert state.offers.outcomes() == (1, 2)
 
 
 def test_history_says_what_was_known_when_an_offer_started() -> None:

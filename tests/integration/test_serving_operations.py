@@ -31,6 +31,8 @@ from tests.repositories import ROOT, new_repository
 from tests.serving_shop import Served, registered, served
 
 shop = tiny.shop
+OPERATIONS = {"/search", "/recommend", "/events", "/identities", "/offers", "/offers/terms", "/reservations"}
+"""Some of those that are fuzzed."""
 REQUESTS = 150
 """Of each of two clients, while the model is swapped; the benchmark asks 10,000."""
 
@@ -170,7 +172,7 @@ def test_body_that_is_cut_short_or_never_ends_harms_nobody(server: Served) -> No
 def test_fuzzing_from_the_openapi_document_finds_no_fault_of_the_server(server: Served) -> None:
     schema = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert {operation.path for operation in operations} >= {"/search", "/recommend", "/events", "/identities"}
+    assert {operation.path for operation in operations} >= OPERATIONS
     for operation in operations:
         for mode in GenerationMode:
             if mode is GenerationMode.NEGATIVE and operation.method == "get":
@@ -214,6 +216,10 @@ def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_rec
         assert server.ask("/recommend", {}, {"X-API-Key": "sl_000000000000_guess"})[1]["code"] == "unauthorized"
         assert server.ask("/recommend", {}, writing)[1]["code"] == "forbidden"
         assert server.ask("/events", {"events": [event]}, reading)[1]["code"] == "forbidden"
+        assert server.ask("/offers/terms", None, writing)[1]["code"] == "forbidden"
+        assert (
+            server.ask("/reservations", {"reservation_id": "a", "action": "redeem"}, reading)[1]["code"] == "forbidden"
+        )
         assert server.ask("/events", {"events": [event]}, writing)[0] == 200
         statuses = [server.ask("/recommend", {}, reading)[0] for _ in range(7)]
         assert (statuses[0], statuses[-1]) == (200, 429)

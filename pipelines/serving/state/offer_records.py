@@ -88,11 +88,13 @@ class OfferState:
         offer: as it was put.
         reserved: held by reservations that are neither redeemed nor over.
         spent: redeemed.
+        held: whether the profile that was asked for holds a part of it now.
     """
 
     offer: Offer
     reserved: float
     spent: float
+    held: bool = False
 
     @property
     def left(self) -> float:
@@ -122,7 +124,7 @@ class Reservation:
     expires: datetime
 
 
-def offer_state(row: Mapping[str, Any]) -> OfferState:
+def offer_state(row: Mapping[str, Any], held: bool = False) -> OfferState:
     offer = Offer(
         row["offer_id"],
         row["kind"],
@@ -136,7 +138,7 @@ def offer_state(row: Mapping[str, Any]) -> OfferState:
         row["cost"] / MILLIONTHS,
         row["value"] / MILLIONTHS,
     )
-    return OfferState(offer, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS)
+    return OfferState(offer, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS, held)
 
 
 def reservation(row: Mapping[str, Any]) -> Reservation:

@@ -27,7 +27,7 @@ from pipelines.serving.state.offer_records import (
     reservation,
 )
 from pipelines.serving.state.records import check_id, check_identity
-from pipelines.serving.state.reservations import amounts_over, refusal, times_used
+from pipelines.serving.state.reservations import amounts_over, held_by, refusal, times_used
 from pipelines.serving.state.schema import OFFERS, RESERVATIONS
 from pipelines.serving.state.writer import one_by_one
 
@@ -53,7 +53,7 @@ class Offers:
         return [offer_state(row) for row in rows]
 
     def open_for(self, profile: str) -> list[OfferState]:
-        """Offers whose window, audience, cap and budget would let a profile have them now, by id."""
+        """Offers whose window, audience, cap and budget would let a profile have them now, or that it holds, by id."""
         now = self._core.now()
         window = select(OFFERS).where(OFFERS.c.starts <= now, OFFERS.c.ends > now).order_by(OFFERS.c.offer_id)
         with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
@@ -64,8 +64,12 @@ class Offers:
                 for row in connection.execute(window).mappings()
             ]
             used = times_used(connection, who, now)
-        had = [used.get(row["offer_id"], []) for row in rows]
-        return [offer_state(row) for row, times in zip(rows, had, strict=True) if not refusal(row, who, times, now, 0)]
+            held = {row["offer_id"] for row in held_by(connection, who, now)}
+        return [
+            offer_state(row, row["offer_id"] in held)
+            for row in rows
+            if row["offer_id"] in held or not refusal(row, who, used.get(row["offer_id"], []), now, 0)
+        ]
 
     def record_of(self, profile: str) -> tuple[int, int]:
         """How many offers a profile was given, and how many of them it redeemed."""
@@ -75,6 +79,13 @@ class Offers:
             found = {status: int(count) for status, count in connection.execute(counts)}
         return sum(found.values()), found.get("redeemed", 0)
 
+    def outcomes(self) -> tuple[int, int]:
+        """How many reservations were redeemed, and how many are over in one way or another."""
+        counts = select(RESERVATIONS.c.status, func.count()).group_by(RESERVATIONS.c.status)
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            found = {status: int(count) for status, count in connection.execute(counts)}
+        return found.get("redeemed", 0), sum(count for status, count in found.items() if status != "reserved")
+
     def reserve(
         self,
         offer_id: str,
@@ -83,6 +94,7 @@ class Offers:
         *,
         holds: timedelta = timedelta(minutes=15),
         reservation_id: str | None = None,
+        once: bool = False,
     ) -> Reservation:
         """Hold a part of an offer's budget. Returns when that is durable.
 
@@ -92,6 +104,7 @@ class Offers:
             amount: what its redemption may cost at most.
             holds: how long.
             reservation_id: the sender's own; the same again gives the same reservation.
+            once: give what the profile holds of the offer already, where it does, and hold no more.
 
         Raises:
             OfferRefusedError: there is no such offer now for this profile, or its budget has not that much left.
@@ -112,7 +125,7 @@ class Offers:
             "made": now,
             "expires": now + holds // timedelta(microseconds=1),
         }
-        return reservation(self._core.writer.submit(_RESERVE, row).result())
+        return reservation(self._core.writer.submit(_RESERVE, (row, once)).result())
 
     def redeem(self, reservation_id: str, amount: float | None = None) -> Reservation:
         """Spend a reservation; what it held over the amount goes back. Again is no error. Returns when it is durable.

@@ -34,7 +34,8 @@ def put(connection: Connection, offers: Sequence[Offer]) -> None:
             connection.execute(insert(OFFERS).values(row))
 
 
-def reserve(connection: Connection, row: Row) -> Row:
+def reserve(connection: Connection, asked: tuple[Row, bool]) -> Row:
+    row, once = asked
     offer = _locked(connection, row["offer_id"])
     before = (
         connection.execute(select(RESERVATIONS).where(RESERVATIONS.c.reservation_id == row["reservation_id"]))
@@ -48,6 +49,8 @@ def reserve(connection: Connection, row: Row) -> Row:
     now = row["made"]
     reserved = offer["reserved"] - _expire(connection, now, row["offer_id"])
     who = identities_of(connection, row["identity"])
+    if once and (held := held_by(connection, who, now, row["offer_id"])):
+        return held[-1]
     used = times_used(connection, who, now, row["offer_id"]).get(row["offer_id"], [])
     if reason := refusal({**offer, "reserved": reserved}, who, used, now, row["amount"]):
         raise OfferRefusedError(_SAID[reason].format(offer=row["offer_id"]), reason)
@@ -119,6 +122,15 @@ def amounts_over(connection: Connection, now: int) -> dict[str, int]:
         .group_by(RESERVATIONS.c.offer_id)
     )
     return {offer_id: int(amount) for offer_id, amount in connection.execute(query)}
+
+
+def held_by(connection: Connection, who: Sequence[str], now: int, offer_id: str | None = None) -> list[Row]:
+    """What a profile holds now and has not redeemed, that which ends last at the end."""
+    held = RESERVATIONS.c.identity.in_(who), RESERVATIONS.c.status == "reserved", RESERVATIONS.c.expires > now
+    query = select(RESERVATIONS).where(*held).order_by(RESERVATIONS.c.expires)
+    if offer_id is not None:
+        query = query.where(RESERVATIONS.c.offer_id == offer_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def times_used(
