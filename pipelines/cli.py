@@ -758,7 +758,7 @@ def draft(files: tuple[str, ...]) -> None:
 @main.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check versions, git, places, databases, weights and the champion, and say how to mend what is broken."""
+    """Check versions, git, places, keys, policy, audit log, databases, weights, the champion; say how to mend them."""
     from pipelines.orchestration.doctor import draw_findings, examine
 
     findings = examine(_settings())

@@ -98,7 +98,7 @@ def read_lines(settings: Settings) -> list[bytes]:
     """The log's lines; none where there is no log. A last line that was cut off stands without its end."""
     try:
         return [line for line in log_path(settings).read_bytes().split(b"\n") if line]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -1,4 +1,4 @@
-"""``shoploom doctor``: which versions, databases, weights and places are in use, and whether each is sound."""
+"""``shoploom doctor``: which versions, databases, weights, keys and places are in use, and whether each is sound."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import ConfigError, RunError, ShoploomError
+from pipelines.orchestration import doctor_trust
 from pipelines.orchestration.airflow import metadata_database
 from pipelines.settings import Settings, sqlite_file
 
@@ -55,6 +56,7 @@ def examine(settings: Settings) -> list[Finding]:
         _git,
         _places,
         _keys,
+        _trust,
         _databases,
         _weights,
         _champion,
@@ -146,6 +148,12 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield _finding("user keys", "fine", f"{place}: {len(ring.ids)}, keep a copy of it")
+
+
+def _trust(settings: Settings) -> Iterator[Finding]:
+    """Who signs, whose word counts, and where the history stands."""
+    for look in (doctor_trust.signing_keys, doctor_trust.policy, doctor_trust.audit_log):
+        yield from (_finding(*found) for found in look(settings))
 
 
 def _or_none(ask: Callable[[Settings], DataVersion | None], settings: Settings) -> DataVersion | None:
