@@ -106,7 +106,8 @@ def gate(context: Context) -> dict[str, Any]:
     from pipelines.lineage.audit import record
     from pipelines.lineage.trust import approval_rule
     from pipelines.params import GateParams, load_params
-    from pipelines.registry.gate import decide, record_verdict
+    from pipelines.registry.gate import decide
+    from pipelines.registry.gate_books import record_verdict
     from pipelines.runs.worktrees import prepare_worktree
 
     settings = Settings()
@@ -114,7 +115,7 @@ def gate(context: Context) -> dict[str, Any]:
     worktree = prepare_worktree(settings, begun["start"]["commit"], context["run_id"])
     evaluation = run_folder(settings, context["run_id"]) / "evaluate"
     params = load_params(GateParams, "gate", worktree / "params.yaml")
-    verdict = decide(evaluation / "per_user.parquet", evaluation / "metrics.json", params)
+    verdict = decide(evaluation, params)
     record_verdict(
         settings,
         begun["mlflow_run"],
@@ -123,7 +124,7 @@ def gate(context: Context) -> dict[str, Any]:
         report=evaluation / "report.html",
     )
     version = returned(context, "register")["version"]
-    judged = {name: verdict.as_dict()[name] for name in ("decision", "reference", "effect", "p_value", "why")}
+    judged = {name: verdict.as_dict()[name] for name in ("decision", "mode", "reference", "effect", "p_value", "why")}
     record(settings, "gate", f"version {version}", run=context["run_id"], **judged)
     _sign(context, verdict.as_dict(), params.model_dump(), approval_rule(worktree))
     return verdict.as_dict()
@@ -150,7 +151,7 @@ def promote(context: Context) -> dict[str, Any]:
     from pipelines.lineage.anchors import anchor_in_registry
     from pipelines.lineage.promotions import AWAITING, promote_judged
     from pipelines.registry.books import close_run
-    from pipelines.registry.gate import Verdict
+    from pipelines.registry.gate_verdict import Verdict
     from pipelines.registry.summary import summarise
 
     settings = Settings()

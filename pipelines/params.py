@@ -50,17 +50,48 @@ class SeedParams(Section):
     """Of every stage that draws at random."""
 
 
+class Margins(BaseModel):
+    """What a candidate may lose of the champion's level, as a share of it (key ``gate.margins``); null: not held to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    light_users: float | None = Field(default=0.05, ge=0, lt=1)
+    """NDCG@10 of the third of the users who bought least."""
+    cold_users: float | None = Field(default=0.1, ge=0, lt=1)
+    """NDCG@10 of everybody as if they came for the first time: no purchase before the window is known."""
+    cold_items: float | None = Field(default=0.25, ge=0, lt=1)
+    """Purchases of products that nobody had bought yet, found among the first 50 of these."""
+    coverage: float | None = Field(default=0.2, ge=0, lt=1)
+    """Share of the catalogue that is in anybody's first ten."""
+    calibration: float | None = Field(default=0.1, ge=0)
+    """Brier score of the relevance head, which may grow."""
+    latency: float | None = Field(default=0.5, ge=0)
+    """99th percentile of a server's answers to the golden requests, which may grow."""
+    memory: float | None = Field(default=0.25, ge=0)
+    """Memory of a server that answered the golden requests, which may grow."""
+
+
 class GateParams(Section):
     """When a candidate may become champion (section ``gate``; read by the gate, which is no stage)."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    """The paired test's p-value must lie below it; the interval covers 1 - alpha."""
+    mode: Literal["enforce", "dry_run"] = "enforce"
+    """``enforce``: what the gate promotes becomes champion. ``dry_run``: the verdict is told, signed and kept, and the
+    champion stays; ``shoploom promote VERSION`` goes on."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """The paired test's p-value must lie below it; the interval covers 1 - alpha. Of a guardrail, each one-sided bound
+    is wrong with this chance."""
     min_effect: float = Field(default=0.0, ge=0, le=1)
     """NDCG@10 that the candidate must gain over its reference, at least."""
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    """Chance with which the number of users that an inconclusive verdict names would tell the difference."""
     resamples: int = Field(default=10_000, ge=100, le=1_000_000)
     """Bootstrap resamples, and permutations."""
     seed: int = Field(default=7, ge=0)
     """Of the resampling."""
+    margins: Margins = Margins()
+    """The guardrails."""
+    free_latency_ms: float = Field(default=50.0, ge=0)
+    """A 99th percentile up to this never counts against a candidate."""
 
 
 class PromotionParams(Section):

@@ -19,7 +19,8 @@ from pipelines.lineage.policy import change_policy, person
 from pipelines.lineage.promotions import approve_version, promote_judged, promote_version
 from pipelines.lineage.release import Made, sign_release
 from pipelines.registry.books import RunStart, open_run
-from pipelines.registry.gate import Verdict, record_verdict
+from pipelines.registry.gate_books import record_verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.package import RunInfo, register
 from pipelines.registry.store import CHAMPION, EXPERIMENT, MODEL, PREVIOUS, at_alias, connect, existing
 from pipelines.runs.git import Git

@@ -18,7 +18,7 @@ from typing import Any
 from pipelines.artifacts import write_json
 from pipelines.lineage.release import Made, sign_release
 from pipelines.registry.books import RunStart, open_run
-from pipelines.registry.gate import Verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.package import RunInfo, register
 from pipelines.registry.promotion import champion, promote
 from pipelines.settings import Settings, child_environment

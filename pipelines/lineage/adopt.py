@@ -27,7 +27,7 @@ def adopt_version(settings: Settings, version: str) -> str:
         RunError: its run, or an output of it, is lost.
         RegistryError: MLflow does not answer, there is no such version, or its package is not the registered one.
     """
-    from pipelines.registry.gate import VERDICT_FILE
+    from pipelines.registry.gate_verdict import VERDICT_FILE
     from pipelines.registry.promotion import registered
     from pipelines.registry.store import connect, existing, translated
     from pipelines.registry.summary import read_artifact

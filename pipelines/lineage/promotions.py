@@ -14,7 +14,7 @@ from pipelines.lineage.evidence import publish
 from pipelines.lineage.keys import current_key, load_key
 from pipelines.lineage.trust import read_trust
 from pipelines.lineage.verify import EXCUSABLE, Standing, verify_version
-from pipelines.registry.gate import Verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.promotion import Promotion, champion, promote, put_forward, registered, roll_back, tag_override
 from pipelines.settings import Settings
 
@@ -52,7 +52,8 @@ def promote_judged(settings: Settings, version: str, verdict: Verdict, run: str)
         RegistryError: as for ``promote``.
     """
     reigning = champion(settings)
-    if verdict.decision == "promote" and (reigning is None or reigning.version != version):
+    moves = verdict.decision == "promote" and verdict.mode == "enforce"
+    if moves and (reigning is None or reigning.version != version):
         standing = standing_of(settings, version)
         if standing.awaits_approval:
             before = reigning.version if reigning else None

@@ -86,7 +86,7 @@ def gate_result(digest: str, verdict: Mapping[str, Any], params: Mapping[str, An
 
     Args:
         digest: of the package.
-        verdict: :meth:`pipelines.registry.gate.Verdict.as_dict`.
+        verdict: :meth:`pipelines.registry.gate_verdict.Verdict.as_dict`.
         params: section ``gate``.
     """
     passed = verdict["decision"] == "promote"

@@ -287,7 +287,7 @@ def _gate(look: _Look) -> str:
         raise TrustError("the release holds no verdict of the gate")
     if judged["decision"] != "promote":
         raise TrustError(f"the gate says {judged['decision']}: {judged['why']}")
-    return f"promote: {judged['why']}"
+    return f"promote{' (dry run)' if judged.get('mode') == 'dry_run' else ''}: {judged['why']}"
 
 
 def _approval(look: _Look) -> str:

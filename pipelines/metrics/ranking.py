@@ -150,6 +150,21 @@ def coverage(top: NDArray[np.int32], num_items: int) -> float:
     return len(np.unique(top[top >= 0])) / num_items
 
 
+def shown_to_one(top: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many items each user alone has among the first k: what coverage loses without this user.
+
+    Args:
+        top: int32 [num_users, k] as from :func:`top_k`; -1 is no item.
+
+    Returns:
+        int64 [num_users].
+    """
+    users, places = np.nonzero(top >= 0)
+    items = top[users, places]
+    times = np.bincount(items, minlength=1)
+    return np.bincount(users[times[items] == 1], minlength=len(top))
+
+
 def mean(values: Floats) -> float | None:
     """Mean over the users that have a value; ``None`` when none has."""
     known = values[~np.isnan(values)]

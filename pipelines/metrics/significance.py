@@ -138,16 +138,32 @@ def _bootstrap_intervals(
     Returns:
         float64 [2, num_references], lower and upper ends.
     """
-    size = len(differences)
+    tail = (1.0 - confidence) / 2.0
+    ends: Floats = np.quantile(bootstrap_means(differences, generator, resamples), [tail, 1.0 - tail], axis=0)
+    return ends
+
+
+def bootstrap_means(values: Floats, generator: np.random.Generator, resamples: int) -> Floats:
+    """Means over units drawn with replacement, as many as there are; a batch of draws at a time, so memory is bounded.
+
+    Args:
+        values: float64 [num_units, num_columns].
+        generator: what to draw from.
+        resamples: means wanted of each column.
+
+    Returns:
+        float64 [resamples, num_columns].
+
+    Source: Efron 1979.
+    """
+    size = len(values)
     means = []
     for draws in _batches(resamples, size):
         drawn = generator.integers(0, size, (draws, size), dtype=np.int32)
         cells = drawn + size * np.arange(draws)[:, None]
         times = np.bincount(cells.ravel(), minlength=draws * size).reshape(draws, size)
-        means.append(times.astype(np.float64) @ differences / size)
-    tail = (1.0 - confidence) / 2.0
-    ends: Floats = np.quantile(np.concatenate(means), [tail, 1.0 - tail], axis=0)
-    return ends
+        means.append(times.astype(np.float64) @ values / size)
+    return np.concatenate(means)
 
 
 def _sign_flip_p_values(differences: Floats, generator: np.random.Generator, resamples: int) -> Floats:

@@ -64,11 +64,13 @@ class Outcome:
         values: float64 [num_users] by metric, ``ndcg_at_10`` and, over items new to the user, ``ndcg_at_10_new``.
         coverage: share of the candidates in anybody's first k.
         curve: float64 [k], mean NDCG at 1..k.
+        alone: int64 [num_users], candidates that this user alone has among the first k.
     """
 
     values: Mapping[str, Floats]
     coverage: float
     curve: Floats
+    alone: NDArray[np.int64]
 
     def summary(self, k: int, rows: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
         """Means over all users, or over those of ``rows`` (bool [num_users]), to six decimals."""
@@ -101,7 +103,25 @@ def measure(trial: Trial, scorer: Scorer, k: int, description: str = "") -> Outc
         values=values,
         coverage=ranking.coverage(ranked.top, max(len(trial.candidates), 1)),
         curve=np.array([ranking.mean(ranking.ndcg(_first(ranked, places))) or 0.0 for places in range(1, k + 1)]),
+        alone=ranking.shown_to_one(ranked.top),
     )
+
+
+def measure_newcomers(trial: Trial, scores: NDArray[np.float32], k: int) -> Floats:
+    """NDCG at k of every user as if they came for the first time, so that everybody gets one list.
+
+    Args:
+        trial: whom and what.
+        scores: float32 [1, num_candidates], for somebody without a history.
+        k: places that count.
+
+    Returns:
+        float64 [num_users].
+    """
+    top = ranking.top_k(scores, k)[0]
+    hits = trial.relevant[:, np.maximum(top, 0)].toarray() & (top >= 0)
+    counts = np.diff(trial.relevant.indptr).astype(np.int64)
+    return ranking.ndcg(ranking.RankedUsers(np.tile(top, (len(counts), 1)), hits, counts))
 
 
 def activity(purchases: NDArray[np.int64]) -> tuple[NDArray[np.str_], tuple[int, int]]:

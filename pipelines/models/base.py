@@ -114,6 +114,12 @@ class Histories(ByUser):
             num_items=num_items,
         )
 
+    @classmethod
+    def nobody(cls, num_items: int) -> Self:
+        """One user of whom no purchase is known."""
+        ages, quantities = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        return cls(np.zeros(2, np.int64), np.zeros(0, np.int32), ages, quantities, num_items)
+
     def take(self, start: int, stop: int) -> Histories:
         """The histories of users ``start`` to ``stop - 1``."""
         low, high = int(self.indptr[start]), int(self.indptr[stop])

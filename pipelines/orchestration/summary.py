@@ -53,6 +53,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("monitor", f"not trained again: {monitor['why']}; what follows is of the last run"))
     if gate:
         facts.append(("gate", _verdict(gate)))
+        if _guardrails(gate):
+            facts.append(("guardrails", _guardrails(gate)))
     if str(summary.get("promotion") or "").startswith("awaiting approval"):
         facts.append(("promotion", f"[yellow]{summary['promotion']}[/]"))
     elif not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):
@@ -64,10 +66,19 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _verdict(gate: Mapping[str, Any]) -> str:
     color = {"promote": "green", "reject": "red", "inconclusive": "yellow"}[gate["decision"]]
     low, high = gate["interval"]
+    dry = " (dry run, the champion stays)" if gate.get("mode") == "dry_run" else ""
     return (
-        f"[{color}]{gate['decision']}[/]: {gate['why']} "
+        f"[{color}]{gate['decision']}[/]{dry}: {gate['why']} "
         f"[dim](interval {low:+.4f} to {high:+.4f}, {gate['users']:,} users)[/]"
     )
+
+
+def _guardrails(gate: Mapping[str, Any]) -> str:
+    """The guardrails by standing; nothing for a verdict of an older shoploom, which had none."""
+    standings: dict[str, list[str]] = {}
+    for rail in gate.get("guardrails") or ():
+        standings.setdefault(rail["standing"], []).append(rail["name"])
+    return "; ".join(f"{', '.join(names)} {standing}" for standing, names in standings.items())
 
 
 def _champion(champion: Mapping[str, Any] | None) -> str:

@@ -1,104 +1,76 @@
 """The gate: may the candidate become champion?
 
-    champion saw test events ─────────────────────────────> inconclusive
-    effect significant and at least ``min_effect`` ───────> promote
-    significantly worse, or at best below ``min_effect`` ─> reject
-    anything else ────────────────────────────────────────> inconclusive
+    cannot be served ─────────────────────────────────────────────────────────> reject
+    champion saw test events ─────────────────────────────────────────────────> inconclusive
+    significantly worse, a guardrail broken, or at best below ``min_effect`` ─> reject
+    significantly better by ``min_effect``, every guardrail held ─────────────> promote
+    anything else ────────────────────────────────────────────────────────────> inconclusive; says what users it takes
 
 Candidate and reference are compared user by user, on the same users, window and items, as ``evaluate`` scored them.
-A champion that an older shoploom packaged in a form that this one can neither score nor serve is no reference: the best
-plain baseline is, and the reason says so.
+Promotion asks for all of its tests at once, so that each may be made at ``alpha`` (an intersection-union test); a
+rejection asks for any of its tests, so that these are corrected for how many they are (Holm). Guardrails protect what
+shoppers have: while there is no champion, or one that an older shoploom packaged in a form that this one can neither
+score nor serve, the reference is the best plain baseline, and guardrails are shown and nothing is held to them.
+
+Sources: Berger 1982 (intersection-union tests); Holm 1979; Schultzberg, Ankargren and Frånberg 2024, "Risk-aware
+product decisions in A/B tests with multiple metrics" (superiority of one metric and non-inferiority of the others).
 """
 
 from __future__ import annotations
 
-import html
-import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pipelines.errors import DataError, near_names
+from pipelines.metrics.power import users_needed
 from pipelines.params import GateParams
+from pipelines.registry.gate_comparison import Evaluated
+from pipelines.registry.gate_guardrails import Sources, judged, measure_guardrails, tested
+from pipelines.registry.gate_verdict import CANDIDATE, METRIC, Decision, Guardrail, Verdict
 
 if TYPE_CHECKING:
     from pipelines.metrics.significance import Comparison
-    from pipelines.settings import Settings
+    from pipelines.registry.gate_serving import ServingTrial
 
-Decision = Literal["promote", "reject", "inconclusive"]
-
-CANDIDATE = "rank"
-METRIC = "ndcg_at_10"
-VERDICT_FILE = "verdict.json"
+_PRIMARY = "worse"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate says.
-
-    Args:
-        decision: promote, reject or inconclusive.
-        reference: ``champion`` or the plain baseline that the candidate was compared with.
-        effect: mean NDCG@10 gained over the reference, on the same users.
-        interval: lower and upper end for the effect, covering 1 - alpha.
-        p_value: of the paired two-sided permutation test.
-        users: how many were compared.
-        why: one sentence.
-        candidate: the model that was judged.
-        metric: what was compared.
-        champion_version: the reference's version, None for a baseline.
-    """
-
-    decision: Decision
-    reference: str
-    effect: float
-    interval: tuple[float, float]
-    p_value: float
-    users: int
-    why: str
-    candidate: str = CANDIDATE
-    metric: str = METRIC
-    champion_version: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields, as JSON holds them."""
-        return {**asdict(self), "interval": list(self.interval)}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Verdict:
-        """Back from what :meth:`as_dict` gave."""
-        low, high = value["interval"]
-        return cls(**{**value, "interval": (low, high)})
-
-
-def decide(per_user: Path, metrics: Path, params: GateParams) -> Verdict:
+def decide(evaluation: Path, params: GateParams, serving: ServingTrial | None = None) -> Verdict:
     """Compare the candidate with the champion or, while there is none, with the best plain baseline.
 
     Args:
-        per_user: ``evaluate``'s per_user.parquet: user_id, model, ndcg_at_10.
-        metrics: ``evaluate``'s metrics.json.
+        evaluation: ``evaluate``'s folder.
         params: section ``gate``.
+        serving: what servers of candidate and champion reached; None where they were not asked.
 
     Raises:
         DataError: a file is unreadable, a model has no rows, or the two were scored on different users.
     """
-    from pipelines.artifacts import read_json
+    from pipelines.metrics.retention import holm
     from pipelines.metrics.significance import compare
 
-    document = read_json(metrics)
-    reference, version = reference_model(document)
-    candidate_scores, reference_scores = _paired(per_user, CANDIDATE, reference)
-    comparison = compare(
-        candidate_scores,
-        reference_scores,
-        seed=params.seed,
-        resamples=params.resamples,
-        confidence=1.0 - params.alpha,
-    )
-    decision, why = judge(comparison, reference, params, leaked=champion_saw_test_window(document))
-    facts = _champion_facts(document)
-    if facts.get("not_compared"):
+    evaluated = Evaluated(evaluation)
+    reference, version = evaluated.reference
+    ours, theirs = evaluated.paired("per_user.parquet", METRIC, (CANDIDATE, reference))
+    comparison = compare(ours, theirs, seed=params.seed, resamples=params.resamples, confidence=1.0 - params.alpha)
+    sources = Sources(evaluated, reference, serving, params)
+    measured = measure_guardrails(sources)
+    harms = holm({_PRIMARY: comparison.p_value if comparison.effect < 0 else 1.0} | tested(measured))
+    guardrails = judged(measured, harms, sources)
+    deviation = float((ours - theirs).std(ddof=1)) if len(ours) > 1 else 0.0
+    decision, why = judge(comparison, reference, params, guardrails, worse=harms[_PRIMARY])
+    needed = None
+    if decision == "inconclusive":
+        needed = needed_users(comparison, deviation, guardrails, params)
+        why += _to_tell(needed, comparison.users, params)
+    if serving is not None and serving.refused:
+        decision, needed, why = "reject", None, f"it cannot be served: {serving.refused}; {why}"
+    elif evaluated.champion_saw_test_window:
+        gained = _gained(comparison, reference)
+        decision, needed = "inconclusive", None
+        why = f"the champion was trained on events of the test window, which more users do not mend; {gained}"
+    if evaluated.champion.get("not_compared"):
+        facts = evaluated.champion
         why += f"; champion version {facts.get('version')} cannot be compared: {facts['not_compared']}"
     return Verdict(
         decision=decision,
@@ -109,149 +81,73 @@ def decide(per_user: Path, metrics: Path, params: GateParams) -> Verdict:
         users=comparison.users,
         why=why,
         champion_version=version,
+        mode=params.mode,
+        deviation=deviation,
+        users_needed=needed,
+        guardrails=guardrails,
     )
 
 
-def judge(comparison: Comparison, reference: str, params: GateParams, *, leaked: bool) -> tuple[Decision, str]:
-    """The decision and its reason, from a comparison."""
-    gained = f"{METRIC} {comparison.effect:+.4f} against {reference} (p = {comparison.p_value:.2g})"
+def judge(
+    comparison: Comparison, reference: str, params: GateParams, guardrails: Iterable[Guardrail], *, worse: float
+) -> tuple[Decision, str]:
+    """The decision and its reason.
+
+    Args:
+        comparison: of candidate and reference.
+        reference: its name.
+        params: section ``gate``.
+        guardrails: with their standings.
+        worse: p-value that the candidate is worse, adjusted for how many tests can reject it; 1 where it is not.
+    """
+    gained = _gained(comparison, reference)
+    by_standing = _by_standing(guardrails)
     significant = comparison.p_value < params.alpha
-    if leaked:
-        return "inconclusive", f"the champion was trained on events of the test window; {gained}"
-    if significant and comparison.effect > 0 and comparison.effect >= params.min_effect:
-        return "promote", gained
-    if significant and comparison.effect <= 0:
+    if worse < params.alpha:
         return "reject", f"worse: {gained}"
-    if comparison.high < params.min_effect or (significant and comparison.effect < params.min_effect):
+    if "broken" in by_standing:
+        return "reject", f"guardrail broken: {by_standing['broken']}; {gained}"
+    if comparison.high < params.min_effect or (significant and 0 < comparison.effect < params.min_effect):
         return "reject", f"{gained}; {params.min_effect:g} is asked for"
-    return "inconclusive", f"no significant difference: {gained}"
+    if not significant or comparison.effect <= 0:
+        return "inconclusive", f"no significant difference: {gained}"
+    if "undecided" in by_standing:
+        return "inconclusive", f"{gained}; guardrail undecided: {by_standing['undecided']}"
+    return "promote", gained
 
 
-def reference_model(document: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The model to beat and its registered version: the champion, else the baseline with the highest NDCG@10.
+def needed_users(
+    comparison: Comparison, deviation: float, guardrails: Iterable[Guardrail], params: GateParams
+) -> int | None:
+    """Users with which all that is undecided is decided with chance ``params.power``; None where users do not help.
 
-    Raises:
-        DataError: the metrics name neither a champion nor a baseline.
+    Of the comparison it is the number that tells ``min_effect`` or, where none is asked for, the effect that was found.
     """
-    from pipelines.metrics.baselines import best_baseline
-
-    models: Mapping[str, Mapping[str, Any]] = document.get("models") or {}
-    for name, row in models.items():
-        if row.get("kind") == "champion":
-            version = _champion_facts(document).get("version")
-            return name, None if version is None else str(version)
-    best = best_baseline(models, METRIC)
-    if best is None:
-        raise DataError(
-            f"the metrics hold no champion and no baseline, only {', '.join(models) or 'nothing'}",
-            mend="evaluate marks each model's kind: baseline, model or champion",
-        )
-    return best, None
+    needed = [rail.users_needed for rail in guardrails if rail.standing == "undecided"]
+    if comparison.p_value >= params.alpha or comparison.effect <= 0:
+        effect = params.min_effect or comparison.effect
+        needed.append(users_needed(effect, deviation, alpha=params.alpha, power=params.power, sides=2))
+    known = [users for users in needed if users is not None]
+    return max(known) if known and len(known) == len(needed) else None
 
 
-def champion_saw_test_window(document: Mapping[str, Any]) -> bool:
-    """Whether ``evaluate`` found the champion to be trained on events of the test window."""
-    return bool(_champion_facts(document).get("saw_test_window"))
+def _to_tell(needed: int | None, users: int, params: GateParams) -> str:
+    """What it would take, in words."""
+    if needed is None:
+        return "; more users alone would not tell"
+    if needed <= users:
+        return f"; {users:,} users tell it with chance {params.power:g}, and this time did not"
+    return f"; some {needed:,} users would tell it with chance {params.power:g}, {needed - users:,} more than there are"
 
 
-def record_verdict(
-    settings: Settings, parent_run_id: str, verdict: Verdict, *, version: str | None = None, report: Path | None = None
-) -> None:
-    """Keep a verdict in the books.
-
-    Tags ``gate.*`` go on the run and on the model version, ``verdict.json`` and the report, with the verdict written
-    into it, become artifacts of the run.
-
-    Raises:
-        RegistryError: MLflow does not answer, or the version does not exist.
-    """
-    from pipelines.registry.store import MODEL, connect, existing, translated
-
-    client = connect(settings)
-    tags = verdict_tags(verdict)
-    with translated(settings):
-        for name, value in tags.items():
-            client.set_tag(parent_run_id, name, value)
-        client.log_dict(parent_run_id, verdict.as_dict(), VERDICT_FILE)
-        if version is not None:
-            existing(client, version)
-            for name, value in tags.items():
-                client.set_model_version_tag(MODEL, version, name, value)
-        if report is not None and report.is_file():
-            with tempfile.TemporaryDirectory() as folder:
-                judged = Path(folder) / "report.html"
-                judged.write_text(with_verdict(report.read_text(encoding="utf-8"), verdict), encoding="utf-8")
-                client.log_artifact(parent_run_id, str(judged))
+def _gained(comparison: Comparison, reference: str) -> str:
+    return f"{METRIC} {comparison.effect:+.4f} against {reference} (p = {comparison.p_value:.2g})"
 
 
-def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """The verdict as MLflow tags."""
-    return {
-        "gate.decision": verdict.decision,
-        "gate.reference": verdict.reference,
-        "gate.effect": f"{verdict.effect:.6f}",
-        "gate.interval": f"{verdict.interval[0]:.6f}..{verdict.interval[1]:.6f}",
-        "gate.p_value": f"{verdict.p_value:.6g}",
-        "gate.users": str(verdict.users),
-        "gate.why": verdict.why,
-    }
-
-
-def with_verdict(page: str, verdict: Verdict) -> str:
-    """Insert the verdict at the head of the report's body."""
-    low, high = verdict.interval
-    cells = {
-        "decision": verdict.decision,
-        "compared with": verdict.reference
-        + (f" (version {verdict.champion_version})" if verdict.champion_version else ""),
-        f"{verdict.metric}, mean difference": f"{verdict.effect:+.4f}",
-        "interval": f"{low:+.4f} to {high:+.4f}",
-        "p-value": f"{verdict.p_value:.2g}",
-        "users": f"{verdict.users:,}",
-        "why": verdict.why,
-    }
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in cells.items()
-    )
-    section = f'<section id="gate"><h2>Gate: {html.escape(verdict.decision)}</h2><table>{rows}</table></section>\n'
-    start = page.find("<body")
-    end = page.find(">", start) + 1 if start >= 0 else 0
-    return page[:end] + "\n" + section + page[end:]
-
-
-def _champion_facts(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What ``evaluate`` wrote about the champion: version, digest, saw_test_window."""
-    facts = document.get("champion")
-    return facts if isinstance(facts, Mapping) else {}
-
-
-def _paired(per_user: Path, candidate: str, reference: str) -> tuple[Any, Any]:
-    """Two float64 [num_users] arrays of NDCG@10, users in the candidate's order in the file.
-
-    Never by the text of the ids: it depends on this machine's key, and resampling on the order.
-    """
-    import numpy as np
-    import pyarrow.compute as pc
-
-    from pipelines.artifacts import read_table
-
-    table = read_table(per_user, ["user_id", "model", METRIC])
-    scores = []
-    for model in (candidate, reference):
-        rows = table.filter(pc.equal(table["model"], model))
-        if not rows.num_rows:
-            known = [str(name) for name in pc.unique(table["model"]).to_pylist()]
-            raise DataError(
-                f"{per_user} has no rows of model {model!r}",
-                mend=near_names(model, known) or "SHOPLOOM_NO_CACHE=1 shoploom run",
-            )
-        scores.append((rows["user_id"].to_pylist(), rows[METRIC].to_numpy().astype(np.float64)))
-    (candidate_users, candidate_scores), (reference_users, reference_scores) = scores
-    if sorted(candidate_users) != sorted(reference_users):
-        raise DataError(
-            f"{per_user}: {candidate!r} and {reference!r} were scored on different users",
-            mend="SHOPLOOM_NO_CACHE=1 shoploom run",
-        )
-    rows_of = {user: row for row, user in enumerate(reference_users)}
-    reference_scores = reference_scores[[rows_of[user] for user in candidate_users]]
-    return candidate_scores, reference_scores
+def _by_standing(guardrails: Iterable[Guardrail]) -> Mapping[str, str]:
+    """Standing -> the guardrails that stand so, in words."""
+    words: dict[str, str] = {}
+    for rail in guardrails:
+        said = f"{rail.name} {rail.why}"
+        words[rail.standing] = f"{words[rail.standing]}, {said}" if rail.standing in words else said
+    return words

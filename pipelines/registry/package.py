@@ -259,7 +259,7 @@ def _run_tags(run_info: RunInfo) -> dict[str, str]:
 def _metric_tags(evaluate_dir: Path) -> dict[str, str]:
     """The candidate's headline metrics, so that versions can be compared in a listing."""
     from pipelines.artifacts import read_json
-    from pipelines.registry.gate import CANDIDATE
+    from pipelines.registry.gate_verdict import CANDIDATE
 
     row = read_json(evaluate_dir / "metrics.json").get("models", {}).get(CANDIDATE, {})
     return {name: f"{value:.6f}" for name, value in row.items() if isinstance(value, float)}

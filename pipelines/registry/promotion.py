@@ -14,7 +14,7 @@ from pipelines.registry.store import CHAMPION, MODEL, PREVIOUS, at_alias, connec
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from pipelines.registry.gate import Verdict
+    from pipelines.registry.gate_verdict import Verdict
 
 PACKAGE_PATH = "artifacts/package"
 """Where a registered model keeps the package."""
@@ -166,7 +166,8 @@ def tag_override(settings: Settings, version: str, reason: str) -> None:
 def promote(settings: Settings, version: str, verdict: Verdict) -> Promotion:
     """Move the alias ``champion`` to ``version`` when the verdict says so; the old champion becomes ``previous``.
 
-    A version that already is champion stays so. One that a person rolled back does not return by itself.
+    A gate that ran dry moves nothing. A version that already is champion stays so. One that a person rolled back does
+    not return by itself.
 
     Raises:
         RegistryError: MLflow does not answer, the version is missing, or the champion is no longer the one that the
@@ -222,6 +223,8 @@ def _obstacle(candidate: Any, before: str | None, verdict: Verdict) -> str | Non
         return f"version {before} already is champion"
     if verdict.decision != "promote":
         return f"the gate says {verdict.decision}: {verdict.why}"
+    if verdict.mode == "dry_run":
+        return f"the gate ran dry: it says promote, and shoploom promote {candidate.version} does so"
     if (candidate.tags or {}).get(ROLLED_BACK) == "true":
         return f"version {candidate.version} was rolled back; only a person brings it back"
     return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import read_json
 from pipelines.errors import DataError, RegistryError
 from pipelines.registry.books import stage_runs
-from pipelines.registry.gate import VERDICT_FILE
+from pipelines.registry.gate_verdict import VERDICT_FILE
 from pipelines.registry.promotion import champion, previous_champion
 from pipelines.registry.store import connect, experiment_id, translated
 from pipelines.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError, near_names
 from pipelines.registry.books import stage_runs
-from pipelines.registry.gate import VERDICT_FILE
+from pipelines.registry.gate_verdict import VERDICT_FILE
 from pipelines.registry.store import CHAMPION, MODEL, at_alias, connect, translated
 from pipelines.registry.summary import read_artifact
 from pipelines.settings import Settings

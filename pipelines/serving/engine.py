@@ -115,8 +115,7 @@ class Engine:
         order = np.lexsort((recommender.candidates, -fallback))
         self._rest = Standing(recommender.candidates[order], fallback[order])
         """Every candidate as it ranks outside a shortlist."""
-        nobody = np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32)
-        self._nobody = Histories(*nobody, self.catalogue.num_items)
+        self._nobody = Histories.nobody(self.catalogue.num_items)
 
     @classmethod
     def load(

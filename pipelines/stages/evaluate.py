@@ -4,6 +4,8 @@ The only stage that reads the test window. Models are the package's, fitted on e
 where it starts. The champion is scored unchanged, on the same users, items and window, with those same histories;
 if it was trained on any event of the window its figures flatter it, and ``saw_test_window`` says so. A champion that an
 older shoploom packaged, whole but in a form that this one does not read, cannot be scored: ``not_compared`` says why.
+
+``per_user.parquet`` and ``cold_purchases.parquet`` hold what the gate's paired tests need of every user.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pipelines.metrics.cold_items import category_codes, category_scorers, times
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
 from pipelines.metrics.report import Example, Line, render
 from pipelines.metrics.significance import compare_all
-from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure
+from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure, measure_newcomers
 from pipelines.models.base import Histories, Scoring
 from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE, verify
@@ -45,7 +47,8 @@ COLD_K = 50
 """Places that count where cold items are offered: each user bought a few of tens of thousands."""
 FEW_USERS = 100
 """Under as many users the report warns that little can be told apart."""
-NDCG, NDCG_NEW = f"ndcg_at_{K}", f"ndcg_at_{K}_new"
+NDCG, NDCG_NEW, NDCG_NEWCOMER = f"ndcg_at_{K}", f"ndcg_at_{K}_new", f"ndcg_at_{K}_newcomer"
+ALONE = f"alone_at_{K}"
 CANDIDATE = "rank"
 CHAMPION_NAME = "champion"
 
@@ -130,7 +133,10 @@ class Evaluation:
 
     Args:
         metrics: for metrics.json.
-        per_user: user_id, segment, model, ndcg_at_10, ndcg_at_10_new.
+        per_user: user_id, segment, model, ndcg_at_10, ndcg_at_10_new; ndcg_at_10_newcomer, the same as if nothing had
+            been known of the user; alone_at_10, candidates that this user alone has among the first ten.
+        cold_purchases: user_id, model, found_at_50 and bought: of the items that nobody had bought before, how many
+            this user bought, and how many of these the model has among its first 50.
         outcomes: by model, on the trial over all candidates.
         kinds: of the models: baseline, model or champion.
         trial: the users.
@@ -139,6 +145,7 @@ class Evaluation:
 
     metrics: dict[str, Any]
     per_user: pa.Table
+    cold_purchases: pa.Table
     outcomes: Mapping[str, Outcome]
     kinds: Mapping[str, str]
     trial: Trial
@@ -173,6 +180,7 @@ def evaluate(
     kinds = {name: "baseline" if name in BASELINES else "model" for name in candidate.ranker.signals.models()}
     kinds |= {CANDIDATE: "model"} | ({CHAMPION_NAME: "champion"} if champion.recommender else {})
     outcomes = _outcomes(window, candidate, champion, trial, "score")
+    cold_items, cold_purchases = _cold_items(window, candidate, champion, buyers, tested, bought)
     purchases = np.diff(window.histories.indptr)[trial.users]
     segments, limits = activity(purchases)
     metrics: dict[str, Any] = {
@@ -184,12 +192,17 @@ def evaluate(
         "models": {name: {"kind": kinds[name], **outcome.summary(K)} for name, outcome in outcomes.items()},
         "segments": _segments(outcomes, segments),
         "segment_users": {name: int((segments == name).sum()) for name in SEGMENTS},
-        "cold_items": _cold_items(window, candidate, champion, buyers, tested, bought),
+        "cold_items": cold_items,
         "comparisons": _comparisons(outcomes, params, seed),
     }
     metrics["best_baseline"] = best_baseline(metrics["models"], NDCG)
-    per_user = _per_user(window, trial, segments, outcomes)
-    return Evaluation(metrics, per_user, outcomes, kinds, trial, segments)
+    nobody = Histories.nobody(window.histories.num_items)
+    newcomers = {
+        name: measure_newcomers(trial, scorer(0, 1), K)
+        for name, scorer in _scorers(window, candidate, champion, nobody, trial.candidates).items()
+    }
+    per_user = _per_user(window, trial, segments, outcomes, newcomers)
+    return Evaluation(metrics, per_user, cold_purchases, outcomes, kinds, trial, segments)
 
 
 def warnings(window: Window, candidate: Recommender, champion: Champion, users: int, most_buyers: int) -> list[str]:
@@ -233,12 +246,19 @@ def _outcomes(
     k: int = K,
     others: Mapping[str, Scorer] | None = None,
 ) -> dict[str, Outcome]:
-    """Every model on one trial, the ranker and the champion through their packages, and what is given beside them."""
-    histories = window.histories.pick(trial.users)
-    named = candidate.catalogue.item_ids[trial.candidates]
+    """Every model on one trial, and what is given beside them."""
+    scorers = _scorers(window, candidate, champion, window.histories.pick(trial.users), trial.candidates)
+    return {name: measure(trial, scorer, k, f"{verb} {name}") for name, scorer in {**scorers, **(others or {})}.items()}
+
+
+def _scorers(
+    window: Window, candidate: Recommender, champion: Champion, histories: Histories, items: NDArray[np.int32]
+) -> dict[str, Scorer]:
+    """Every model on some users and items, the ranker and the champion through their packages."""
+    named = candidate.catalogue.item_ids[items]
 
     def of_model(model: Scoring) -> Scorer:
-        return lambda start, stop: model.score(histories.take(start, stop), trial.candidates)
+        return lambda start, stop: model.score(histories.take(start, stop), items)
 
     def of_package(package: Recommender) -> Scorer:
         return lambda start, stop: package.score(
@@ -249,7 +269,7 @@ def _outcomes(
     scorers[CANDIDATE] = of_package(candidate)
     if champion.recommender:
         scorers[CHAMPION_NAME] = of_package(champion.recommender)
-    return {name: measure(trial, scorer, k, f"{verb} {name}") for name, scorer in {**scorers, **(others or {})}.items()}
+    return scorers
 
 
 def _cold_items(
@@ -259,7 +279,7 @@ def _cold_items(
     buyers: NDArray[np.int64],
     tested: csr_matrix,
     bought: csr_matrix,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pa.Table]:
     """Items without a purchase before the window, offered to the users who bought one of them within it.
 
     The plain baselines are the popularity of the item's product type, everybody's and the user's own.
@@ -271,12 +291,25 @@ def _cold_items(
     outcomes = _outcomes(window, candidate, champion, trial, "score cold items:", COLD_K, plain) if len(items) else {}
     shown = (f"ndcg_at_{COLD_K}", f"recall_at_{COLD_K}")
     models = {name: {key: outcome.summary(COLD_K)[key] for key in shown} for name, outcome in outcomes.items()}
-    return {
+    summary = {
         "items": len(items),
         "users": len(trial.users),
         "models": models,
         "times_category_popularity": times_baseline(models, f"recall_at_{COLD_K}"),
     }
+    return summary, _cold_purchases(window, trial, outcomes)
+
+
+def _cold_purchases(window: Window, trial: Trial, outcomes: Mapping[str, Outcome]) -> pa.Table:
+    names = [window.user_ids[user] for user in trial.users]
+    counts = np.diff(trial.relevant.indptr)
+    columns: dict[str, list[Any]] = {"user_id": [], "model": [], f"found_at_{COLD_K}": [], "bought": []}
+    for model, outcome in outcomes.items():
+        found = np.rint(outcome.values[f"recall_at_{COLD_K}"] * counts).astype(np.int64)
+        for column, values in zip(columns.values(), (names, [model] * len(names), found, counts), strict=True):
+            column.extend(values)
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64())
+    return pa.table({name: pa.array(columns[name], kind) for name, kind in zip(columns, kinds, strict=True)})
 
 
 def _comparisons(outcomes: Mapping[str, Outcome], params: EvaluateParams, seed: int) -> dict[str, Any]:
@@ -300,7 +333,13 @@ def _segments(outcomes: Mapping[str, Outcome], segments: NDArray[np.str_]) -> di
     }
 
 
-def _per_user(window: Window, trial: Trial, segments: NDArray[np.str_], outcomes: Mapping[str, Outcome]) -> pa.Table:
+def _per_user(
+    window: Window,
+    trial: Trial,
+    segments: NDArray[np.str_],
+    outcomes: Mapping[str, Outcome],
+    newcomers: Mapping[str, NDArray[np.float64]],
+) -> pa.Table:
     names = [window.user_ids[user] for user in trial.users]
     tables = [
         pa.table(
@@ -310,6 +349,8 @@ def _per_user(window: Window, trial: Trial, segments: NDArray[np.str_], outcomes
                 "model": pa.array([model] * len(names), pa.string()),
                 NDCG: pa.array(outcome.values[NDCG], pa.float64()),
                 NDCG_NEW: pa.array(outcome.values[NDCG_NEW], pa.float64(), from_pandas=True),
+                NDCG_NEWCOMER: pa.array(newcomers[model], pa.float64()),
+                ALONE: pa.array(outcome.alone, pa.int64()),
             }
         )
         for model, outcome in outcomes.items()
@@ -413,6 +454,7 @@ def main() -> None:
     candidate = Recommender.load(PACKAGE)
     evaluation = evaluate(window, candidate, Champion.read(CHAMPION), params, seed)
     write_table(evaluation.per_user, EVALUATE / "per_user.parquet")
+    write_table(evaluation.cold_purchases, EVALUATE / "cold_purchases.parquet")
     write_json(evaluation.metrics, EVALUATE / "metrics.json")
     pictures = write_pictures(evaluation, EVALUATE)
     page = render(evaluation.metrics, pictures, examples(window, candidate, evaluation, params.example_queries))

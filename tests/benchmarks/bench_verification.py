@@ -22,7 +22,7 @@ from pipelines.errors import ConfigError  # noqa: E402
 from pipelines.lineage.promotions import promote_judged, roll_back_version  # noqa: E402
 from pipelines.lineage.release import Made, sign_release  # noqa: E402
 from pipelines.registry.books import RunStart, open_run  # noqa: E402
-from pipelines.registry.gate import Verdict  # noqa: E402
+from pipelines.registry.gate_verdict import Verdict  # noqa: E402
 from pipelines.registry.package import RunInfo, register  # noqa: E402
 from pipelines.registry.promotion import champion, registered  # noqa: E402
 from pipelines.settings import Settings  # noqa: E402

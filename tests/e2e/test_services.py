@@ -30,7 +30,7 @@ from pipelines.orchestration.dag_runs import OneProcess, hold_alone
 from pipelines.orchestration.databases import close_abandoned
 from pipelines.pseudonyms import write_ring
 from pipelines.registry.decisions import last_decisions
-from pipelines.registry.gate import Verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.promotion import champion
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
 from pipelines.runs.git import Git

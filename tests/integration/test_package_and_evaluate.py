@@ -526,9 +526,7 @@ def test_a_champion_of_an_older_format_is_not_compared_and_the_gate_says_why(
     assert said in metrics["champion"]["not_compared"]
     assert any("Champion version 3 cannot be scored" in line for line in metrics["warnings"])
     assert "Champion version 3 cannot be scored" in (inside / "data/evaluate/report.html").read_text()
-    verdict = gate.decide(
-        inside / "data/evaluate/per_user.parquet", inside / "data/evaluate/metrics.json", GateParams()
-    )
+    verdict = gate.decide(inside / "data/evaluate", GateParams())
     assert verdict.reference == metrics["best_baseline"]
     assert verdict.champion_version is None
     assert "champion version 3 cannot be compared: " in verdict.why

@@ -17,7 +17,8 @@ from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
 from pipelines.models.manifest import CATALOGUE_FOLDER
 from pipelines.registry.books import RunStart, book_stage, close_run, open_run, tag_run
 from pipelines.registry.digests import package_digest
-from pipelines.registry.gate import Verdict, record_verdict
+from pipelines.registry.gate_books import record_verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.package import RunInfo, Version, locked_versions, register
 from pipelines.registry.promotion import champion, previous_champion, promote, roll_back
 from pipelines.registry.store import MODEL, connect, existing

@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.artifacts import write_json
 from pipelines.registry.books import RunStart, open_run
-from pipelines.registry.gate import Verdict
+from pipelines.registry.gate_verdict import Verdict
 from pipelines.registry.package import RunInfo, refuse_pickles, register
 from pipelines.registry.promotion import promote
 from pipelines.registry.store import MODEL, connect
