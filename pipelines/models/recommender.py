@@ -192,8 +192,18 @@ class Recommender:
             items: int32 [num_items].
             rows: int64 [num_items], of each item's text in ``matches``.
         """
-        scores = matches.relevance[rows] + self.facts.popularity_weight * self._popularity[items]
-        return np.asarray(scores + self.facts.keyword_weight * matches.keywords[rows], np.float64)
+        parts = self.parts_before_taste(matches, items, rows).values()
+        return np.asarray(sum(weight * values for values, weight in parts), np.float64)
+
+    def parts_before_taste(
+        self, matches: Matches, items: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> dict[str, tuple[NDArray[np.floating], float]]:
+        """What :meth:`before_taste` sums up: values within 0..1, and what each counts, by name."""
+        return {
+            "relevance": (matches.relevance[rows], 1.0),
+            "popularity": (self._popularity[items], self.facts.popularity_weight),
+            "keywords": (matches.keywords[rows], self.facts.keyword_weight),
+        }
 
     @cached_property
     def _popularity(self) -> NDArray[np.float64]:

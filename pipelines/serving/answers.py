@@ -52,6 +52,23 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class ScorePart:
+    """What something added to the score of a search result.
+
+    Args:
+        feature: ``relevance``, ``popularity``, ``keywords``, ``wish``, ``taste`` or ``rule``.
+        value: what it was, before it was weighed.
+        added: to the score; all parts add up to it.
+        words: what it is about, for a shopper.
+    """
+
+    feature: str
+    value: float
+    added: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Result:
     """One item of an answer.
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories
 from pipelines.models.blend import TreeBlend
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.contributions import Contribution
 from pipelines.models.diversity import debiased, diversified
 from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
@@ -325,9 +326,7 @@ class Engine:
             for each, why, features in zip(placed, reasons, known, strict=True)
         ]
         if asked.explain:
-            parts = contributions_of(
-                self.recommender.ranker, prepared.history, prepared.standing, [each.item for each in placed]
-            )
+            parts = self.contributions(shopper, [each.item for each in placed])
             results = [
                 replace(result, contributions=parts.get(each.item, ()))
                 for result, each in zip(results, placed, strict=True)
@@ -408,6 +407,15 @@ class Engine:
         for row in np.lexsort((self._cold, -scores))[: 10 * len(hidden) + 1000].tolist():
             if int(self._cold[row]) not in hidden:
                 yield Placed(int(self._cold[row]), float(scores[row]), "new")
+
+    def because(self, shopper: Shopper, items: Sequence[int]) -> list[tuple[str, ...]]:
+        """What of a shopper's visit and history speaks for each item, in words."""
+        return self._reasons(self.prepare(shopper), self.affinity(shopper.interests), items)
+
+    def contributions(self, shopper: Shopper, items: Sequence[int]) -> dict[int, tuple[Contribution, ...]]:
+        """What the ranking's features added to items of a shopper's shortlist; the others are left out."""
+        prepared = self.prepare(shopper)
+        return contributions_of(self.recommender.ranker, prepared.history, prepared.standing, items)
 
     def _reasons(self, prepared: Prepared, affinity: Affinity, items: Sequence[int]) -> list[tuple[str, ...]]:
         missing = [item for item in items if item not in prepared.reasons]

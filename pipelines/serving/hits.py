@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.contributions import Contribution
 from pipelines.models.search import places_of
 from pipelines.serving.rules import Placed
 from pipelines.serving.searching import Found, Hit, Matched, Query, facets_of
 from pipelines.serving.shopper import Shopper
+from pipelines.serving.why_found import found_by, score_parts
 
 if TYPE_CHECKING:
     from pipelines.serving.engine import Engine
@@ -43,6 +45,19 @@ class Ordered:
         return np.lexsort((self.matched.items, -self.matched.similarity, -scores))
 
 
+@dataclass(frozen=True)
+class Because:
+    """What of the shopper speaks for an item.
+
+    Args:
+        reasons: in words, the strongest first.
+        contributions: what the ranking's features added; where that was asked for.
+    """
+
+    reasons: tuple[str, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+
+
 def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
     """See :meth:`pipelines.serving.engine.Engine.search`.
 
@@ -56,7 +71,7 @@ def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
     every = np.arange(engine.catalogue.num_items, dtype=np.int32)
     passing = query.filters.passes(engine.shelf, every) if query.filters.any else None
     ordered = _ordered(engine, engine.matching.items(matches, passing, own, query.wish), shopper)
-    hits, total = _page(engine, query, ordered)
+    hits, total = _page(engine, query, text, ordered, shopper)
     unfiltered = ordered.matched if passing is None else engine.matching.items(matches, None, own, query.wish)
     facets, prices = facets_of(engine.shelf, unfiltered.items, query.filters)
     corrected = None if text == query.text else text
@@ -71,7 +86,7 @@ def _ordered(engine: Engine, matched: Matched, shopper: Shopper | None) -> Order
     return Ordered(matched, taste, weight, matched.base + taste)
 
 
-def _page(engine: Engine, query: Query, ordered: Ordered) -> tuple[list[Hit], int]:
+def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Shopper | None) -> tuple[list[Hit], int]:
     """The hits of the page that is wanted, and how many there are on all."""
     matched, bound = ordered.matched, engine.bound(query.rules)
     scores, moved = bound.boosted(matched.items, ordered.scores)
@@ -81,20 +96,32 @@ def _page(engine: Engine, query: Query, ordered: Ordered) -> tuple[list[Hit], in
     items = matched.items.tolist()
     ranked = (Placed(items[row], float(scores[row]), moved.get(items[row], "")) for row in order.tolist())
     placed = bound.place(ranked, (), len(order) + len(bound.pins))
+    page = placed[query.first : query.first + query.count]
+    whose = shopper if ordered.weight else None
+    because = _because(engine, query, whose, [each.item for each in page])
     rows = {item: row for row, item in enumerate(items)}
     hits = []
-    for position, each in enumerate(placed[query.first : query.first + query.count], start=query.first):
-        row = rows.get(each.item)
+    for position, (each, why) in enumerate(zip(page, because, strict=True), start=query.first):
+        row, result = rows.get(each.item), replace(engine.result(each, why.reasons), contributions=why.contributions)
         if row is None:
-            hits.append(Hit(engine.result(each, ()), 0.0, 0.0, 0))
+            hits.append(Hit(result, 0.0, 0.0, 0))
             continue
-        relevance = float(matched.relevance[row])
-        places = int(before[row]) - position if ordered.weight else 0
-        words = (f"relevance {relevance:.2f}",)
-        taste = float(ordered.taste[row])
+        relevance, taste = float(matched.relevance[row]), float(ordered.taste[row])
         features = {"relevance": relevance, "taste": taste, "before_taste": float(matched.base[row])}
-        hits.append(Hit(replace(engine.result(each, words), features=features), relevance, taste, places))
+        result = replace(result, reasons=(*found_by(text, result, relevance), *why.reasons), features=features)
+        places = int(before[row]) - position if ordered.weight else 0
+        parts = score_parts(matched.parts, row, taste, ordered.weight, each) if query.explain else ()
+        hits.append(Hit(result, relevance, taste, places, parts))
     return hits, len(placed)
+
+
+def _because(engine: Engine, query: Query, shopper: Shopper | None, items: list[int]) -> list[Because]:
+    """What of a shopper speaks for items; nothing where there is none."""
+    if shopper is None:
+        return [Because() for _ in items]
+    parts = engine.contributions(shopper, items) if query.explain else {}
+    reasons = engine.because(shopper, items)
+    return [Because(why, parts.get(item, ())) for item, why in zip(items, reasons, strict=True)]
 
 
 def _taste(engine: Engine, shopper: Shopper, items: NDArray[np.int32]) -> NDArray[np.float32]:

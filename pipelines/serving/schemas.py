@@ -171,7 +171,19 @@ class SearchRequest(Whom):
     )
     viewed: Annotated[list[Id], Field(max_length=100)] = Field(default=[], description="As in /recommend.")
     cart: Annotated[list[Id], Field(max_length=200)] = []
+    explain: bool = Field(default=False, description="Take every result's score and taste apart, some ms later.")
     rules: RulesBody = RulesBody()
+
+
+class ScorePartFacts(BaseModel):
+    """What something added to the score of a result."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    feature: str = Field(description="`relevance`, `popularity`, `keywords`, `wish`, `taste` or `rule`.")
+    value: float = Field(description="What it was, before it was weighed; of a rule, the factor.")
+    added: float = Field(description="To the score, which is the sum of all parts.")
+    words: str = Field(description="What it is about, for a shopper; of a rule, which one.")
 
 
 class HitFacts(ResultFacts):
@@ -180,6 +192,7 @@ class HitFacts(ResultFacts):
     relevance: float = Field(description="How well its text answers the query, within 0..1.")
     taste: float = Field(description="What the shopper's taste added to the score.")
     moved: int = Field(description="Places that taste moved it up; down where negative.")
+    score_parts: list[ScorePartFacts] = Field(default=[], description="With `explain`, the most first.")
 
 
 class FacetValue(BaseModel):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.models.recommender import Recommender
 from pipelines.models.search import Matches
-from pipelines.serving.answers import Provenance, Result
+from pipelines.serving.answers import Provenance, Result, ScorePart
 from pipelines.serving.kept import Kept
 from pipelines.serving.rules import Rules
 from pipelines.serving.shelf import GROUPS, Shelf
@@ -77,6 +77,7 @@ class Query:
         correct: set misspelt words right.
         rules: the request's own.
         wish: float32 [num_items], what items gain beside their relevance; None for nothing.
+        explain: take scores, and what the ranking's features added to taste, apart.
     """
 
     text: str
@@ -86,6 +87,7 @@ class Query:
     correct: bool = True
     rules: Rules = field(default_factory=Rules)
     wish: NDArray[np.float32] | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,14 @@ class Hit:
         relevance: the head's, within 0..1.
         taste: what the shopper's taste added to the score.
         moved: places that taste moved it up (down where negative).
+        parts: what its score is made of, the most first; where that was asked for.
     """
 
     result: Result
     relevance: float
     taste: float
     moved: int
+    parts: tuple[ScorePart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,14 @@ class Matched:
         relevance: float32 [num_matched], the head's.
         similarity: float32 [num_matched], cosine of query and text.
         base: float64 [num_matched], the score before taste.
+        parts: what that is the sum of: float [num_matched] values, and what each counts, by name.
     """
 
     items: NDArray[np.int32]
     relevance: NDArray[np.float32]
     similarity: NDArray[np.float32]
     base: NDArray[np.float64]
+    parts: Mapping[str, tuple[NDArray[np.floating], float]]
 
 
 class Matching:
@@ -196,10 +202,11 @@ class Matching:
         """
         model = self._recommender
         items, rows = model.finder.best_items(matches.texts, model.buyers, own, passing, wish)
-        base = model.before_taste(matches, items, rows)
+        base, parts = model.before_taste(matches, items, rows), model.parts_before_taste(matches, items, rows)
         if wish is not None:
             base = base + wish[items]
-        return Matched(items, matches.relevance[rows], matches.similarity[rows], base)
+            parts["wish"] = wish[items], 1.0
+        return Matched(items, matches.relevance[rows], matches.similarity[rows], base, parts)
 
 
 def facets_of(

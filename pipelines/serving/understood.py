@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from pipelines.serving.schemas import MOST_RESULTS, HitFacts, Id, ModelFacts, RulesBody, SearchAnswer, Whom
+from pipelines.serving.schemas import (
+    MOST_RESULTS,
+    HitFacts,
+    Id,
+    ModelFacts,
+    RulesBody,
+    ScorePartFacts,
+    SearchAnswer,
+    Whom,
+)
 from pipelines.serving.searching import Hit
 from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.conversation import MOST_IN_FORCE, Change, Turn
@@ -142,12 +151,13 @@ class FittingFacts(HitFacts):
             first: how many lie on the pages before.
         """
         return [
-            cls(
-                position=position,
-                **vars(hit.result),
+            cls.of(
+                position,
+                hit.result,
                 relevance=hit.relevance,
                 taste=hit.taste,
                 moved=hit.moved,
+                score_parts=[ScorePartFacts.model_validate(part) for part in hit.parts],
                 fits=satisfied,
             )
             for position, (hit, satisfied) in enumerate(zip(hits, fits, strict=True), start=first + 1)

@@ -215,6 +215,28 @@ def test_search_is_moved_by_taste_and_says_by_how_much(server: Served) -> None:
             assert result["moved"] == ids(plain).index(result["item_id"]) - position
 
 
+def test_search_result_tells_the_words_history_and_parts_of_its_score(server: Served, shop: Path) -> None:
+    plain = searched(server, query="small milk", user="u01", k=20)
+    assert all(result["score_parts"] == result["contributions"] == [] for result in plain["results"])
+    answer = searched(server, query="small milk", user="u01", k=20, explain=True, rules={"boost": {"MILK": 1.5}})
+    assert answer["model"] == {"version": "1", "run": RUN}
+    for result in answer["results"]:
+        assert sum(part["added"] for part in result["score_parts"]) == pytest.approx(result["score"], abs=1e-5)
+        assert all(part["words"] for part in result["score_parts"])
+    moved = [result for result in answer["results"] if result["rule"]]
+    assert moved
+    for result in moved:
+        (rule,) = [part for part in result["score_parts"] if part["feature"] == "rule"]
+        assert (rule["words"], rule["value"]) == ("boost MILK", pytest.approx(1.5))
+        assert "milk" in result["reasons"][0]
+    ranking = [part for result in answer["results"] for part in result["contributions"]]
+    assert {part["feature"] for part in ranking} <= set(
+        Recommender.load(shop / "data/package").ranker.blend.feature_names
+    )
+    assert ranking
+    assert any("bought" in reason for result in answer["results"] for reason in result["reasons"])
+
+
 def test_facets_count_what_filters_leave_but_for_their_own(server: Served) -> None:
     every = searched(server, query="small milk", k=50)
     counts = {facet["value"]: facet["count"] for facet in every["facets"]["product_type"]}

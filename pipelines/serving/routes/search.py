@@ -33,7 +33,8 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
     rows, ignored = rows_of(engine, [*body.viewed, *body.cart])
     with service.figures.step("shopper"):
         shopper = await shopper_of(service, engine, body, rows)
-    asked = Query(body.query, body.offset, body.k, body.filters.filters(), body.correct, body.rules.rules())
+    filters, rules = body.filters.filters(), body.rules.rules()
+    asked = Query(body.query, body.offset, body.k, filters, body.correct, rules, explain=body.explain)
 
     def work() -> tuple[Read | None, Found]:
         with service.figures.step("understand"):
