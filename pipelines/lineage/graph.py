@@ -1,7 +1,7 @@
 """What a model was made of: from its version down to the loads.
 
     version ── run commit ─┬─ code commit ── lock digest
-                           ├─ data commit ── tables ── partitions ── the data version and the source that brought each
+                           ├─ data commit ── tables ── partitions ── the load that brought each ── the shop's own files
                            └─ stages ── inputs and outputs by hash, parameters, seconds, machine
 
 Everything is read from git objects, DVC's listings and the books. What is gone is named in ``missing``, with its mend;
@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipelines.errors import RunError, ShoploomError
@@ -23,8 +23,10 @@ from pipelines.runs.data_history import Landed, data_history, holdings
 from pipelines.runs.git import Git, trailers
 from pipelines.runs.locks import LOCK, LockEntry, load_lock
 from pipelines.runs.objects import read_listing, read_object
+from pipelines.runs.raw_origins import raw_files_of
 from pipelines.runs.run_commits import RunCommit, list_runs, parse_run
 from pipelines.settings import Settings
+from pipelines.sources.raw_files import RawFile
 
 REPORT = "data/validate/report.json"
 SPLIT = "data/prepared/split.json"
@@ -93,6 +95,7 @@ class Partition:
         accepted: rows that passed, None where the report does not say.
         quarantined: rows that did not.
         reasons: failing check -> rows.
+        files: the shop's own files that its rows were read from; None where the load did not note them.
     """
 
     table: str
@@ -104,6 +107,7 @@ class Partition:
     accepted: int | None = None
     quarantined: int | None = None
     reasons: dict[str, int] = field(default_factory=dict)
+    files: tuple[RawFile, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -337,7 +341,9 @@ def _partitions(
             by = brought.get(f"{table}/{file}", ("", ""))
             commit_of = by[1] if by[0] == md5 else ""
             found.append(_partition(table, file, md5, history.get(commit_of), report, split))
-    return tuple(found)
+    names = [(f"{one.table}/{one.name}.parquet", one.landed) for one in found]
+    raw = raw_files_of(settings, history, (name for name in names if name[1]))
+    return tuple(replace(one, files=raw.get(name)) for one, name in zip(found, names, strict=True))
 
 
 def _partition(
@@ -370,6 +376,6 @@ def part_of(split: Mapping[str, Any], name: str) -> str:
 
 
 def _loads(history: Mapping[str, Landed], partitions: Iterable[Partition]) -> tuple[dict[str, str], ...]:
-    """The loads that brought what the data version holds; which files each of them read is not noted."""
+    """The loads that brought what the data version holds."""
     commits = dict.fromkeys(partition.landed for partition in partitions if partition.landed)
     return tuple({"landed": commit, "load": history[commit].subject} for commit in commits)

@@ -22,8 +22,10 @@ from pipelines.runs.data_versions import RAW
 from pipelines.runs.git import Git
 from pipelines.runs.locks import LOCK, LockEntry, load_lock
 from pipelines.runs.objects import read_objects
+from pipelines.runs.raw_origins import raw_files_of
 from pipelines.runs.run_commits import RunCommit, list_runs
 from pipelines.settings import Settings
+from pipelines.sources.raw_files import RawFile
 from pipelines.tables import EVENTS
 
 _MD5 = re.compile(rb"\bmd5: ([0-9a-f]{32})\n")
@@ -31,12 +33,14 @@ _MD5 = re.compile(rb"\bmd5: ([0-9a-f]{32})\n")
 
 @dataclass(frozen=True)
 class Content:
-    """One content that a partition had: its md5, and the data version that brought it."""
+    """One content that a partition had: its md5, the data version that brought it, and the shop's own files that it was
+    read from, None where the load did not note them."""
 
     md5: str
     landed: str
     time: int
     source: str
+    files: tuple[RawFile, ...] | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def partition_lineage(settings: Settings, name: str) -> PartitionLineage:
     return PartitionLineage(
         table=table,
         name=partition,
-        contents=_contents(history, file),
+        contents=_contents(settings, history, file),
         outputs=outputs_of(load_lock(locks[0]) if locks and locks[0] else {}, f"{RAW}/{table}"),
         runs=tuple(
             _touched(run, held[run.data_commit], table, partition, found, models)
@@ -151,13 +155,13 @@ def _reads(dep: str, path: str) -> bool:
     return dep == path or dep.startswith(f"{path}/") or path.startswith(f"{dep}/")
 
 
-def _contents(history: Mapping[str, Landed], file: str) -> tuple[Content, ...]:
-    found = []
-    for commit, landed in history.items():
-        md5 = (landed.changed or {}).get(file)
-        if md5 is not None:
-            found.append(Content(md5, commit, landed.time, landed.subject))
-    return tuple(found)
+def _contents(settings: Settings, history: Mapping[str, Landed], file: str) -> tuple[Content, ...]:
+    brought = {commit: md5 for commit, landed in history.items() if (md5 := (landed.changed or {}).get(file))}
+    files = raw_files_of(settings, history, ((file, commit) for commit in brought))
+    return tuple(
+        Content(md5, commit, history[commit].time, history[commit].subject, files[file, commit])
+        for commit, md5 in brought.items()
+    )
 
 
 def _documents(settings: Settings, locks: list[bytes]) -> list[tuple[dict[str, Any], dict[str, Any]]]:

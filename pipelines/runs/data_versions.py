@@ -1,7 +1,8 @@
 """Data versions: the branch ``data/main`` of raw data, apart from the code's branches.
 
-Its tree holds ``data/raw/<table>.dvc`` alone, one per table, each tracking a directory of Parquet files, so DVC's
-directory object lists every partition's hash. Landing adds or replaces the partitions landed, and nothing else is read.
+Its tree holds ``data/raw/<table>.dvc``, one per table, each tracking a directory of Parquet files, so DVC's directory
+object lists every partition's hash; and ``data/sources.json``: the shop's own files that what this version changed was
+read from. Landing adds or replaces the partitions landed, and nothing else is read.
 The commit says under which key its users are known (:mod:`pipelines.pseudonyms`).
 
     python -m pipelines.runs.data_versions --landing DIRECTORY --message TEXT
@@ -20,6 +21,7 @@ from pipelines.pseudonyms import key_of
 from pipelines.runs.git import NOTHING, Entry, Git, RefMovedError, trailers
 from pipelines.runs.store import File, ObjectLostError, Store, file_md5
 from pipelines.settings import Settings
+from pipelines.sources import raw_files
 from pipelines.tables import EVENTS, TABLES
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 BRANCH = "refs/heads/data/main"
 RAW = "data/raw"
+SOURCES = f"data/{raw_files.SOURCES}"
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,99}\.parquet")
 _ATTEMPTS = 5
@@ -152,7 +155,7 @@ def commit_landing(settings: Settings, landing: Path, message: str, onto: Onto |
             table: [File(path.name, store.add_file(path)) for path in sorted(paths)] for table, paths in landed.items()
         }
         date = max((newest_event(path) for path in landed.get(EVENTS.name, [])), default=0)
-        load = _Load(files, message, date, user_key_of(landed), onto or Onto())
+        load = _Load(files, message, date, user_key_of(landed), onto or Onto(), raw_files.read_origins(landing))
         for _ in range(_ATTEMPTS):
             try:
                 return _append(git, store, load)
@@ -165,13 +168,15 @@ def commit_landing(settings: Settings, landing: Path, message: str, onto: Onto |
 
 @dataclass(frozen=True)
 class _Load:
-    """Stored files of each table, ready to be committed; ``user_key`` is None where no table has user ids."""
+    """Stored files of each table, ready to be committed; ``user_key`` is None where no table has user ids, ``origins``
+    where the landing was made of what is stored."""
 
     files: dict[str, list[File]]
     message: str
     date: int
     user_key: str | None
     onto: Onto
+    origins: raw_files.Origins | None
 
 
 def newest_event(path: Path) -> int:
@@ -235,6 +240,7 @@ def _append(git: Git, store: Store, load: _Load) -> DataVersion:
     user_key = _key_after(before, load)
     entries = {entry.path: entry for entry in git.entries(tip)} if tip else {}
     listings, changed, pushed = dict(before.listings), [], []
+    replaced: dict[str, str] = {}
     for table, landed in load.files.items():
         old = listed(store, listings, table)
         if old is None:
@@ -251,13 +257,17 @@ def _append(git: Git, store: Store, load: _Load) -> DataVersion:
             continue
         listings[table], path = listing, f"{RAW}/{table}.dvc"
         entries[path] = Entry("100644", git.write_blob(pointer(table, listing, len(new))), path)
-        changed += [f"{table}/{file}" for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
+        differing = [file for file in sorted(old.keys() | new.keys()) if old.get(file) != new.get(file)]
+        changed += [f"{table}/{file}" for file in differing]
+        replaced |= {f"{table}/{file}": old[file] for file in differing if file in old and file in new}
     store.push(pushed)
     if not changed and tip:
         return before
     date = max(load.date, before.date)
     text = f"{load.message.strip()}\n\nShoploom-Newest: {date}\n"
     text += f"Shoploom-User-Key: {user_key}\n" if user_key else ""
+    origins = load.origins.of(changed) if load.origins is not None else raw_files.Origins(onto=replaced)
+    entries[SOURCES] = Entry("100644", git.write_blob(origins.content()), SOURCES)
     stamp = max(date, git.date(tip) if tip else 0)
     commit = git.commit(git.write_tree([entries[path] for path in sorted(entries)]), [tip] if tip else [], text, stamp)
     git.update_ref(BRANCH, commit, tip or NOTHING)

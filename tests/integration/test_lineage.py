@@ -25,6 +25,7 @@ from pipelines.runs.start import STARTS
 from pipelines.runs.store import remove
 from pipelines.serving.state import State, StateError
 from pipelines.serving.state.answered import Answered
+from pipelines.sources.raw_files import Origins, RawFile, write_origins
 from tests.lineage_shop import make_lineage_shop, register_run, train
 from tests.toy_pipeline import Shop
 
@@ -92,6 +93,23 @@ def test_lineage_of_a_model_and_of_a_partition_agree_on_what_touched_what(shop: 
     assert partition(shop, "2017-W04").reigns[0].version == versions[1]
     assert "validation of the run" in drawn(changed)
     assert "-> data/total.txt" in drawn(found)
+
+
+def test_lineage_ends_in_the_shops_own_files(shop: Shop) -> None:
+    shop.land(1, 2)
+    till = RawFile("till/2017.csv.gz", 1234, "b" * 64)
+    write_origins(Origins({f"events/2017-W{week:02}.parquet": (till,) for week in (2, 3, 4)}), shop.landing)
+    shop.land(2, 3, 4, rows=9)
+    version = register_run(shop, train(shop, "r1"), "r1")
+    found = model(shop, version)
+    assert {one.name: one.files for one in found.partitions} == {
+        "2017-W01": None, "2017-W02": (till,), "2017-W03": (till,), "2017-W04": (till,),
+    }  # fmt: skip
+    assert "till/2017.csv.gz  sha256 bbbbbbbbbbbb, 1,234 bytes, in 3 partitions" in drawn(found)
+    assert "of 1 partitions it was not noted" in drawn(found)
+    changed = partition(shop, "2017-W02")
+    assert [content.files for content in changed.contents] == [None, (till,)]
+    assert "<- till/2017.csv.gz" in drawn(changed)
 
 
 def test_lineage_names_what_is_near_where_there_is_no_such_thing(shop: Shop) -> None:

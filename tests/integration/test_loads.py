@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.artifacts import read_table
 from pipelines.errors import DataError, RunError
+from pipelines.runs.data_history import data_history
 from pipelines.runs.data_versions import (
     DataVersion,
     Onto,
@@ -28,10 +29,13 @@ from pipelines.runs.data_versions import (
 )
 from pipelines.runs.git import Git
 from pipelines.runs.loads import Load, held, merge_load
+from pipelines.runs.raw_origins import raw_files_of
 from pipelines.runs.store import Store
 from pipelines.settings import Settings
 from pipelines.sources import Source
+from pipelines.sources.calendars import Partition
 from pipelines.sources.landing import land
+from pipelines.sources.raw_files import RawFile
 from pipelines.tables import EVENTS, ITEMS, LANDED_IN
 from tests.repositories import new_repository
 from tests.tiny_shop import KEYS
@@ -74,6 +78,9 @@ class Feed(Source):
 
     def items(self) -> pa.Table:
         return pa.Table.from_pylist([{"item_id": "i", "title": "I"}], schema=ITEMS.schema)
+
+    def files(self, table: str, partition: Partition | None = None) -> tuple[RawFile, ...]:
+        return (RawFile(f"{partition.name if partition else table}.csv", 1, "a" * 64),)
 
 
 @pytest.fixture
@@ -128,6 +135,24 @@ def test_late_events_and_corrections_make_a_new_version_of_the_partition_of_thei
     assert stored(settings, first) == {"2024-W01": [("a", 1.0, None), ("b", 1.0, None)]}, "the older one is lost"
     for week in (1, 2, 1):
         assert put(settings, feed, week, tmp_path).commit == second.commit, "an interval landed again made a version"
+
+
+def test_a_data_version_tells_the_raw_files_behind_each_partition(settings: Settings, tmp_path: Path) -> None:
+    feed = Feed({1: [("a", 1, 1.0)], 2: [("b", 8, 1.0), ("late", 3, 1.0)], 3: [("c", 15, 1.0), ("later", 3, 1.0)]})
+    versions = [put(settings, feed, week, tmp_path) for week in (1, 2, 3)]
+    history = data_history(settings)
+    names = [("events/2024-W01.parquet", version.commit) for version in versions]
+    found = raw_files_of(settings, history, [*names, ("items/items.parquet", versions[0].commit)])
+    told = [[raw.path.removeprefix("2024-").removesuffix(".csv") for raw in files or ()] for files in found.values()]
+    assert told == [["W01"], ["W01", "W02"], ["W01", "W02", "W03"], ["items"]]
+    assert put(settings, feed, 2, tmp_path).commit == versions[2].commit
+    by_hand = tmp_path / "by hand"
+    shutil.copytree(tmp_path / "landing-1" / "events", by_hand / "events")
+    made = commit_landing(settings, by_hand, "Put a partition back", Onto())
+    assert made.changed == ("events/2024-W01.parquet",)
+    assert raw_files_of(settings, data_history(settings), [(names[0][0], made.commit)]) == {
+        (names[0][0], made.commit): found[names[2]]
+    }, "what is made of stored content came from its files"
 
 
 def test_an_interval_landed_again_takes_back_what_it_brought_elsewhere(settings: Settings, tmp_path: Path) -> None:

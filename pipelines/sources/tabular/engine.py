@@ -7,24 +7,26 @@ no place in any partition, and is given apart.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipelines.errors import DataError, near_names
+from pipelines.sources.raw_files import RawFile
 from pipelines.sources.tabular.expressions import literal
-from pipelines.sources.tabular.files import SourceFile, find_files
+from pipelines.sources.tabular.files import FoundFile, SourceFile, find_files, open_file
 from pipelines.sources.tabular.mapping import MAPPED, Feed, Mapping, Problems
-from pipelines.sources.tabular.relations import mapped, no_objects, no_rows, pointer, rows_of
-from pipelines.tables import SOURCE_ROW, UNMAPPED, UNPLACED
+from pipelines.sources.tabular.memory import Contents, Refused
+from pipelines.sources.tabular.relations import groups_of, mapped, no_objects, no_rows, pointer, rows_of
+from pipelines.tables import EVENTS, SOURCE_ROW, UNMAPPED, UNPLACED
 
 MEMORY = "1GB"
 """What DuckDB may hold before it spills."""
@@ -36,27 +38,6 @@ _ORDER = {
     "offers": "offer_id",
     "judgements": "query, item_id",
 }
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A line that is no row of its file's format; its text is not kept, for it may name a user.
-
-    Args:
-        feed: the feed's name.
-        file: as the mapping names it.
-        line: counted from 1; 0 where it is not known.
-        error: what is wrong, in DuckDB's words.
-    """
-
-    feed: str
-    file: str
-    line: int
-    error: str
-
-    def kept(self) -> str:
-        """For the column ``source_row``."""
-        return json.dumps({"feed": self.feed, "file": self.file, "line": self.line, "error": self.error})
 
 
 class Engine:
@@ -84,21 +65,37 @@ class Engine:
             },
         )  # fmt: skip
         self.connection.execute("SET TimeZone = 'UTC'")
-        self._files: dict[tuple[str, str], list[SourceFile]] = {}
-        self._made: set[str] = set()
+        self._found: dict[tuple[str, str], list[FoundFile]] = {}
+        self._opened: dict[tuple[str, str, FoundFile], SourceFile] = {}
+        self._made: dict[str, frozenset[FoundFile]] = {}
+        self._numbered: dict[str, list[FoundFile]] = {}
+        self._hashes: dict[FoundFile, RawFile] = {}
         self.refused: dict[str, list[Refused]] = {}
+        """Of each table that was made, the lines that are no rows."""
+        self.left: frozenset[FoundFile] = frozenset()
+        """Files of events that need no look: they were read before, by this mapping, and are not asked for."""
 
     def close(self) -> None:
         """Remove the scratch folder."""
         self.connection.close()
         self._finish()
 
-    def files(self, feed: Feed) -> list[SourceFile]:
-        """The feed's files, each with its columns."""
+    def found(self, feed: Feed) -> list[FoundFile]:
+        """The feed's files, not opened; what lies elsewhere is fetched."""
         key = (feed.table, feed.name)
-        if key not in self._files:
-            self._files[key] = find_files(feed, self.mapping, self.hosts, self.scratch)
-        return self._files[key]
+        if key not in self._found:
+            self._found[key] = find_files(feed, self.mapping, self.hosts, self.scratch)
+        return self._found[key]
+
+    def files(self, feed: Feed, chosen: Collection[FoundFile] | None = None) -> list[SourceFile]:
+        """The feed's files, or those of them that are chosen, each with its columns."""
+        return [self._open(feed, file) for file in self.found(feed) if chosen is None or file in chosen]
+
+    def _open(self, feed: Feed, file: FoundFile) -> SourceFile:
+        key = (feed.table, feed.name, file)
+        if key not in self._opened:
+            self._opened[key] = open_file(file, feed, self.mapping, self.scratch)
+        return self._opened[key]
 
     def check_columns(self) -> None:
         """Hold every column that the mapping names to the files.
@@ -108,7 +105,8 @@ class Engine:
         """
         problems = Problems(self.mapping.path)
         for feed in self.mapping.feeds:
-            for file in self.files(feed):
+            left = self.left if feed.table == EVENTS.name else ()
+            for file in (self._open(feed, found) for found in self.found(feed) if found not in left):
                 for column, line in feed.reads():
                     count = file.columns.count(column)
                     if not count and not _may_be_absent(column, file):
@@ -118,34 +116,85 @@ class Engine:
                         problems.note(line, f"{feed.table}: {file.shown} has {count} columns {column!r}")
         problems.raise_any()
 
-    def make(self, table: str) -> None:
-        """Read a table's files into DuckDB: its columns, the kept row, and what would not map.
+    def make(self, table: str, chosen: Iterable[FoundFile] | None = None) -> None:
+        """Read a table's files into DuckDB: its columns, the kept row, what would not map, and the file's number.
+
+        Args:
+            table: of the contract.
+            chosen: of its files, those to read; all by default. Those that were read before stay.
 
         Raises:
             ConfigError: a column is missing.
-            DataError: a file cannot be read to its end; the message names it.
+            DataError: a file cannot be read to its end, or was changed meanwhile; the message names it.
         """
-        if table in self._made:
+        feeds = self.mapping.of(table)
+        wanted = frozenset(file for feed in feeds for file in self.found(feed)) if chosen is None else frozenset(chosen)
+        if table in self._made and wanted <= self._made[table]:
             return
+        wanted |= self.made(table)
+        self.left -= wanted
         self.check_columns()
-        zone = self.mapping.time_zone
-        parts = [mapped(feed, self._rows(feed), zone) for feed in self.mapping.of(table)]
+        parts, numbered = [], list[FoundFile]()
+        for feed in feeds:
+            groups = groups_of(self.files(feed, wanted))
+            if groups:
+                parts.append(mapped(feed, self._rows(feed, groups, len(numbered)), self.mapping.time_zone))
+            numbered += [file.found for alike in groups for file in alike]
         with self._errors(table):
             self.connection.execute("SET threads = 2")
-            empty = no_rows(table)
-            self.connection.execute(f"CREATE OR REPLACE TABLE {table}_mapped AS {' UNION ALL '.join([*parts, empty])}")
-        self.refused[table] = [line for feed in self.mapping.of(table) for line in self._refused(feed)]
-        self._made.add(table)
+            query = " UNION ALL ".join([*parts, no_rows(table)])
+            self.connection.execute(f"CREATE OR REPLACE TABLE {table}_mapped AS {query}")
+        self.refused[table] = [line for feed in feeds for line in self._refused(feed, wanted)]
+        for file in numbered:
+            file.refuse_changed()
+        self._made[table], self._numbered[table] = wanted, numbered
 
-    def _rows(self, feed: Feed) -> str:
-        rows = rows_of(feed, self.files(feed), self.mapping.time_zone)
+    def made(self, table: str) -> frozenset[FoundFile]:
+        """The files of a table that were read."""
+        return self._made.get(table, frozenset())
+
+    def contents(self) -> dict[FoundFile, Contents]:
+        """What each file of events that was read holds."""
+        numbered = self._numbered[EVENTS.name]
+        days: dict[FoundFile, set[date]] = {file: set() for file in numbered}
+        unplaced: Counter[FoundFile] = Counter()
+        day = f"(timestamp AT TIME ZONE {literal(self.mapping.time_zone)})::DATE"
+        query = f"SELECT file, {day} AS day, count(*) FROM {EVENTS.name}_mapped GROUP BY ALL"
+        for number, found, count in self.connection.execute(query).fetchall():
+            if found is None:
+                unplaced[numbered[number]] += count
+            else:
+                days[numbered[number]].add(found)
+        refused: dict[str, list[Refused]] = {}
+        for line in self.refused[EVENTS.name]:
+            refused.setdefault(line.given, []).append(line)
+        return {
+            file: Contents(
+                self.hashed(file), tuple(sorted(days[file])), unplaced[file], tuple(refused.get(file.given, ()))
+            )
+            for file in days
+        }
+
+    def hashed(self, file: FoundFile) -> RawFile:
+        """A file's hash; it was read before.
+
+        Raises:
+            DataError: it was changed since.
+        """
+        if file not in self._hashes:
+            self._hashes[file] = RawFile.of(file.path, file.given)
+            file.refuse_changed()
+        return self._hashes[file]
+
+    def _rows(self, feed: Feed, groups: list[list[SourceFile]], first: int = 0) -> str:
+        rows = rows_of(feed, groups, self.mapping.time_zone, first)
         return f"SELECT * FROM ({rows}) LIMIT {self.sample}" if self.sample else rows
 
     def whole(self, feed: Feed) -> bool:
         """Whether a feed has no more rows than the sample."""
         if not self.sample:
             return True
-        rows = rows_of(feed, self.files(feed), self.mapping.time_zone)
+        rows = rows_of(feed, groups_of(self.files(feed)), self.mapping.time_zone)
         with self._errors(feed.table):
             beyond = self.one(f"SELECT count(*) FROM (SELECT 1 FROM ({rows}) LIMIT {self.sample + 1})")[0]
         return int(beyond) <= self.sample
@@ -190,11 +239,17 @@ class Engine:
             )
         texts = [f"json_extract_string(source_row, {path}) AS c{number}" for number, path in enumerate(paths)]
         twin = "coalesce(try_cast(json_extract_string(source_row, '/twin') AS BIGINT), 1) AS twin"
-        return f"SELECT {', '.join([*texts, 'user_id AS who', twin])} FROM kept WHERE {where}"
+        return f"SELECT {', '.join([*texts, 'user_id AS who', twin, '0 AS file'])} FROM kept WHERE {where}"
 
-    def rows(self, table: str, where: str = "true") -> pa.Table:
-        """Rows of a table, ordered by time and id whatever order the files have them in; :func:`raw_schema`."""
-        self.make(table)
+    def rows(self, table: str, where: str = "true", chosen: Iterable[FoundFile] | None = None) -> pa.Table:
+        """Rows of a table, ordered by time and id whatever order the files have them in; :func:`raw_schema`.
+
+        Args:
+            table: of the contract.
+            where: SQL that holds for them.
+            chosen: the files that have such rows; all by default.
+        """
+        self.make(table, chosen)
         with self._errors(table):
             return self._ordered(table, f"{table}_mapped", where)
 
@@ -203,27 +258,29 @@ class Engine:
         return self.connection.execute(query).fetchall()[0]
 
     def _ordered(self, table: str, name: str, where: str) -> pa.Table:
-        query = f"SELECT * EXCLUDE (twin) FROM {name} WHERE {where} ORDER BY {_ORDER[table]}, source_row, twin"
+        query = f"SELECT * EXCLUDE (twin, file) FROM {name} WHERE {where} ORDER BY {_ORDER[table]}, source_row, twin"
         return self.connection.sql(query).to_arrow_table().cast(raw_schema(table)).combine_chunks()
 
-    def _refused(self, feed: Feed) -> list[Refused]:
+    def _refused(self, feed: Feed, chosen: Collection[FoundFile]) -> list[Refused]:
         """Lines that the reader could not take, and lines of JSON-lines that are no object."""
-        refused = []
-        for file in self.files(feed):
+        refused: list[Refused] = []
+        files = self.files(feed, chosen)
+        for file in files:
             if file.format == "jsonl":
                 count = self.one(no_objects(file, self.sample))[0]
-                refused += [Refused(feed.name, file.shown, 0, "no JSON object")] * count
+                refused += [Refused(feed.name, file.shown, file.found.given, 0, "no JSON object")] * count
         made = self.one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")[0]
-        if not made:  # DuckDB makes these tables with the first CSV that it reads
+        if not made or not files:  # DuckDB makes these tables with the first CSV that it reads
             return refused
-        shown = {str(file.path): file.shown for file in self.files(feed)}
+        by_path = {str(file.path): file for file in files}
         query = (
             "SELECT scans.file_path, errors.line, min(errors.error_type::VARCHAR) FROM reject_errors AS errors "
             f"JOIN reject_scans AS scans USING (scan_id, file_id) WHERE scans.file_path IN "
-            f"({', '.join(map(literal, shown))}) GROUP BY ALL ORDER BY ALL"
+            f"({', '.join(map(literal, by_path))}) GROUP BY ALL ORDER BY ALL"
         )
         found = self.connection.execute(query).fetchall()
-        return refused + [Refused(feed.name, shown[path], line, kind.lower()) for path, line, kind in found]
+        named = ((by_path[path], line, kind.lower()) for path, line, kind in found)
+        return refused + [Refused(feed.name, file.shown, file.found.given, line, kind) for file, line, kind in named]
 
     @contextmanager
     def _errors(self, table: str) -> Iterator[None]:
@@ -233,15 +290,21 @@ class Engine:
             yield
         except duckdb.Error as error:
             said = str(error).splitlines()[0]
-            files = ", ".join(sorted({file.shown for feed in self.mapping.of(table) for file in self.files(feed)}))
+            files = sorted({file.shown for feed in self.mapping.of(table) for file in self.found(feed)})
             raise DataError(
-                f"{table}: {said} (reading {files})", mend="bring the file whole, or correct the mapping's format of it"
+                f"{table}: {said} (reading {', '.join(files[:12])}{' ...' if len(files) > 12 else ''})",
+                mend="bring the file whole, or correct the mapping's format of it",
             ) from None
 
-    def unplaced(self) -> pa.Table:
-        """Events that no partition has a place for, and lines that are no rows, in the schema of ``unplaced``."""
-        rows = self.rows("events", "timestamp IS NULL").select(UNPLACED.schema.names)
-        lines = [line.kept() for line in sorted(self.refused["events"], key=Refused.kept)]
+    def unplaced(self, files: dict[FoundFile, Contents]) -> pa.Table:
+        """Events that no partition has a place for, and lines that are no rows, in the schema of ``unplaced``.
+
+        Args:
+            files: every file of events, whether it was read now or before.
+        """
+        chosen = [file for file, told in files.items() if told.unplaced]
+        rows = self.rows("events", "timestamp IS NULL", chosen).select(UNPLACED.schema.names)
+        lines = sorted(line.kept() for told in files.values() for line in told.refused)
         more = {"source_row": lines, "unmapped": [["line"]] * len(lines), "user_id": [None] * len(lines)}
         return pa.concat_tables([rows.cast(UNPLACED.schema), pa.table(more, schema=UNPLACED.schema)]).combine_chunks()
 

@@ -34,43 +34,96 @@ LONGEST_LINE = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
+class FoundFile:
+    """A file that a feed names, not opened yet.
+
+    Args:
+        path: on this machine.
+        shown: its own name, for messages and kept rows.
+        given: as the mapping names it: a path from the mapping's folder, or an address without its query.
+        seen: what a changed file would differ in: size, times of change in nanoseconds, inode.
+        lasting: whether it is the shop's own, and no copy that was fetched.
+    """
+
+    path: Path
+    shown: str
+    given: str
+    seen: tuple[int, ...]
+    lasting: bool = True
+
+    @classmethod
+    def at(cls, path: Path, shown: str, given: str, *, lasting: bool = True) -> FoundFile:
+        """A file that lies here, as it is now."""
+        return cls(path, shown, given, _seen(path), lasting)
+
+    def refuse_changed(self) -> None:
+        """Make sure that it is still the file that was found.
+
+        Raises:
+            DataError: it was written to, or replaced, since.
+        """
+        try:
+            same = _seen(self.path) == self.seen
+        except OSError:
+            same = False
+        if not same:
+            raise DataError(
+                f"{self.given} was changed while it was read",
+                mend="write it under another name and rename it when it is whole; then the same command again",
+            )
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """A file to read.
 
     Args:
-        path: on this machine.
-        shown: as the mapping names it, for messages and kept rows.
+        path: on this machine, unpacked where DuckDB would not.
+        shown: its own name, for messages and kept rows.
         format: what it holds.
         columns: names of its columns, in order; of JSON-lines, what its first lines have, as dotted paths.
+        found: what it was found as.
     """
 
     path: Path
     shown: str
     format: Format
     columns: tuple[str, ...]
+    found: FoundFile
 
 
-def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Path) -> list[SourceFile]:
+def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Path) -> list[FoundFile]:
     """The files of a feed, in the order of their names.
 
     Args:
         feed: names them.
         mapping: whose folder paths are relative to.
         hosts: allowed addresses, ``https://files.shop.example`` or ``s3://bucket``.
-        scratch: where what must be fetched or unpacked goes.
+        scratch: where what must be fetched goes.
 
     Raises:
         ConfigError: nothing matches, an address is not allowed, or a file is a symlink.
-        DataError: a file cannot be fetched or read.
+        DataError: a file cannot be fetched.
     """
     found = []
     for name in feed.files:
         where = f"{mapping.path}:{feed.line}: {feed.table}.files"
         if "://" in name or "::" in name:
-            found.append((fetch(name, where, hosts, scratch), name))
+            address = name.partition("?")[0]
+            found.append(FoundFile.at(fetch(name, where, hosts, scratch), address, address, lasting=False))
         else:
-            found += [(path, path.name) for path in _local(name, where, mapping.path.parent)]
-    return [_source_file(path, shown, feed, mapping, scratch) for path, shown in found]
+            folder = mapping.path.parent
+            found += [FoundFile.at(path, path.name, _given(path, folder)) for path in _local(name, where, folder)]
+    return found
+
+
+def _given(path: Path, folder: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def _seen(path: Path) -> tuple[int, ...]:
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino
 
 
 def _local(pattern: str, where: str, folder: Path) -> list[Path]:
@@ -133,7 +186,20 @@ def _opener(hosts: tuple[str, ...]) -> Any:
     return build_opener(Redirects)
 
 
-def _source_file(path: Path, shown: str, feed: Feed, mapping: Mapping, scratch: Path) -> SourceFile:
+def open_file(found: FoundFile, feed: Feed, mapping: Mapping, scratch: Path) -> SourceFile:
+    """Look at a file's format and columns.
+
+    Args:
+        found: of the feed.
+        feed: says how it is laid out.
+        mapping: of the feed.
+        scratch: where what must be unpacked goes.
+
+    Raises:
+        ConfigError: its ending tells no format, and neither does the mapping.
+        DataError: it cannot be read.
+    """
+    path, shown = found.path, found.shown
     endings = [ending.lower() for ending in Path(shown).suffixes]
     packed = COMPRESSIONS.get(endings[-1]) if endings else None
     named = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
@@ -150,7 +216,7 @@ def _source_file(path: Path, shown: str, feed: Feed, mapping: Mapping, scratch: 
         columns = _columns(path, kind, packed, feed)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{shown} cannot be read as {kind}: {error}", mend=_whole(shown)) from None
-    return SourceFile(path, shown, kind, columns)
+    return SourceFile(path, shown, kind, columns, found)
 
 
 def _whole(shown: str) -> str:

@@ -23,16 +23,33 @@ _SQL_TYPES = {
 }
 
 
-def rows_of(feed: Feed, files: list[SourceFile], zone: str) -> str:
-    """SQL of the rows of a feed's files: its kept columns as texts, and who the user is."""
-    groups: dict[tuple[str, tuple[str, ...]], list[SourceFile]] = {}
+def groups_of(files: list[SourceFile]) -> list[list[SourceFile]]:
+    """Files in groups that are laid out alike and can be read together."""
+    groups: dict[tuple[object, ...], list[SourceFile]] = {}
     for file in files:
-        groups.setdefault((file.format, () if file.format == "jsonl" else file.columns), []).append(file)
-    return " UNION ALL ".join(_group(feed, alike, zone) for alike in groups.values())
+        own = file.path if _NUMBER in map(str.lower, file.columns) and file.format == "parquet" else None
+        groups.setdefault((file.format, () if file.format == "jsonl" else file.columns, own), []).append(file)
+    return list(groups.values())
+
+
+def rows_of(feed: Feed, groups: list[list[SourceFile]], zone: str, first: int = 0) -> str:
+    """SQL of the rows of a feed's files: its kept columns as texts, who the user is, and the number of the file.
+
+    Args:
+        feed: of the files.
+        groups: as :func:`groups_of` gives them.
+        zone: the shop's time zone.
+        first: the number of the first file of the first group; the others count on.
+    """
+    relations = []
+    for alike in groups:
+        relations.append(_group(feed, alike, zone, first))
+        first += len(alike)
+    return " UNION ALL ".join(relations)
 
 
 def mapped(feed: Feed, rows: str, zone: str, *, again: bool = False) -> str:
-    """SQL of the table's columns, ``source_row``, ``unmapped`` and ``twin``.
+    """SQL of the table's columns, ``source_row``, ``unmapped``, ``twin`` and ``file``.
 
     Args:
         feed: what maps the rows.
@@ -56,7 +73,7 @@ def mapped(feed: Feed, rows: str, zone: str, *, again: bool = False) -> str:
         unmapped += [problem] if problem else []
     problems = f"list_filter([{', '.join(unmapped)}]::VARCHAR[], lambda each: each IS NOT NULL)"
     query = (
-        f"SELECT {', '.join(columns)}, source_row, {problems} AS unmapped, twin_number AS twin "
+        f"SELECT {', '.join(columns)}, source_row, {problems} AS unmapped, twin_number AS twin, file "
         f"FROM (SELECT *, {source_row} AS source_row FROM {row})"
     )
     if feed.once and not again:
@@ -68,7 +85,7 @@ def mapped(feed: Feed, rows: str, zone: str, *, again: bool = False) -> str:
 def no_rows(table: str) -> str:
     """SQL of no row, in the columns of :func:`mapped`."""
     columns = [f"NULL::{sql_type(table, column.name)} AS {column.name}" for column in MAPPED[table].schema]
-    beside = "NULL::VARCHAR AS source_row, NULL::VARCHAR[] AS unmapped, 1::BIGINT AS twin"
+    beside = "NULL::VARCHAR AS source_row, NULL::VARCHAR[] AS unmapped, 1::BIGINT AS twin, 0 AS file"
     return f"SELECT {', '.join(columns)}, {beside} WHERE false"
 
 
@@ -78,10 +95,13 @@ def no_objects(file: SourceFile, sample: int = 0) -> str:
     return f"SELECT count(*) FROM ({lines}{f' LIMIT {sample}' if sample else ''}) WHERE NOT {_IS_OBJECT}"
 
 
+_NUMBER = "file_index"
+"""What DuckDB calls a file's place in the list that it reads; a column of that name hides it."""
+
 _IS_OBJECT = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE trim(line) = '' END"
 
 
-def _group(feed: Feed, files: list[SourceFile], zone: str) -> str:
+def _group(feed: Feed, files: list[SourceFile], zone: str, first: int) -> str:
     """SQL of the rows of files that are laid out alike."""
     paths = f"[{', '.join(literal(str(file.path)) for file in files)}]"
     kept, users = feed.kept_columns(), list(feed.user_columns())
@@ -89,7 +109,7 @@ def _group(feed: Feed, files: list[SourceFile], zone: str) -> str:
         wanted = ", ".join(literal(pointer(*column.split("."))) for column in (*kept, *users))
         texts = [f"found[{number + 1}]" for number in range(len(kept) + len(users))]
         relation = (
-            f"(SELECT json_extract_string(line, [{wanted}]) AS found FROM {_lines(paths)} "
+            f"(SELECT json_extract_string(line, [{wanted}]) AS found, {_NUMBER} FROM {_lines(paths)} "
             "WHERE json_valid(line) AND json_type(line) = 'OBJECT')"
         )
     elif files[0].format == "parquet":
@@ -102,7 +122,10 @@ def _group(feed: Feed, files: list[SourceFile], zone: str) -> str:
         delimiter = feed.delimiter or ("\t" if files[0].format == "tsv" else ",")
         relation = _csv(paths, names, feed.header is None, delimiter, feed.quote, feed.encoding)
     named = [*(f"c{number}" for number in range(len(kept))), *(f"u{number}" for number in range(len(users)))]
-    chosen = ", ".join(f"{text} AS {name}" for text, name in zip(texts, named, strict=True)) or "1 AS nothing"
+    number = f"{first}" if len(files) == 1 else f"{first} + {_NUMBER}"
+    chosen = ", ".join(
+        [*(f"{text} AS {name}" for text, name in zip(texts, named, strict=True)), f"({number})::INTEGER AS file"]
+    )
     about = Names({column: f"u{number}" for number, column in enumerate(users)}, feed.null_values, zone)
     tests = every(tuple(test for test in feed.where if test.column in about.columns), about)
     left_out = f" EXCLUDE ({', '.join(named[len(kept) :])})" if users else ""
