@@ -20,6 +20,8 @@ from pipelines.settings import Settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from pipelines.params import GateParams
+    from pipelines.registry.gate_serving import ServingTrial
     from pipelines.runs.start import ChampionPin
 
 PURPOSE = "Train, compare with the champion, and promote what is better."
@@ -115,7 +117,7 @@ def gate(context: Context) -> dict[str, Any]:
     worktree = prepare_worktree(settings, begun["start"]["commit"], context["run_id"])
     evaluation = run_folder(settings, context["run_id"]) / "evaluate"
     params = load_params(GateParams, "gate", worktree / "params.yaml")
-    verdict = decide(evaluation, params)
+    verdict = decide(evaluation, params, _serving(context, params))
     record_verdict(
         settings,
         begun["mlflow_run"],
@@ -128,6 +130,22 @@ def gate(context: Context) -> dict[str, Any]:
     record(settings, "gate", f"version {version}", run=context["run_id"], **judged)
     _sign(context, verdict.as_dict(), params.model_dump(), approval_rule(worktree))
     return verdict.as_dict()
+
+
+def _serving(context: Context, params: GateParams) -> ServingTrial | None:
+    """Try the candidate in a server beside the champion, where a guardrail asks for it and the two differ."""
+    from pipelines.orchestration.champions import champion_package
+    from pipelines.registry.gate_serving import try_serving
+    from pipelines.registry.promotion import champion
+
+    settings = Settings()
+    if params.margins.latency is None and params.margins.memory is None:
+        return None
+    reigning = champion(settings)
+    if reigning is not None and reigning.digest == returned(context, "register")["digest"]:
+        return None
+    package = run_folder(settings, context["run_id"]) / "package"
+    return try_serving(settings, package, champion_package(settings, reigning) if reigning else None)
 
 
 def _sign(context: Context, verdict: dict[str, Any], params: dict[str, Any], approval: str) -> None:

@@ -72,7 +72,7 @@ class Evaluated:
 
     def coverage(self, model: str) -> float | None:
         """Share of the candidates in anybody's first ten; None where it was not measured."""
-        found = self.metrics["models"][model].get("coverage_at_10")
+        found = (self.metrics["models"].get(model) or {}).get("coverage_at_10")
         return None if found is None else float(found)
 
     def holds(self, file: str, column: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from pipelines.errors import ModelError
 from pipelines.serving.answers import Answer, Asked
@@ -14,6 +16,8 @@ from pipelines.serving.shopper import Deed, Shopper
 USERS = 8
 """Known users who are asked for, evenly spread."""
 PLACES = 10
+ASKED = {"users": 60, "items": 20, "searches": 40}
+"""How many different ones the set over HTTP names at most."""
 
 
 def check(engine: Engine) -> int:
@@ -41,6 +45,28 @@ def check(engine: Engine) -> int:
     if not found.hits:
         raise ModelError(f"golden request failed: a search for {title!r} gave nothing", mend="shoploom rollback")
     return len(answers) + 3
+
+
+def requests(engine: Engine) -> list[tuple[str, dict[str, Any]]]:
+    """The set as paths and bodies of HTTP, each another question, so that no answer is at hand from the one before.
+
+    Users are named as the package knows them.
+    """
+    users = _spread(engine.catalogue.user_ids, ASKED["users"])
+    items = _spread(engine.catalogue.item_ids[engine.popular].tolist(), ASKED["items"])
+    titles = _spread(sorted({engine.catalogue.titles[item] for item in engine.popular}), ASKED["searches"])
+    asked: list[tuple[str, dict[str, Any]]] = [("/recommend", {"user": user, "k": PLACES}) for user in users]
+    asked += [("/recommend", {"viewed": [item], "k": PLACES}) for item in items]
+    asked += [("/search", {"query": title, "k": PLACES}) for title in titles]
+    for placement in ("similar", "bought-together"):
+        asked += [("/recommend", {"placement": placement, "items": [item], "k": PLACES}) for item in items]
+    return asked
+
+
+def _spread(values: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` of them, evenly."""
+    step = max(1, -(-len(values) // count))
+    return [str(value) for value in values[::step]]
 
 
 def _hold(answer: Answer, name: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from socket import socket
 from types import FrameType
 
 import uvicorn
@@ -21,6 +22,7 @@ from pipelines.serving.watcher import Watcher
 from pipelines.settings import Settings
 
 SECONDS_TO_DRAIN = 20
+Life = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class _Server(uvicorn.Server):
@@ -73,6 +75,19 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
         service.threads.shutdown(wait=True)
         service.close()
 
+    run(service, life, host, port)
+
+
+def run(service: Service, life: Life, host: str, port: int, sockets: list[socket] | None = None) -> None:
+    """Answer requests until told to end.
+
+    Args:
+        service: what the routes share.
+        life: entered before the first request and left after the last.
+        host: to listen on.
+        port: to listen on.
+        sockets: that listen already; they stand in for host and port.
+    """
     config = uvicorn.Config(
         create_app(service, life),
         host=host,
@@ -86,7 +101,7 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
     )
     log().info("starting", address=f"http://{host}:{port}")
     try:
-        _Server(config, service).run()
+        _Server(config, service).run(sockets)
     except KeyboardInterrupt:
         log().info("stopped")
 

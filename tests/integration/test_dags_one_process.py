@@ -143,7 +143,9 @@ def shop(mlflow_home: Path, airflow_home: Path, tmp_path_factory: pytest.TempPat
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
     shutil.copy(ROOT / "requirements.lock", root / "requirements.lock")
     (root / ".gitignore").write_text(".shoploom/\n", encoding="utf-8")
-    (root / "params.yaml").write_text("seed: {value: 7}\ngate: {}\n", encoding="utf-8")
+    (root / "params.yaml").write_text(
+        "seed: {value: 7}\ngate: {margins: {latency: null, memory: null}}\n", encoding="utf-8"
+    )
     (root / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
     (root / "step.py").write_text(textwrap.dedent(STEP), encoding="utf-8")
     shop.git("init", "-q", "-b", "main")
@@ -225,7 +227,10 @@ def test_train_with_other_models_starts_from_a_marked_snapshot_and_leaves_params
 
 def test_train_ends_and_says_how_to_go_on_when_a_person_has_to_approve(shop: Shop, first: DagOutcome) -> None:
     shop.commit("step.py", STEP.replace('manifest = {"double"', 'manifest = {"again"'))
-    shop.commit("params.yaml", "seed: {value: 7}\ngate: {}\npromotion: {approval: required}\n")
+    shop.commit(
+        "params.yaml",
+        "seed: {value: 7}\ngate: {margins: {latency: null, memory: null}}\npromotion: {approval: required}\n",
+    )
     waiting = shop.train().raise_for_failure()
     assert waiting.returned["promote"] == {"champion": "1", "previous": None, "moved": False}
     summary = latest_summary(shop.settings)

@@ -27,7 +27,7 @@ from tests.tiny_shop import FIRST_DAY, TinyShop
 ROOT = Path(__file__).parents[2]
 PARAMS = """
 seed: {value: 7}
-gate: {}
+gate: {margins: {latency: null, memory: null}}
 prepare: {}
 monitor: {rule: k_of_n, k: 2, n: 3}
 """
