@@ -80,7 +80,8 @@ class Result:
         category: path, the widest level first.
         price: in the shop's currency; None where unknown.
         reasons: why, in words, the strongest first.
-        rule: the shop's rule that moved it; None where none did.
+        rule: the shop's rule, or the offer, that moved it; None where none did.
+        offer: id of an offer for it that the shopper holds; None where there is none.
         contributions: what the ranking's features added, the strongest first; where that was asked for.
         features: what put the item there, kept with its exposure.
     """
@@ -93,6 +94,7 @@ class Result:
     price: float | None
     reasons: tuple[str, ...]
     rule: str | None
+    offer: str | None = None
     contributions: tuple[Contribution, ...] = ()
     features: dict[str, float] = field(default_factory=dict)
 

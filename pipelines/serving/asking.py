@@ -150,5 +150,6 @@ def _others(
     for each in placed:
         if allowed[each.item]:
             features = {"relevance": 0.0, "taste": 0.0, "before_taste": each.score}
-            hits.append(Hit(replace(engine.result(each, why), features=features), 0.0, 0.0, 0))
+            result = replace(engine.result(each, why), features=features, offer=shopper.offers.get(each.item))
+            hits.append(Hit(result, 0.0, 0.0, 0))
     return hits

@@ -306,7 +306,7 @@ class Engine:
     ) -> Answer:
         bound = self.bound(asked.rules)
         hidden = self._hidden(shopper, prepared, asked)
-        scores, moved = bound.boosted(ranked.items, ranked.scores)
+        scores, moved = bound.boosted(ranked.items, ranked.scores, shopper.offers)
         if moved:
             ranked = Standing.of(ranked.items, scores)
         within = self._within(asked)
@@ -322,7 +322,7 @@ class Engine:
         reasons = self._reasons(prepared, affinity, [each.item for each in placed])
         known = self._features(prepared, affinity, [each.item for each in placed])
         results = [
-            replace(self.result(each, why), features=features)
+            replace(self.result(each, why), features=features, offer=shopper.offers.get(each.item))
             for each, why, features in zip(placed, reasons, known, strict=True)
         ]
         if asked.explain:

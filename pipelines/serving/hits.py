@@ -89,7 +89,8 @@ def _ordered(engine: Engine, matched: Matched, shopper: Shopper | None) -> Order
 def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Shopper | None) -> tuple[list[Hit], int]:
     """The hits of the page that is wanted, and how many there are on all."""
     matched, bound = ordered.matched, engine.bound(query.rules)
-    scores, moved = bound.boosted(matched.items, ordered.scores)
+    offers = shopper.offers if shopper else {}
+    scores, moved = bound.boosted(matched.items, ordered.scores, offers)
     order = ordered.order(scores)
     before = np.empty(len(order), np.int64)
     before[ordered.order(matched.base)] = np.arange(len(order))
@@ -102,7 +103,8 @@ def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Sh
     rows = {item: row for row, item in enumerate(items)}
     hits = []
     for position, (each, why) in enumerate(zip(page, because, strict=True), start=query.first):
-        row, result = rows.get(each.item), replace(engine.result(each, why.reasons), contributions=why.contributions)
+        row, offer = rows.get(each.item), offers.get(each.item)
+        result = replace(engine.result(each, why.reasons), contributions=why.contributions, offer=offer)
         if row is None:
             hits.append(Hit(result, 0.0, 0.0, 0))
             continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from pipelines.serving.kept import Kept
-from pipelines.serving.state import Event, Receipt, State
+from pipelines.serving.state import Event, Held, Receipt, State
 
 KEPT_PROFILES = 20_000
 NEWEST = 500
@@ -23,11 +23,13 @@ class Past:
         profile: whose it is, as ``State`` names it.
         events: oldest first.
         edition: another number whenever something of it may have changed.
+        held: offers held when it was read.
     """
 
     profile: str
     events: tuple[Event, ...]
     edition: int
+    held: tuple[Held, ...] = ()
 
 
 class Memory:
@@ -76,7 +78,8 @@ class Memory:
         if kept is not None:
             return kept
         edition = next(self._editions)
-        found = Past(profile, tuple(self.state.events.of(profile, NEWEST)), edition)
+        events, held = self.state.events.of(profile, NEWEST), self.state.offers.held_by(profile)
+        found = Past(profile, tuple(events), edition, tuple(held))
         if self._alone and max(self._changed[_stripe(profile)], self._relinked) < edition:
             self._pasts.put(profile, found)
         return found
@@ -91,10 +94,14 @@ class Memory:
         """
         receipts = self.state.events.append(events)
         for identity in {event.identity for event in events}:
-            profile = self._profile(identity)
-            self._changed[_stripe(profile)] = next(self._editions)
-            self._pasts.drop(profile)
+            self.forget(identity)
         return receipts
+
+    def forget(self, identity: str) -> None:
+        """Read somebody's past anew when it is next asked for, because something of it was written."""
+        profile = self._profile(identity)
+        self._changed[_stripe(profile)] = next(self._editions)
+        self._pasts.drop(profile)
 
     def link(self, device: str, account: str, linked: bool) -> None:
         """Link a device with an account, or undo that; everything is then read anew.

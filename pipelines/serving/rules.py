@@ -28,6 +28,7 @@ class Rules:
         pin: item ids that come first, in this order.
         boost: item ids, brands or categories, and what their score is multiplied by; > 0.
         out_of_stock: item ids that cannot be bought now.
+        offer_boost: what the score of items is multiplied by that the shopper holds an offer for; > 0.
         in_stock: leave out what cannot be bought.
         per_brand: most items of one brand in an answer; None for no cap.
         per_category: most items of one product type in an answer; None for no cap.
@@ -39,6 +40,7 @@ class Rules:
     exclude_categories: tuple[str, ...] = ()
     pin: tuple[str, ...] = ()
     boost: Mapping[str, float] = field(default_factory=dict)
+    offer_boost: float = 1.0
     out_of_stock: tuple[str, ...] = ()
     in_stock: bool = True
     per_brand: int | None = None
@@ -53,6 +55,7 @@ class Rules:
             caps = [cap for cap in (getattr(self, name), getattr(other, name)) if cap is not None]
             changed[name] = min(caps, default=None)
         changed["boost"] = {**self.boost, **other.boost}
+        changed["offer_boost"] = self.offer_boost * other.offer_boost
         changed["in_stock"] = self.in_stock and other.in_stock
         changed["min_new_share"] = max(self.min_new_share, other.min_new_share)
         return replace(self, **changed)
@@ -97,6 +100,8 @@ def _fits(name: str, value: object) -> bool:
         return isinstance(value, dict) and all(
             isinstance(factor, int | float) and factor > 0 for factor in value.values()
         )
+    if name == "offer_boost":
+        return isinstance(value, int | float) and 0 < value <= 1000
     if name == "in_stock":
         return isinstance(value, bool)
     if name in ("per_brand", "per_category"):
@@ -149,19 +154,34 @@ class Bound:
             return False
         return self._hidden_groups is None or not bool(self._hidden_groups[item])
 
-    def boosted(self, items: NDArray[np.int32], scores: NDArray[Number]) -> tuple[NDArray[Number], dict[int, str]]:
-        """float [num_items], the scores after boosts; and which boost moved each item that one did.
+    def boosted(
+        self, items: NDArray[np.int32], scores: NDArray[Number], offers: Mapping[int, str]
+    ) -> tuple[NDArray[Number], dict[int, str]]:
+        """float [num_items], the scores after boosts; and which boost or offer moved each item that one did.
 
         A score below 0, of an item that the model does not put forward, is divided in place of being multiplied.
+
+        Args:
+            items: int32 [num_items], dense ids.
+            scores: float [num_items].
+            offers: what the shopper holds an offer for: dense id to offer id.
         """
-        if not self._boosts:
+        lifted = offers if self.rules.offer_boost != 1 else {}
+        if not self._boosts and not lifted:
             return scores, {}
         moved: dict[int, str] = {}
         changed = scores.copy()
+
+        def lift(hit: NDArray[np.bool_], factor: float) -> None:
+            changed[hit] *= np.where(changed[hit] < 0, 1 / factor, factor).astype(scores.dtype)
+
         for mask, name, factor in self._boosts:
             hit = mask[items]
-            changed[hit] *= np.where(changed[hit] < 0, 1 / factor, factor).astype(scores.dtype)
+            lift(hit, factor)
             moved.update(dict.fromkeys(items[hit].tolist(), f"boost {name}"))
+        if lifted:
+            lift(np.isin(items, list(lifted)), self.rules.offer_boost)
+            moved.update({item: f"offer {offer}" for item, offer in lifted.items()})
         return changed, moved
 
     def place(self, ranked: Iterable[Placed], new: Iterable[Placed], count: int) -> list[Placed]:

@@ -36,6 +36,9 @@ class RulesBody(Body):
     boost: dict[Name, Factor] = Field(
         default={}, max_length=100, description="Item id, brand or category, and what its score is multiplied by."
     )
+    offer_boost: Factor = Field(
+        default=1, description="What the score of items is multiplied by that the shopper holds an offer for."
+    )
     out_of_stock: Ids = []
     in_stock: bool = Field(default=True, description="Leave out what cannot be bought.")
     per_brand: int | None = Field(default=None, ge=1, description="Most results of one brand.")
@@ -115,7 +118,8 @@ class ResultFacts(BaseModel):
     category: tuple[str, ...] = Field(description="The widest level first.")
     price: float | None
     reasons: tuple[str, ...] = Field(description="Why, in words, the strongest first.")
-    rule: str | None = Field(description="The shop's rule that moved it.")
+    rule: str | None = Field(description="The shop's rule, or the offer, that moved it.")
+    offer: str | None = Field(default=None, description="An offer for it that the shopper holds, see /offers.")
     contributions: list[ContributionFacts] = Field(default=[], description="With `explain`, the strongest first.")
 
     @classmethod

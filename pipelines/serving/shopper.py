@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Shopper:
         interests: what the session says, dense id to weight within 0..1.
         disliked: dense ids.
         cart: dense ids, as put in.
+        offers: what the shopper holds an offer for: dense id to offer id.
     """
 
     user: int | None = None
@@ -57,9 +58,16 @@ class Shopper:
     interests: dict[int, float] = field(default_factory=dict)
     disliked: frozenset[int] = frozenset()
     cart: tuple[int, ...] = ()
+    offers: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, user: int | None, deeds: Iterable[Deed], cart: tuple[int, ...] = ()) -> Shopper:
+    def of(
+        cls,
+        user: int | None,
+        deeds: Iterable[Deed],
+        cart: tuple[int, ...] = (),
+        offers: Mapping[int, str] | None = None,
+    ) -> Shopper:
         """Sum up deeds, oldest first: of one item the last opinion counts, a like takes a dislike back."""
         done = list(deeds)
         disliked: set[int] = set()
@@ -76,7 +84,7 @@ class Shopper:
         for item in cart:
             interests[item] = max(interests.get(item, 0.0), INTEREST["cart"])
         bought = tuple(deed for deed in done if deed.kind == "purchase")
-        return cls(user, bought, interests, frozenset(disliked), cart)
+        return cls(user, bought, interests, frozenset(disliked), cart, offers or {})
 
     @property
     def known(self) -> bool:

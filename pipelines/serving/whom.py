@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from pipelines.errors import DataError
@@ -12,7 +13,7 @@ from pipelines.serving.memory import Past
 from pipelines.serving.problems import RefusedError
 from pipelines.serving.service import Service
 from pipelines.serving.shopper import Deed, Kind, Shopper
-from pipelines.serving.state import Event, StateError
+from pipelines.serving.state import Event, Held, StateError
 
 SECONDS_A_DAY = 86_400.0
 HOURS_A_DAY = 24
@@ -64,7 +65,15 @@ async def shopper_of(service: Service, engine: Engine, body: Visit, rows: Mappin
     deeds = deeds_of(engine, past.events) if past is not None else []
     deeds += [Deed(rows[name], "view") for name in body.viewed if name in rows]
     cart = tuple(rows[name] for name in body.cart if name in rows)
-    return Shopper.of(None if known is None else engine.user_row(known), deeds, cart)
+    offers = offers_of(engine, past.held) if past is not None else {}
+    return Shopper.of(None if known is None else engine.user_row(known), deeds, cart, offers)
+
+
+def offers_of(engine: Engine, held: Sequence[Held]) -> dict[int, str]:
+    """Dense ids of items that offers are held for now, with the offer's id; an offer for everything names none."""
+    now = datetime.now(UTC)
+    named = [(item, each.offer_id) for each in held if each.expires > now for item in each.item_ids]
+    return {row: offer_id for item, offer_id in named if (row := engine.item_row(item)) is not None}
 
 
 def deeds_of(engine: Engine, events: Sequence[Event]) -> list[Deed]:

@@ -68,7 +68,7 @@ def set_terms(server: Served, *offers: dict[str, Any]) -> dict[str, Any]:
         for each in before["offers"]
         if each["offer_id"] not in {offer["offer_id"] for offer in offers}
     ]
-    status, answer = put(server, {"offers": [*over, *offers]})
+    status, answer = put(server, {"offers": [*over, *offers] or [terms("i001") | {"users": ["nobody"]}]})
     assert status == 200, answer
     found: dict[str, Any] = answer
     return found
@@ -133,6 +133,27 @@ def test_what_a_household_buys_anyway_is_counted_from_its_history_and_since(serv
     after = {each["offer_id"]: each for each in given(server, user="u01", k=5)["offers"]}
     assert after[never["offer_id"]]["bought_anyway"] == pytest.approx(1 - math.exp(-rate / lines), rel=0.01)
     assert after[never["offer_id"]]["expected_value"] < before[never["offer_id"]]["expected_value"]
+
+
+def test_offer_that_is_held_is_told_with_its_items_and_moves_them_where_a_rule_says_so(server: Served) -> None:
+    set_terms(server)
+    plain = server.ask("/recommend", {"user": "holder"})[1]["results"]
+    assert {result["offer"] for result in plain} == {None}
+    item = plain[4]["item_id"]
+    mine = terms(item)
+    set_terms(server, mine)
+    held = given(server, user="holder")["offers"][0]
+    offers = {each["item_id"]: each["offer"] for each in server.ask("/recommend", {"user": "holder"})[1]["results"]}
+    assert {name for name, offer in offers.items() if offer} == {item}
+    assert offers[item] == mine["offer_id"]
+    first = server.ask("/recommend", {"user": "holder", "rules": {"offer_boost": 100}})[1]["results"][0]
+    assert (first["item_id"], first["rule"]) == (item, f"offer {mine['offer_id']}")
+    found = server.ask("/search", {"user": "holder", "query": first["title"], "rules": {"offer_boost": 2}})[1]
+    (hit,) = [each for each in found["results"] if each["item_id"] == item]
+    assert (hit["offer"], hit["rule"]) == (mine["offer_id"], f"offer {mine['offer_id']}")
+    body = {"reservation_id": held["reservation_id"], "action": "release"}
+    assert server.ask("/reservations", body)[0] == 200
+    assert {each["offer"] for each in server.ask("/recommend", {"user": "holder"})[1]["results"]} == {None}
 
 
 def test_requests_at_once_never_overspend_a_budget_nor_pass_a_cap(server: Served) -> None:

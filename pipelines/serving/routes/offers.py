@@ -27,7 +27,7 @@ from pipelines.serving.offers import Chosen, Wanted, choose
 from pipelines.serving.problems import RefusedError, public, responses
 from pipelines.serving.schemas import ModelFacts
 from pipelines.serving.service import Service
-from pipelines.serving.state import OfferRefusedError, StateError
+from pipelines.serving.state import OfferRefusedError, Reservation, StateError
 from pipelines.serving.whom import identity_of
 
 router = APIRouter()
@@ -61,7 +61,10 @@ async def offers(body: OffersRequest, request: Request) -> OffersAnswer:
         service.tell("offers", None if wrong is None else public(wrong.message), wrong)
         shopping = shopping_of(engine, user, past.events)
         with service.figures.step("offers"):
-            return user is not None, source, choose(memory.state, redeeming, past.profile, shopping, wanted)
+            chosen = choose(memory.state, redeeming, past.profile, shopping, wanted)
+        if not all(each.again for each in chosen):
+            memory.forget(past.profile)
+        return user is not None, source, chosen
 
     try:
         known, source, chosen = await service.store(work)
@@ -150,14 +153,21 @@ async def terms(
 async def reservations(body: ReservationRequest, request: Request) -> ReservationAnswer:
     """Sending it again is safe. What is over can be released and not redeemed any more."""
     service: Service = request.app.state.service
-    kept = service.remembering().state.offers
+    memory = service.remembering()
     if body.action == "release" and body.amount is not None:
         raise _invalid("a release has no amount", "body.amount", "leave it out")
-    try:
+
+    def work() -> Reservation:
+        kept = memory.state.offers
         if body.action == "redeem":
-            done = await service.store(lambda: kept.redeem(body.reservation_id, body.amount))
+            done = kept.redeem(body.reservation_id, body.amount)
         else:
-            done = await service.store(lambda: kept.release(body.reservation_id))
+            done = kept.release(body.reservation_id)
+        memory.forget(done.identity)
+        return done
+
+    try:
+        done = await service.store(work)
     except OfferRefusedError as error:
         status, code = (404, "unknown_reservation") if error.reason == "unknown" else (409, "conflict")
         raise RefusedError(

@@ -124,6 +124,21 @@ class Reservation:
     expires: datetime
 
 
+@dataclass(frozen=True)
+class Held:
+    """An offer that somebody holds.
+
+    Args:
+        offer_id: which.
+        item_ids: what it is for; empty: everything.
+        expires: when what is held goes back by itself.
+    """
+
+    offer_id: str
+    item_ids: tuple[str, ...]
+    expires: datetime
+
+
 def offer_state(row: Mapping[str, Any], held: bool = False) -> OfferState:
     offer = Offer(
         row["offer_id"],

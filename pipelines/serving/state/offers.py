@@ -6,6 +6,7 @@ expired (it is back). Each change locks the offer's row first: on SQLite there i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
@@ -20,6 +21,7 @@ from pipelines.serving.state.identities import identities_of
 from pipelines.serving.state.offer_records import (
     MILLIONTHS,
     MOST_MONEY,
+    Held,
     Offer,
     OfferState,
     Reservation,
@@ -28,7 +30,7 @@ from pipelines.serving.state.offer_records import (
 )
 from pipelines.serving.state.records import check_id, check_identity
 from pipelines.serving.state.reservations import amounts_over, held_by, refusal, times_used
-from pipelines.serving.state.schema import OFFERS, RESERVATIONS
+from pipelines.serving.state.schema import OFFERS, RESERVATIONS, moment
 from pipelines.serving.state.writer import one_by_one
 
 
@@ -70,6 +72,15 @@ class Offers:
             for row in rows
             if row["offer_id"] in held or not refusal(row, who, used.get(row["offer_id"], []), now, 0)
         ]
+
+    def held_by(self, profile: str) -> list[Held]:
+        """Offers that a profile holds now and has not redeemed."""
+        with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
+            rows = held_by(connection, identities_of(connection, profile), self._core.now())
+            named = select(OFFERS.c.offer_id, OFFERS.c.item_ids)
+            wanted = named.where(OFFERS.c.offer_id.in_({row["offer_id"] for row in rows}))
+            items = {name: tuple(json.loads(ids)) for name, ids in connection.execute(wanted)} if rows else {}
+        return [Held(row["offer_id"], items[row["offer_id"]], moment(row["expires"])) for row in rows]
 
     def record_of(self, profile: str) -> tuple[int, int]:
         """How many offers a profile was given, and how many of them it redeemed."""
