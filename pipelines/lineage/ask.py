@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import ConfigError, RunError, near_names
@@ -88,6 +89,21 @@ def draw(lineage: Lineage, console: Console, everything: bool = False) -> None:
         draw_served(lineage, console, everything)
     else:
         draw_partition(lineage, console, everything)
+
+
+def write_page(lineage: Lineage, file: Path) -> None:
+    """Write a lineage as a page that needs nothing beside it."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    from pipelines.artifacts import atomic_file
+    from pipelines.lineage.page import page
+    from pipelines.lineage.picture import picture_of
+
+    made = f"shoploom {version('shoploom')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    content = page(picture_of(lineage), made)
+    with atomic_file(file) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def refuse_gaps(lineage: Lineage) -> None:

@@ -216,7 +216,9 @@ def served(shop: Shop, request_id: str) -> ServedLineage:
     return found
 
 
-def test_lineage_command_prints_json_and_ends_with_an_error_where_it_is_not_whole(shop: Shop) -> None:
+def test_lineage_command_prints_json_or_a_page_and_ends_with_an_error_where_it_is_not_whole(
+    shop: Shop, tmp_path: Path
+) -> None:
     shop.land(1, 2, 3)
     version = register_run(shop, train(shop, "r1"), "r1")
     whole = CliRunner().invoke(
@@ -224,6 +226,12 @@ def test_lineage_command_prints_json_and_ends_with_an_error_where_it_is_not_whol
     )
     assert whole.exit_code == 0, whole.output
     assert json.loads(whole.stdout)["run"]["run_id"] == "r1"
+    file = tmp_path / "graph.html"
+    for target, names in ((f"model:{version}", ["sizes", "Run", "events: history"]), ("partition:2017-W02", ["Run"])):
+        asked = ["lineage", target, "--html", str(file)]
+        drawn_page = CliRunner().invoke(main, asked, env={"SHOPLOOM_REPOSITORY": str(shop.settings.repository)})
+        assert (drawn_page.exit_code, drawn_page.stdout) == (0, ""), drawn_page.output
+        assert all(name in file.read_text() for name in [*names, f"Model version {version}"])
     older = register_run(shop, None)
     cut = CliRunner().invoke(
         main, ["lineage", f"model:{older}"], env={"SHOPLOOM_REPOSITORY": str(shop.settings.repository)}
