@@ -110,6 +110,8 @@ def gate(context: Context) -> dict[str, Any]:
     from pipelines.params import GateParams, load_params
     from pipelines.registry.gate import decide
     from pipelines.registry.gate_books import record_verdict
+    from pipelines.registry.gate_comparison import Evaluated
+    from pipelines.registry.gate_report import render_verdict
     from pipelines.runs.worktrees import prepare_worktree
 
     settings = Settings()
@@ -124,6 +126,7 @@ def gate(context: Context) -> dict[str, Any]:
         verdict,
         version=returned(context, "register")["version"],
         report=evaluation / "report.html",
+        page=render_verdict(verdict, Evaluated(evaluation), params),
     )
     version = returned(context, "register")["version"]
     judged = {name: verdict.as_dict()[name] for name in ("decision", "mode", "reference", "effect", "p_value", "why")}

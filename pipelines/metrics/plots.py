@@ -28,8 +28,8 @@ def draw_models(models: Mapping[str, Mapping[str, Any]], metric: str, path: Path
         metric: ``ndcg_at_10``; the right panel shows it with ``_new``.
         path: of the PNG.
     """
-    figure, panels = _panels(2, height=0.42 * len(models) + 1.4)
-    for axes, key, title in zip(panels, (metric, f"{metric}_new"), ("all purchases", "new to the user"), strict=True):
+    figure, both = panels(2, height=0.42 * len(models) + 1.4)
+    for axes, key, title in zip(both, (metric, f"{metric}_new"), ("all purchases", "new to the user"), strict=True):
         names = sorted(models, key=lambda name: (models[name][key] or 0.0, name))
         values = [models[name][key] or 0.0 for name in names]
         axes.barh(range(len(names)), values, color=[colour(name, models[name]["kind"]) for name in names], height=0.7)
@@ -49,7 +49,7 @@ def draw_curves(curves: Mapping[str, NDArray[np.float64]], kinds: Mapping[str, s
         kinds: of the models.
         path: of the PNG.
     """
-    figure, (axes,) = _panels(1, height=4.2)
+    figure, (axes,) = panels(1, height=4.2)
     shades = _shades(list(curves), kinds)
     for name, curve in curves.items():
         wide = 2.6 if name in ("rank", "champion") else 1.4
@@ -80,7 +80,7 @@ def draw_segments(
         metric: to show.
         path: of the PNG.
     """
-    figure, (axes,) = _panels(1, height=3.8)
+    figure, (axes,) = panels(1, height=3.8)
     names = list(next(iter(segments.values()), {}))
     shades = _shades(names, kinds)
     width = 0.82 / max(len(names), 1)
@@ -103,7 +103,7 @@ def draw_differences(differences: NDArray[np.float64], interval: tuple[float, fl
         against: the other's name.
         path: of the PNG.
     """
-    figure, (axes,) = _panels(1, height=3.4)
+    figure, (axes,) = panels(1, height=3.4)
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     axes.hist(differences, bins=np.linspace(-1, 1, 61), color=COLOURS["model"])
     axes.axvspan(*interval, color=COLOURS["rank"], alpha=0.35)
@@ -137,7 +137,7 @@ def _shades(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[st
     return {name: shades.get(name, {"color": colour(name, kinds[name])}) for name in names}
 
 
-def _panels(count: int, height: float) -> tuple[Any, Any]:
+def panels(count: int, height: float) -> tuple[Any, Any]:
     """A figure with ``count`` panels side by side, 9 inches wide."""
     from matplotlib.figure import Figure
 

@@ -88,7 +88,7 @@ def render(metrics: Mapping[str, Any], pictures: Mapping[str, Path], examples: S
         f'<p class="soft">{metrics["users"]:,} users, {metrics["candidates"]:,} products each of which may be offered. '
         "“New” leaves out what the user had bought before.</p>",
         _models_table(metrics["models"]),
-        *(f"<figure>{_picture(path, caption)}</figure>" for caption, path in pictures.items()),
+        *(f"<figure>{picture(path, caption)}</figure>" for caption, path in pictures.items()),
         "<h2>Is the difference real?</h2>",
         '<p class="soft">Rank against every other model, user by user: mean difference of NDCG@10, its interval, and '
         "the chance of one as large if the two were interchangeable.</p>",
@@ -102,11 +102,16 @@ def render(metrics: Mapping[str, Any], pictures: Mapping[str, Path], examples: S
         "<h2>How this was measured</h2>",
         _protocol(metrics["protocol"]),
     ]
-    page = "\n".join(body)
+    return page("evaluation", body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """One self-contained page; the body's texts are escaped already."""
+    content = "\n".join(body)
     return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>shoploom: evaluation</title>'
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>shoploom: {html.escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head>\n<body>\n{page}\n</body>\n</html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n{content}\n</body>\n</html>\n"
     )
 
 
@@ -148,7 +153,7 @@ def _models_table(models: Mapping[str, Mapping[str, Any]]) -> str:
         cells = "".join(f"<td>{_number(row[column])}</td>" for column in COLUMNS)
         rank = ' class="rank"' if name == "rank" else ""
         rows.append(f"<tr{rank}><td>{bar}{_words(name)} <span class='soft'>{row['kind']}</span></td>{cells}</tr>")
-    return _table(["model", *COLUMNS.values()], rows)
+    return table(["model", *COLUMNS.values()], rows)
 
 
 def _comparisons_table(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
@@ -162,7 +167,7 @@ def _comparisons_table(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
             for row in (by_metric["ndcg_at_10"], by_metric["ndcg_at_10_new"])
         )
         rows.append(f"<tr><td>{_words(name)}</td>{cells}</tr>")
-    return _table(["rank minus", "all", "interval", "p-value", "new", "interval", "p-value"], rows)
+    return table(["rank minus", "all", "interval", "p-value", "new", "interval", "p-value"], rows)
 
 
 def _segments_table(metrics: Mapping[str, Any]) -> str:
@@ -182,7 +187,7 @@ def _segments_table(metrics: Mapping[str, Any]) -> str:
     note = (
         f"Thirds of the users by purchases before the window: light up to {limits[0]:,}, heavy from {limits[1] + 1:,}."
     )
-    return f'<p class="soft">{note} NDCG@10.</p>' + _table(["model", *head], rows)
+    return f'<p class="soft">{note} NDCG@10.</p>' + table(["model", *head], rows)
 
 
 def _cold_table(metrics: Mapping[str, Any]) -> str:
@@ -200,7 +205,7 @@ def _cold_table(metrics: Mapping[str, Any]) -> str:
         "popularity is how often products of the same type were bought, by everybody or, own category, by the user "
         "(ties by everybody): the better of the two is what the others are multiples of."
     )
-    return f'<p class="soft">{note}</p>' + _table(["model", "Recall@50", "times category", "NDCG@50"], rows)
+    return f'<p class="soft">{note}</p>' + table(["model", "Recall@50", "times category", "NDCG@50"], rows)
 
 
 def _cards(examples: Sequence[Example]) -> str:
@@ -227,13 +232,15 @@ def _value(name: str, value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _picture(path: Path, caption: str) -> str:
+def picture(path: Path, caption: str) -> str:
+    """A PNG as part of the page."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     text = html.escape(caption)
     return f'<img alt="{text}" src="data:image/png;base64,{data}"><figcaption class="soft">{text}</figcaption>'
 
 
-def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+def table(head: Sequence[str], rows: Sequence[str]) -> str:
+    """A table of rows that are HTML already."""
     titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
     body = "\n".join(rows)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

@@ -55,6 +55,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("gate", _verdict(gate)))
         if _guardrails(gate):
             facts.append(("guardrails", _guardrails(gate)))
+            facts.append(("verdict", run["verdict"]))
     if str(summary.get("promotion") or "").startswith("awaiting approval"):
         facts.append(("promotion", f"[yellow]{summary['promotion']}[/]"))
     elif not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):

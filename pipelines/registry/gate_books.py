@@ -6,17 +6,31 @@ import html
 import tempfile
 from pathlib import Path
 
-from pipelines.registry.gate_verdict import VERDICT_FILE, Verdict, verdict_tags
+from pipelines.registry.gate_verdict import VERDICT_FILE, VERDICT_PAGE, Verdict, verdict_tags
 from pipelines.settings import Settings
 
 
 def record_verdict(
-    settings: Settings, parent_run_id: str, verdict: Verdict, *, version: str | None = None, report: Path | None = None
+    settings: Settings,
+    parent_run_id: str,
+    verdict: Verdict,
+    *,
+    version: str | None = None,
+    report: Path | None = None,
+    page: str = "",
 ) -> None:
     """Keep a verdict in the books.
 
-    Tags ``gate.*`` go on the run and on the model version, ``verdict.json`` and the report, with the verdict written
-    into it, become artifacts of the run.
+    Tags ``gate.*`` go on the run and on the model version; ``verdict.json``, the verdict's page and the report, with
+    the verdict written into it, become artifacts of the run.
+
+    Args:
+        settings: names the store.
+        parent_run_id: the run.
+        verdict: of the gate.
+        version: of the model that was judged.
+        report: of ``evaluate``.
+        page: HTML of the verdict.
 
     Raises:
         RegistryError: MLflow does not answer, or the version does not exist.
@@ -29,6 +43,8 @@ def record_verdict(
         for name, value in tags.items():
             client.set_tag(parent_run_id, name, value)
         client.log_dict(parent_run_id, verdict.as_dict(), VERDICT_FILE)
+        if page:
+            client.log_text(parent_run_id, page, VERDICT_PAGE)
         if version is not None:
             existing(client, version)
             for name, value in tags.items():

@@ -16,6 +16,7 @@ Standing = Literal["held", "broken", "undecided", "shown", "unmeasured"]
 CANDIDATE = "rank"
 METRIC = "ndcg_at_10"
 VERDICT_FILE = "verdict.json"
+VERDICT_PAGE = "verdict.html"
 
 
 @dataclass(frozen=True)

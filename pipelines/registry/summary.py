@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import read_json
 from pipelines.errors import DataError, RegistryError
 from pipelines.registry.books import stage_runs
-from pipelines.registry.gate_verdict import VERDICT_FILE
+from pipelines.registry.gate_verdict import VERDICT_FILE, VERDICT_PAGE
 from pipelines.registry.promotion import champion, previous_champion
 from pipelines.registry.store import connect, experiment_id, translated
 from pipelines.settings import Settings
@@ -31,7 +31,7 @@ def summarise(settings: Settings, parent_run_id: str, **facts: Any) -> dict[str,
         facts: further top-level entries, for instance ``promoted=True``.
 
     Returns:
-        ``data_version``, ``run`` (DAG run id, MLflow run id, run commit, model version, report), ``champion``
+        ``data_version``, ``run`` (DAG run id, MLflow run id, run commit, model version, report, verdict), ``champion``
         (version, run_commit, digest, data_version, previous) or None, ``gate`` (the verdict) or None, ``rows``
         (accepted, quarantined, tables), ``stages`` (name -> seconds, cached, made_by), ``models`` (name -> kind and
         the five metrics), and ``facts``. Everything is JSON.
@@ -54,6 +54,7 @@ def summarise(settings: Settings, parent_run_id: str, **facts: Any) -> dict[str,
                 "code_dirty": tags.get("dirty") == "true",
                 "model_version": tags.get("model_version") or None,
                 "report": f"{parent.info.artifact_uri}/report.html",
+                "verdict": f"{parent.info.artifact_uri}/{VERDICT_PAGE}",
             },
             "champion": champion_entry(settings),
             "gate": read_artifact(client, parent_run_id, VERDICT_FILE),

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from pipelines.errors import RegistryError
 from pipelines.models.base import Histories
 from pipelines.models.catalogue import ITEM_COLUMNS, Catalogue
 from pipelines.models.manifest import CATALOGUE_FOLDER
+from pipelines.orchestration.summary import draw_summary
 from pipelines.registry.books import RunStart, book_stage, close_run, open_run, tag_run
 from pipelines.registry.digests import package_digest
 from pipelines.registry.gate_books import record_verdict
-from pipelines.registry.gate_verdict import Verdict
+from pipelines.registry.gate_verdict import Guardrail, Verdict
 from pipelines.registry.package import RunInfo, Version, locked_versions, register
-from pipelines.registry.promotion import champion, previous_champion, promote, roll_back
+from pipelines.registry.promotion import champion, previous_champion, promote, put_forward, roll_back
 from pipelines.registry.store import MODEL, connect, existing
 from pipelines.registry.summary import latest_summary, summarise
 from pipelines.settings import Settings
@@ -103,6 +108,14 @@ def test_promote_leaves_the_alias_when_the_gate_does_not_say_promote(settings: S
     assert "inconclusive" in outcome.why
 
 
+def test_promote_leaves_the_alias_when_the_gate_ran_dry(settings: Settings, tmp_path: Path) -> None:
+    version = registered(settings, tmp_path).version
+    outcome = promote(settings, version, replace(verdict(), mode="dry_run"))
+    assert (outcome.champion, outcome.moved) == (None, False)
+    assert outcome.why == "the gate ran dry: it says promote, and shoploom promote 1 does so"
+    assert put_forward(settings, version, "a person says so").moved
+
+
 def test_promote_refuses_when_the_champion_changed_since_the_comparison(settings: Settings, tmp_path: Path) -> None:
     first, second = registered(settings, tmp_path), registered(settings, tmp_path, "bread")
     promote(settings, first.version, verdict())
@@ -160,7 +173,9 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
         lines += [f"  {stage}:", f"    cmd: x {stage}", f"    metrics: [data/{stage}/{name}.json]"]
         (tree / "dvc.yaml").write_text("\n".join(lines))
         book_stage(settings, parent, stage, {"lock_entry": {"cmd": "x"}, "cached": False, "seconds": 2.5}, tree)
-    record_verdict(settings, parent, verdict(), version=version)
+    rail = Guardrail("light_users", "held", 0.05, "+1.0%", candidate=0.5, reference=0.4, interval=(0.1, 0.3))
+    judged = replace(verdict(), guardrails=(rail,))
+    record_verdict(settings, parent, judged, version=version, page="<h1>Gate</h1>")
     promote(settings, version, verdict())
     tag_run(settings, parent, run_commit="e" * 40)
     summary = summarise(settings, parent, promoted=True)
@@ -181,7 +196,27 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
         "coverage_at_10": None,
     }
     assert latest_summary(settings) == json.loads(json.dumps(summary))
-    assert connect(settings).get_model_version(MODEL, "1").tags["gate.decision"] == "promote"
+    tags = connect(settings).get_model_version(MODEL, "1").tags
+    assert (tags["gate.decision"], tags["gate.mode"]) == ("promote", "enforce")
+    assert tags["gate.guardrails"] == "light_users held"
+    page = Path(unquote(urlsplit(summary["run"]["verdict"]).path))
+    assert page.read_text() == "<h1>Gate</h1>"
+    assert Verdict.from_dict(summary["gate"]) == judged
+    shown = drawn(summary)
+    assert f"verdict  {summary['run']['verdict']}" in shown
+    assert "guardrails  light_users held" in shown
+    older = {**summary, "gate": {**verdict().as_dict(), "guardrails": None}, "run": {**summary["run"], "verdict": None}}
+    assert "guardrails" not in drawn(older)
+    assert "promote (dry run, the champion stays): because" in drawn(
+        {**summary, "gate": {**judged.as_dict(), "mode": "dry_run"}}
+    )
+
+
+def drawn(summary: dict[str, Any]) -> str:
+    console = Console(width=200, file=io.StringIO())
+    draw_summary(summary, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def test_a_damaged_summary_is_refused_by_run_and_name(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from pipelines.metrics.baselines import best_baseline
 from pipelines.params import GateParams, Margins
 from pipelines.registry.gate import decide
 from pipelines.registry.gate_books import with_verdict
+from pipelines.registry.gate_comparison import Evaluated
+from pipelines.registry.gate_report import render_verdict
 from pipelines.registry.gate_serving import Reached, ServingTrial
 from pipelines.registry.gate_verdict import Verdict
 
@@ -71,6 +73,7 @@ def test_decide_compares_with_the_champion(tmp_path: Path, champion: list[float]
     assert (verdict.decision, verdict.reference, verdict.champion_version) == (decision, "champion", "3")
 
 
+SEGMENTS = {"light": {"rank": {"ndcg_at_10": 0.3}, "champion": {"ndcg_at_10": 0.2}}}
 CHAMPION: dict[str, Any] = {
     "models": {
         "rank": {"kind": "model", "ndcg_at_10": 0.5, "coverage_at_10": 0.3},
@@ -266,3 +269,18 @@ def test_report_shows_the_verdict_escaped() -> None:
     assert page.index("Gate: reject") < page.index("<h1>Report")
     assert "worse: &lt;b&gt;" in page
     assert "-0.0200 to -0.0050" in page
+
+
+def test_page_of_a_verdict_has_its_pictures_and_its_guardrails_and_needs_nothing_beside_it(tmp_path: Path) -> None:
+    folder = with_champion(tmp_path, {"all": 0.05}, noise=0.2, segments=SEGMENTS, segment_users={"light": 40})
+    params = GateParams(resamples=500, mode="dry_run")
+    verdict = decide(folder, params)
+    page = render_verdict(verdict, Evaluated(folder), params)
+    assert page.count('src="data:image/png;base64,') == 3
+    assert "http" not in page
+    assert f"<h1>Gate: {verdict.decision} (dry run)</h1>" in page
+    for rail in verdict.guardrails:
+        assert f"<td>{rail.name.replace('_', ' ')}</td><td>{rail.standing}</td>" in page
+    assert "<td>light</td><td>40</td><td>0.3000</td><td>0.2000</td><td>+0.1000</td>" in page
+    again = Evaluated(evaluated(tmp_path / "first", {"rank": [0.5, 0.4] * 20, "own_counts": [0.4, 0.5] * 20}))
+    assert "Gate: inconclusive" in render_verdict(decide(again.folder, PARAMS), again, PARAMS)
