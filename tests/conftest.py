@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.settings import Settings
+from tests.demanded import lacking
 from tests.postgresql_server import postgresql_is_installed, postgresql_server
 
 
@@ -36,9 +36,6 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL server, whose database is yet to be made."""
     if not postgresql_is_installed():
-        message = "no PostgreSQL server here; on Debian: apt-get install postgresql"
-        if os.environ.get("SHOPLOOM_TEST_SERVICES") == "required":
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("PostgreSQL server", "postgresql")
     with postgresql_server(durable=False) as address:
         yield address

@@ -10,7 +10,18 @@ from fastapi import FastAPI
 
 from pipelines.serving import problems
 from pipelines.serving.front import Front
-from pipelines.serving.routes import converse, events, identities, offers, operate, recommend, search
+from pipelines.serving.routes import (
+    converse,
+    events,
+    households,
+    identities,
+    items,
+    offers,
+    operate,
+    recommend,
+    search,
+    storefront,
+)
 from pipelines.serving.service import Service
 
 DESCRIPTION = "Search and recommendation that react within one request. Errors have one shape: `Problem`."
@@ -35,7 +46,7 @@ def create_app(service: Service, life: Callable[[], AbstractAsyncContextManager[
     app = FastAPI(title="shoploom", version=version("shoploom"), description=DESCRIPTION, lifespan=lifespan)
     app.state.service = service
     problems.install(app)
-    for routes in (search, converse, recommend, offers, events, identities, operate):
+    for routes in (search, converse, recommend, items, offers, events, identities, households, operate, storefront):
         app.include_router(routes.router)
     app.add_middleware(Front, figures=service.figures)
     return app

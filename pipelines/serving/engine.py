@@ -30,6 +30,7 @@ from pipelines.models.text import TextSimilarity
 from pipelines.pseudonyms import KeyRing
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
 from pipelines.serving.hits import find
+from pipelines.serving.households import Household, unlike
 from pipelines.serving.kept import Kept
 from pipelines.serving.neighbours import Near, Neighbours
 from pipelines.serving.query_encoder import QueryEncoder
@@ -105,7 +106,7 @@ class Engine:
         self.recommender = recommender
         self.provenance = provenance
         self.rules = rules
-        self._accounts = accounts
+        self.accounts = accounts
         self.catalogue: Catalogue = recommender.catalogue
         self.shelf = Shelf(self.catalogue)
         self.matching = Matching(recommender)
@@ -149,7 +150,7 @@ class Engine:
 
     def user_row(self, account: str) -> int | None:
         """The row of a user by the pseudonym under the newest key; None where the model does not know the user."""
-        return self._accounts.get(account)
+        return self.accounts.get(account)
 
     def item_row(self, item_id: str) -> int | None:
         """The dense id of an item; None where it is not in the catalogue."""
@@ -240,6 +241,11 @@ class Engine:
             kept = dict(zip(INTENTS, map(float, head.probabilities(vectors)[0]), strict=True))
             self._intents.put(text, kept)
         return kept
+
+    @cached_property
+    def households(self) -> list[Household]:
+        """A few households that the model knows, unlike each other."""
+        return unlike(self.catalogue.histories, self.shelf.groups["product_type"], self.accounts)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

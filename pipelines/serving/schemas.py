@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipelines.serving import answers
 from pipelines.serving.rules import Rules
@@ -17,6 +17,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Names = Annotated[list[Name], Field(max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=1000)]
+Pseudonym = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 Factor = Annotated[float, Field(gt=0, le=1000)]
 
 
@@ -274,8 +275,17 @@ class IdentitiesRequest(Body):
     """A device belongs to an account, or does so no more."""
 
     device: Id
-    user: Id
+    user: Id | None = Field(default=None, description="The shop's own id of the account.")
+    household: Pseudonym | None = Field(
+        default=None, description="In place of `user`: one that `/households` names. Needs the scope admin."
+    )
     action: Literal["link", "unlink"] = "link"
+
+    @model_validator(mode="after")
+    def _one_account(self) -> Self:
+        if (self.user is None) == (self.household is None):
+            raise ValueError("name the account by user or by household, and not by both")
+        return self
 
 
 class IdentitiesAnswer(BaseModel):

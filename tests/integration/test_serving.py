@@ -175,6 +175,37 @@ def test_bad_request_is_answered_in_one_shape(
     assert "/" not in problem["reason"]
 
 
+def test_catalogue_tells_of_items_by_id(server: Served) -> None:
+    status, answer = server.ask("/items", {"items": ["i002", "none", "i001"]})
+    assert (status, answer["ignored"]) == (200, ["none"])
+    assert [item["item_id"] for item in answer["items"]] == ["i002", "i001"]
+    first = answer["items"][0]
+    assert (first["title"], first["price"], first["attributes"]) == ("cheese large", 3.0, {"colour": "red"})
+    assert first["category"] == ["milk", "cheese"]
+
+
+def test_households_are_told_by_pseudonym_and_a_device_can_be_linked_with_one(
+    server: Served, settings: Settings
+) -> None:
+    status, answer = server.ask("/households")
+    households = answer["households"]
+    assert (status, len({each["categories"][0] for each in households})) == (200, len(households))
+    ring = open_ring(settings.home)
+    users = {ring.pseudonym(f"u{number:02}"): f"u{number:02}" for number in range(40)}
+    link = {"device": "a tried one", "household": households[0]["household"]}
+    assert not recommended(server, device="a tried one")["known_user"]
+    assert server.ask("/identities", link)[1]["linked"]
+    mine = recommended(server, device="a tried one")
+    assert mine["known_user"]
+    assert ids(mine) == ids(recommended(server, user=users[households[0]["household"]]))
+    assert not server.ask("/identities", {**link, "action": "unlink"})[1]["linked"]
+    assert not recommended(server, device="a tried one")["known_user"]
+    status, problem = server.ask("/identities", {**link, "household": "0" * 32})
+    assert (status, problem["code"]) == (404, "unknown_household")
+    for body in ({"device": "a tried one"}, {**link, "user": "u01"}):
+        assert server.ask("/identities", body)[1]["code"] == "invalid_request"
+
+
 def test_log_and_metrics_tell_of_a_request(server: Served) -> None:
     server.ask("/recommend", {"user": "u01"}, {"X-Request-ID": "logged-1"})
     line = server.said(request_id="logged-1")

@@ -221,6 +221,10 @@ def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_rec
             server.ask("/reservations", {"reservation_id": "a", "action": "redeem"}, reading)[1]["code"] == "forbidden"
         )
         assert server.ask("/events", {"events": [event]}, writing)[0] == 200
+        assert server.ask("/households", None, asking)[1]["code"] == "forbidden"
+        household = {"device": "d", "household": "0" * 32}
+        assert server.ask("/identities", household, writing)[1]["code"] == "forbidden"
+        assert server.ask("/")[0] == 200
         statuses = [server.ask("/recommend", {}, reading)[0] for _ in range(7)]
         assert (statuses[0], statuses[-1]) == (200, 429)
         assert reader["token"] not in server.log.read_text()

@@ -26,8 +26,19 @@ async def identities(body: IdentitiesRequest, request: Request) -> IdentitiesAns
     service: Service = request.app.state.service
     memory = service.remembering()
     linked = body.action == "link"
+    if body.household is not None:
+        await service.access.check(service, request, "admin")
+        if linked and service.current().user_row(body.household) is None:
+            raise RefusedError(
+                404,
+                "unknown_household",
+                "the model knows no such household",
+                where="body.household",
+                mend="name one of GET /households",
+            )
     try:
-        device, account = memory.state.device(body.device), memory.state.account(body.user)
+        device = memory.state.device(body.device)
+        account = body.household or memory.state.account(str(body.user))
     except DataError as error:
         raise RefusedError(422, "invalid_request", error.message, where="body", mend=error.mend) from None
     try:
