@@ -310,7 +310,7 @@ def test_why_tells_history_words_rules_and_the_model(here: Visit) -> None:
     search(page, "cheap cheese")
     page.get_by_role("button", name="Why this?").first.click()
     expect(dialog.locator(".chip")).to_contain_text(["cheese"])
-    expect(dialog).to_contain_text("Your taste adds")
+    expect(dialog.locator(".bars").first).to_contain_text("your taste")
     expect(dialog).to_contain_text("how often and when you bought it")
     here.shot("why-search")
 

@@ -31,7 +31,17 @@ from tests.repositories import ROOT, new_repository
 from tests.serving_shop import Served, registered, served
 
 shop = tiny.shop
-OPERATIONS = {"/search", "/recommend", "/events", "/identities", "/offers", "/offers/terms", "/reservations"}
+OPERATIONS = {
+    "/search",
+    "/recommend",
+    "/items",
+    "/events",
+    "/identities",
+    "/households",
+    "/offers",
+    "/offers/terms",
+    "/reservations",
+}
 """Some of those that are fuzzed."""
 REQUESTS = 150
 """Of each of two clients, while the model is swapped; the benchmark asks 10,000."""

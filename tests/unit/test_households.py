@@ -11,7 +11,7 @@ KINDS = Codes(("milk", "tea", "soap"), np.array([0, 1, 2, -1], np.int32))
 
 def bought(*baskets: list[int]) -> Histories:
     sizes = [len(basket) for basket in baskets]
-    items = np.array(sum(baskets, []), np.int32)
+    items = np.array([item for basket in baskets for item in basket], np.int32)
     ones = np.ones(len(items), np.float32)
     return Histories(np.cumsum([0, *sizes]).astype(np.int64), items, ones, ones, 4)
 

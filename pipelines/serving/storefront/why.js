@@ -1,6 +1,6 @@
 // "Why this?": what is behind one result.
 
-import { h, openDialog } from "./dom.js";
+import { count, h, openDialog } from "./dom.js";
 
 const MOST = 8;
 
@@ -38,21 +38,20 @@ function ranking(result) {
   ];
 }
 
-function queryPart(result, answer) {
-  if (result.relevance === undefined) return null;
-  const weight = answer.taste_weight || Math.abs(result.taste);
-  const moved = result.moved ? `Your taste moved it ${result.moved > 0 ? "up" : "down"} ${Math.abs(result.moved)} place${Math.abs(result.moved) === 1 ? "" : "s"}.` : "Your taste did not move it.";
-  return part(
-    "Your words",
+/** Of a search result: what of the words it fits, and what its score is the sum of. */
+function queryPart(result, explained) {
+  const moved = result.moved ? `Your taste moved it ${result.moved > 0 ? "up" : "down"} ${count(Math.abs(result.moved), "place")}.` : "Your taste did not move it.";
+  const parts = explained?.score_parts ?? [];
+  const most = Math.max(...parts.map((each) => Math.abs(each.added)));
+  return [
     result.fits.length > 0 && h("p", {}, "It fits: ", h("span", { class: "chips" }, result.fits.map((words) => h("span", { class: "chip" }, words)))),
     h(
       "ul",
       { class: "bars" },
-      bar("Answers the words", result.relevance, 1, result.relevance.toFixed(2)),
-      bar("Your taste adds", result.taste, weight, signed(result.taste)),
+      parts.length ? parts.map((each) => bar(each.words, each.added, most, signed(each.added))) : bar("how well its text answers the query", result.relevance, 1, result.relevance.toFixed(2)),
     ),
     h("p", {}, moved),
-  );
+  ];
 }
 
 /** Open the dialog of a result; what takes longer to tell comes a moment later. */
@@ -65,11 +64,12 @@ export async function openWhy(result, list) {
     words.replaceChildren(...(said.length ? said : ["It answers your words."]).map((reason) => h("li", {}, reason)));
   };
   say(result.reasons);
+  const query = result.relevance === undefined ? null : part("Your words", queryPart(result));
   openDialog(
     "Why this?",
     h("p", { class: "why-title" }, h("strong", {}, result.title), ` \u00b7 place ${result.position}`),
     part("In words", words),
-    queryPart(result, list.answer),
+    query,
     part("Your past, taken apart", told),
     part("Rules and offers", h("p", {}, result.rule ? `Moved by the shop's rule: ${result.rule}.` : "No rule of the shop moved it.")),
     h("p", { class: "quiet provenance" }, `Model version ${list.answer.model.version}, run commit `, h("code", {}, list.answer.model.run.slice(0, 12)), `, request `, h("code", {}, list.answer.request_id.slice(0, 12))),
@@ -81,6 +81,7 @@ export async function openWhy(result, list) {
   try {
     const explained = (await list.explain()).results.find((other) => other.item_id === result.item_id);
     if (explained) say(explained.reasons);
+    if (explained && query) query.replaceWith(part("Your words", queryPart(explained, explained)));
     const parts = explained ? ranking(explained) : [h("p", { class: "quiet" }, "It is no longer on this list.")];
     told.replaceChildren(...[parts].flat());
   } catch (problem) {
