@@ -109,6 +109,8 @@ class Engine:
         self.accounts = accounts
         self.catalogue: Catalogue = recommender.catalogue
         self.shelf = Shelf(self.catalogue)
+        self._sold_out: tuple[frozenset[str], frozenset[int]] = frozenset(), frozenset()
+        self._own_rules = self._bound(rules)
         self.matching = Matching(recommender)
         self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories)
         self._kept: Kept[tuple[object, ...], Prepared] = Kept(KEPT_SHOPPERS)
@@ -383,11 +385,21 @@ class Engine:
         """A request's rules over the shop's own."""
         if rules == Rules():
             return self._own_rules
-        return Bound(self.rules.with_request(rules), self.shelf, self.catalogue.item_rows)
+        return self._bound(self.rules.with_request(rules))
 
-    @cached_property
-    def _own_rules(self) -> Bound:
-        return Bound(self.rules, self.shelf, self.catalogue.item_rows)
+    def sold_out(self, names: frozenset[str]) -> None:
+        """From now on leave out these items, unless rules say otherwise.
+
+        Args:
+            names: item ids; those that the catalogue lacks do not matter.
+        """
+        if names is not self._sold_out[0]:
+            rows = frozenset(row for name in names if (row := self.item_row(name)) is not None)
+            self._sold_out = names, rows
+            self._own_rules = self._bound(self.rules)
+
+    def _bound(self, rules: Rules) -> Bound:
+        return Bound(rules, self.shelf, self.catalogue.item_rows, self._sold_out[1])
 
     @property
     def popular(self) -> NDArray[np.int32]:

@@ -69,10 +69,15 @@ def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
     matches = engine.matching.texts(text, query)
     own = np.zeros(0, np.int32) if shopper is None else engine.prepare(shopper).history.items
     every = np.arange(engine.catalogue.num_items, dtype=np.int32)
+    shown = engine.bound(query.rules).shown
     passing = query.filters.passes(engine.shelf, every) if query.filters.any else None
-    ordered = _ordered(engine, engine.matching.items(matches, passing, own, query.wish), shopper)
+    if passing is not None and shown is not None:
+        passing &= shown
+    ordered = _ordered(
+        engine, engine.matching.items(matches, shown if passing is None else passing, own, query.wish), shopper
+    )
     hits, total = _page(engine, query, text, ordered, shopper)
-    unfiltered = ordered.matched if passing is None else engine.matching.items(matches, None, own, query.wish)
+    unfiltered = ordered.matched if passing is None else engine.matching.items(matches, shown, own, query.wish)
     facets, prices = facets_of(engine.shelf, unfiltered.items, query.filters)
     corrected = None if text == query.text else text
     return Found(hits, total, facets, prices, corrected, ordered.weight, engine.provenance)

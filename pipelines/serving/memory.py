@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -43,6 +43,8 @@ class Memory:
     def __init__(self, state: State, alone: bool) -> None:
         self.state = state
         self._alone = alone
+        self.sold_out = state.stock.out()
+        """Ids of items that cannot be bought."""
         self._profiles: Kept[str, str] = Kept(KEPT_PROFILES)
         self._pasts: Kept[str, Past] = Kept(KEPT_PROFILES)
         self._editions = count(1)
@@ -102,6 +104,26 @@ class Memory:
         profile = self._profile(identity)
         self._changed[_stripe(profile)] = next(self._editions)
         self._pasts.drop(profile)
+
+    def change_stock(self, out: Collection[str], back: Collection[str]) -> None:
+        """Note what is sold out and what is back.
+
+        Raises:
+            DataError: an id is none, or is in both.
+            StateError: the database cannot take it.
+        """
+        self.state.stock.put(out, back)
+        self.sold_out = self.state.stock.out()
+
+    def look(self) -> None:
+        """See that the state answers, and what other servers wrote to it of everybody.
+
+        Raises:
+            StateError: it does not.
+        """
+        self.state.check()
+        if not self._alone:
+            self.sold_out = self.state.stock.out()
 
     def link(self, device: str, account: str, linked: bool) -> None:
         """Link a device with an account, or undo that; everything is then read anew.

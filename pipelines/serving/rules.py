@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,11 +134,15 @@ class Bound:
         rules: of the shop, the request's added.
         shelf: of the package.
         rows: dense id of every item id.
+        sold_out: dense ids of what cannot be bought, beside what the rules name.
     """
 
-    def __init__(self, rules: Rules, shelf: Shelf, rows: Mapping[str, int]) -> None:
+    def __init__(
+        self, rules: Rules, shelf: Shelf, rows: Mapping[str, int], sold_out: frozenset[int] = frozenset()
+    ) -> None:
         self.rules = rules
         self._shelf = shelf
+        self._sold_out = sold_out if rules.in_stock else frozenset()
         gone = [*rules.exclude, *(rules.out_of_stock if rules.in_stock else ())]
         self._hidden = {rows[name] for name in gone if name in rows}
         self._hidden_groups: NDArray[np.bool_] | None = None
@@ -148,9 +153,19 @@ class Bound:
         self.pins = tuple(rows[name] for name in dict.fromkeys(rules.pin) if name in rows)
         self._boosts = [(_named(name, shelf, rows), name, factor) for name, factor in rules.boost.items()]
 
+    @cached_property
+    def shown(self) -> NDArray[np.bool_] | None:
+        """bool [num_items], what may be shown at all; None where that is everything."""
+        gone = self._hidden | self._sold_out
+        if not gone and self._hidden_groups is None:
+            return None
+        shown = np.ones(self._shelf.num_items, bool) if self._hidden_groups is None else ~self._hidden_groups
+        shown[list(gone)] = False
+        return shown
+
     def shows(self, item: int) -> bool:
         """Whether an item may be shown at all."""
-        if item in self._hidden:
+        if item in self._hidden or item in self._sold_out:
             return False
         return self._hidden_groups is None or not bool(self._hidden_groups[item])
 

@@ -140,12 +140,19 @@ class Service:
             if self.memory is None:
                 address = self.settings.serving_state
                 self.memory = Memory(State.open(address, self.ring), alone=address.startswith("sqlite"))
-            self.memory.state.check()
+            self.memory.look()
         except StateError as error:
             self.lost(error)
         else:
             if self.trouble.pop("state", None):
                 log().info("state", reason="answers again")
+            self.stocked()
+
+    def stocked(self) -> None:
+        """Let the engine leave out what is sold out."""
+        engine, memory = self.engine, self.memory
+        if engine is not None and memory is not None:
+            engine.sold_out(memory.sold_out)
 
     def answered_by(self, provenance: Provenance, request_id: str, route: str) -> None:
         """Note which model gave an answer; a package that is not registered leaves no note."""

@@ -95,6 +95,7 @@ class Watcher:
             service.tell("champion", f"version {named.version} is not served: {public(reason)}", error)
             return
         service.engine = engine
+        service.stocked()
         service.tell("champion", None)
         self._refused = None
         service.figures.serves(named.version, named.run, engine.recommender.facts.trained_until)

@@ -239,6 +239,37 @@ def test_fitted_model_is_taken_up_while_serving_and_a_damaged_one_is_told(server
     assert "offers" not in server.ask("/readyz")[1]["trouble"]
 
 
+def test_what_is_sold_out_is_in_no_answer_until_it_is_back(server: Served) -> None:
+    def shown(**more: Any) -> list[str]:
+        found = server.ask("/recommend", {"user": "u02", **more})[1]["results"]
+        return [result["item_id"] for result in found]
+
+    def searched() -> list[tuple[str, str]]:
+        found = server.ask("/search", {"query": "small milk", "k": 50})[1]["results"]
+        return [(result["item_id"], result["title"]) for result in found]
+
+    first, before = shown(), searched()
+    gone = first[0]
+    gone_title = before[0][1]
+    for _ in range(2):
+        status, answer = server.ask("/stock", {"out_of_stock": [gone, "launched later"]}, method="PUT")
+        assert (status, answer["total"], answer["ignored"]) == (200, 2, ["launched later"])
+    assert gone not in shown()
+    assert gone not in shown(rules={"per_brand": 50})
+    assert gone in shown(rules={"in_stock": False})
+    assert server.ask("/stock", {"out_of_stock": [before[0][0]]}, method="PUT")[0] == 200
+    after = searched()
+    assert before[0][0] not in dict(after)
+    assert gone_title in dict(after).values(), "an item of the same text takes the place"
+    assert server.ask("/stock", {"in_stock": [before[0][0]]}, method="PUT")[0] == 200
+    page = server.ask("/stock?k=1&offset=1")[1]
+    assert (page["total"], page["out_of_stock"]) == (2, sorted([gone, "launched later"])[1:])
+    status, problem = server.ask("/stock", {"out_of_stock": ["a"], "in_stock": ["a"]}, method="PUT")
+    assert (status, problem["code"]) == (422, "invalid_request")
+    assert server.ask("/stock", {"in_stock": [gone, "launched later"]}, method="PUT")[1]["total"] == 0
+    assert shown() == first
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "code", "where"),
     [

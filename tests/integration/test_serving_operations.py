@@ -41,6 +41,7 @@ OPERATIONS = {
     "/offers",
     "/offers/terms",
     "/reservations",
+    "/stock",
 }
 """Some of those that are fuzzed."""
 REQUESTS = 150

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Insert, Integer, MetaData, String, Table, Text
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a database that names one unknown here was written by a newer shoploom."""
 
 METADATA = MetaData()
@@ -120,7 +120,11 @@ RESERVATIONS = Table(
     Column("expires", BigInteger, nullable=False),
     Index("reservations_to_expire", "status", "expires"),
     Index("reservations_of_identity", "offer_id", "identity", "made"),
+    Index("reservations_of_shopper", "identity", "status"),
 )
+
+STOCK = Table("stock", METADATA, Column("item_id", ID, primary_key=True))
+"""Items that cannot be bought."""
 
 KEYS = Table(
     "api_keys",

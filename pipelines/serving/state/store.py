@@ -22,6 +22,7 @@ from pipelines.serving.state.offers import Offers
 from pipelines.serving.state.records import check_id
 from pipelines.serving.state.rekey import bring_to, user_key
 from pipelines.serving.state.sessions import Sessions
+from pipelines.serving.state.stock import Stock
 from pipelines.serving.state.writer import Writer
 from pipelines.stage_environment import state_folder
 
@@ -48,6 +49,7 @@ class State:
         self.sessions = Sessions(core)
         self.identities = Identities(core)
         self.offers = Offers(core)
+        self.stock = Stock(core)
         self.keys = ApiKeys(core, keys)
 
     @classmethod
