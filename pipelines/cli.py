@@ -596,7 +596,30 @@ def lineage(target: str, row: str | None, everything: bool, page: str | None, as
         click.echo(f"the graph is drawn in {page}", err=True)
     if page is None or as_json:
         _print(found.to_dict() if as_json else found, as_json, lambda value, console: draw(value, console, everything))
-    refuse_gaps(found)
+    refuse_gaps(found.missing)
+
+
+@main.command()
+@click.argument("before", type=Text())
+@click.argument("after", type=Text())
+@click.option("--all", "everything", is_flag=True, help="Cut no list short.")
+@json_option
+def diff(before: str, after: str, everything: bool, as_json: bool) -> None:
+    """Say what changed between two versions: code, data, parameters, libraries, stages, and metrics with significance.
+
+    BEFORE and AFTER are versions as model:6, model:champion.
+    """
+    from pipelines.lineage.ask import model_of, refuse_gaps
+    from pipelines.lineage.compare import compare_versions
+    from pipelines.lineage.compare_display import draw_comparison
+
+    found = compare_versions(_settings(), model_of(before), model_of(after))
+    _print(
+        found.to_dict() if as_json else found,
+        as_json,
+        lambda value, console: draw_comparison(value, console, everything),
+    )
+    refuse_gaps(found.missing)
 
 
 @main.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import ConfigError, RunError, near_names
 from pipelines.lineage.display import draw_model, draw_partition, draw_served
-from pipelines.lineage.graph import ModelLineage, model_lineage
+from pipelines.lineage.graph import Missing, ModelLineage, model_lineage
 from pipelines.lineage.proof import Membership, membership
 from pipelines.lineage.served import ServedLineage, served_lineage
 from pipelines.lineage.trace import PartitionLineage, partition_lineage
@@ -106,13 +106,12 @@ def write_page(lineage: Lineage, file: Path) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
-def refuse_gaps(lineage: Lineage) -> None:
+def refuse_gaps(missing: Sequence[Missing]) -> None:
     """End with an error, once all that there is was shown, where something was not.
 
     Raises:
         RunError: names the first thing that is missing.
     """
-    if lineage.missing:
-        first = lineage.missing[0]
-        more = f" (and {len(lineage.missing) - 1} more)" if len(lineage.missing) > 1 else ""
-        raise RunError(f"the lineage is not whole: {first.what}{more}", mend=first.mend)
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise RunError(f"what is shown is not whole: {missing[0].what}{more}", mend=missing[0].mend)

@@ -32,21 +32,25 @@ def drift(found: Profile, reference: Sequence[Profile]) -> dict[str, float]:
         Jensen–Shannon distances (0 to 1) of the mixes of categories, event types, channels and hours; population
         stability indices of prices and quantities; the shares of users and items that the reference lacks.
     """
-    hours = {str(hour): int(count) for hour, count in enumerate(found.hours)}
-    usual = {str(hour): int(sum(profile.hours[hour] for profile in reference)) for hour in range(24)}
-    mixes = {
-        "category_drift": (found.categories, added(profile.categories for profile in reference)),
-        "hour_drift": (hours, usual),
-    }
-    for column in ("event_type", "channel"):
-        counts = added(profile.values.get(column, {}) for profile in reference)
-        mixes[f"{column}_drift"] = (found.values.get(column, {}), counts)
-    numbers = {
-        column: population_stability(found.numbers[column], LogHistogram.sum(one.numbers[column] for one in reference))
-        for column in ("price", "quantity")
-    }
-    measured = {name: jensen_shannon(*counts) for name, counts in mixes.items()}
-    measured |= {f"{column}_drift": value for column, value in numbers.items()}
+    measured = shift([found], reference)
     measured["new_user_share"] = 1.0 - found.users.share_in(profile.users for profile in reference)
     measured["new_item_share"] = 1.0 - found.items.share_in(profile.items for profile in reference)
     return {name: round(measured[name], 6) for name in DRIFT}
+
+
+def shift(found: Sequence[Profile], reference: Sequence[Profile]) -> dict[str, float]:
+    """How far some partitions together lie from others together: :func:`drift` without the new users and items."""
+    hours = [
+        {str(hour): int(sum(one.hours[hour] for one in side)) for hour in range(24)} for side in (found, reference)
+    ]
+    mixes = {
+        "category_drift": [added(one.categories for one in side) for side in (found, reference)],
+        "hour_drift": hours,
+    }
+    for column in ("event_type", "channel"):
+        mixes[f"{column}_drift"] = [added(one.values.get(column, {}) for one in side) for side in (found, reference)]
+    measured = {name: jensen_shannon(*counts) for name, counts in mixes.items()}
+    for column in ("price", "quantity"):
+        usual, own = (LogHistogram.sum(one.numbers[column] for one in side) for side in (reference, found))
+        measured[f"{column}_drift"] = population_stability(own, usual)
+    return {name: round(measured[name], 6) for name in DRIFT if name in measured}

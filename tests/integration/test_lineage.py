@@ -137,13 +137,13 @@ def test_lineage_shows_what_is_left_and_says_the_mend_where_something_is_gone(sh
     by_an_older_shoploom = model(shop, older)
     assert by_an_older_shoploom.stages == ()
     with pytest.raises(RunError, match="older shoploom"):
-        refuse_gaps(by_an_older_shoploom)
+        refuse_gaps(by_an_older_shoploom.missing)
 
     shop.git.delete_ref(run.ref, run.commit)
     kept = model(shop, version)
     assert [stage.name for stage in kept.stages] == ["sizes", "total"]
     with pytest.raises(RunError, match="was deleted") as refused:
-        refuse_gaps(kept)
+        refuse_gaps(kept.missing)
     shop.git.run(*refused.value.mend.split()[1:])
     assert model(shop, version).missing == ()
 
@@ -195,10 +195,10 @@ def test_lineage_of_an_answer_names_who_let_its_model_out_and_what_that_was_made
     gone = served(shop, "r-2")
     assert [model.run and model.run.commit for model in gone.models] == [run.commit]
     with pytest.raises(RunError, match="version 9 is not in the registry"):
-        refuse_gaps(gone)
+        refuse_gaps(gone.missing)
     assert "-> data/total.txt" in drawn(gone)
     with pytest.raises(RunError, match=f"noted run ffffffffffff for version {version}"):
-        refuse_gaps(served(shop, "r-3"))
+        refuse_gaps(served(shop, "r-3").missing)
 
 
 def test_lineage_of_an_answer_says_so_where_there_is_no_record(shop: Shop) -> None:
@@ -238,7 +238,7 @@ def test_lineage_command_prints_json_or_a_page_and_ends_with_an_error_where_it_i
     )
     assert cut.exit_code == 1
     assert "model version 2" in cut.stdout
-    assert "the lineage is not whole" in cut.stderr
+    assert "what is shown is not whole" in cut.stderr
 
 
 def test_row_is_proved_in_or_out_and_refused_where_the_tree_was_changed(shop: Shop) -> None:
