@@ -171,7 +171,7 @@ def test_what_is_seen_is_told_with_its_position(here: Visit, settings: Settings)
     with here.page.expect_response(lambda reply: reply.url.endswith("/events")) as told:
         search(here.page, "cold small large")
     assert told.value.ok
-    with here.page.expect_response(lambda reply: '"exposure"' in (reply.request.post_data or "")):
+    with here.page.expect_response(lambda reply: '"placement":"search"' in (reply.request.post_data or "")):
         here.page.mouse.wheel(0, 2000)
     expect(here.page.locator("h1")).to_contain_text("21 results")
     (query,) = here.events("search")
@@ -252,6 +252,36 @@ def test_conversation_narrows_and_takes_back(here: Visit) -> None:
     expect(page.locator("#in-force .chip")).to_have_text(["category cheese×"])
     expect(page.locator(".reply").last).to_contain_text("withdrawn")
     assert rows.evaluate_all("all => all.map(row => row.dataset.item)") == cheese
+
+
+def test_offers_are_held_once_looked_at_and_used_or_given_back(visiting: Open, server: Served) -> None:
+    runs = {"starts": "2020-01-01T00:00:00Z", "ends": "2100-01-01T00:00:00Z", "cost": 0.5, "value": 20, "budget": 1}
+    terms = [
+        {"offer_id": name, "kind": "coupon", "item_ids": [item], **runs}
+        for name, item in (("a", "i001"), ("b", "i002"))
+    ]
+    assert server.ask("/offers/terms", {"offers": terms}, method="PUT")[0] == 200
+    first, second = visiting(), visiting()
+    for each in (first, second):
+        each.go()
+        assert each.posted("/offers") == []
+        each.page.get_by_role("tab", name="Offers").click()
+        expect(each.page.locator(".offer")).to_have_count(2)
+    offer = first.page.locator("[data-offer=a]")
+    expect(offer).to_contain_text("0.50 off")
+    expect(offer.locator(".bars")).to_contain_text("5 %")
+    expect(offer).to_contain_text("Expected to bring the shop")
+    assert first.inaccessible() == []
+    first.shot("offers")
+    offer.get_by_role("button", name="Use it").click()
+    expect(offer).to_contain_text("Used: 0.50 off.")
+    first.page.locator("[data-offer=b]").get_by_role("button", name="Give back").click()
+    expect(first.page.locator("[data-offer=b]")).to_contain_text("Given back")
+    left = {each["offer_id"]: (each["spent"], each["left"]) for each in server.ask("/offers/terms")[1]["offers"]}
+    assert left == {"a": (0.5, 0), "b": (0, 0.5)}
+    for each in first, second:
+        each.page.get_by_role("button", name="Look again").click()
+    expect(first.page.locator(".offer")).to_have_count(1)
 
 
 def test_phone_shapes_the_desktop_while_it_is_signed_in(here: Visit) -> None:

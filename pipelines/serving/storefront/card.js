@@ -65,6 +65,7 @@ function marks(result) {
     moved > 0 && h("span", { class: "mark-up", title: "Your taste moved it up" }, h("span", { class: "hidden" }, "Your taste moved it up by "), `\u25b2 ${moved}`),
     moved < 0 && h("span", { class: "mark-down", title: "Your taste moved it down" }, h("span", { class: "hidden" }, "Your taste moved it down by "), `\u25bc ${-moved}`),
     result.rule && h("span", { class: "mark-rule" }, result.rule),
+    result.offer && result.offer !== result.rule && h("span", { class: "mark-rule" }, `offer ${result.offer}`),
   ];
 }
 

@@ -4,9 +4,10 @@ import { followLinks, go, here, searchAddress } from "./address.js";
 import { hasKey, keep } from "./api.js";
 import { waitingGrid } from "./card.js";
 import { cartPage } from "./cart.js";
-import { announce, byId, h, openDialog } from "./dom.js";
+import { byId, h, openDialog } from "./dom.js";
 import { home } from "./home.js";
 import { draw as drawLearned } from "./learned.js";
+import { forgetOffers, lookForOffers } from "./offers.js";
 import { drawWhom, openWhom } from "./person.js";
 import { product } from "./product.js";
 import { startRail } from "./rail.js";
@@ -25,6 +26,7 @@ let turn = 0;
 async function show(arrived) {
   const place = here();
   const mine = (turn += 1);
+  const from = document.activeElement;
   byId("query").value = place.query;
   if (arrived) {
     main.replaceChildren(h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "\u00a0")), waitingGrid());
@@ -44,8 +46,14 @@ async function show(arrived) {
   fill(view);
   document.title = `${view.title} \u00b7 shoploom`;
   if (!arrived) refocus(kept);
-  else if (turn > 1) main.querySelector("h1").focus({ preventScroll: true });
+  else if (turn > 1 && idle(from, place)) main.querySelector("h1").focus({ preventScroll: true });
   if (arrived && view.arrived) view.arrived().catch(failed);
+}
+
+/** Whether nobody went on to something else meanwhile, such as typing the next query. */
+function idle(from, place) {
+  const now = document.activeElement;
+  return now === document.body || (now === from && (now !== byId("query") || now.value.trim() === place.query));
 }
 
 function fill(view) {
@@ -133,6 +141,7 @@ addEventListener("whom", () => {
   drawWhom();
   drawCart();
   forget();
+  forgetOffers();
   show(false);
 });
 addEventListener("cart", () => {
@@ -146,6 +155,7 @@ addEventListener("learned", async (event) => {
   fill(await home(event.detail));
   refocus(kept);
 });
+addEventListener("panel", (event) => event.detail === "tab-offers" && lookForOffers());
 addEventListener("failed", (event) => failed(event.detail));
 addEventListener("keywanted", (event) => {
   if (!byId("key")?.closest("dialog[open]")) wantKey(event.detail);
@@ -162,5 +172,5 @@ drawWhom();
 drawCart();
 drawLearned();
 drawTalk();
+forgetOffers();
 show(true);
-announce("");

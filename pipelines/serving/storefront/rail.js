@@ -7,12 +7,14 @@ const tabs = [...rail.querySelectorAll("[role=tab]")];
 const narrow = matchMedia("(max-width: 59.99rem)");
 
 function select(tab) {
+  const before = tabs.find((each) => each.tabIndex === 0);
   for (const each of tabs) {
     const chosen = each === tab;
     each.setAttribute("aria-selected", String(chosen));
     each.tabIndex = chosen ? 0 : -1;
     byId(each.getAttribute("aria-controls")).hidden = !chosen;
   }
+  if (tab !== before) dispatchEvent(new CustomEvent("panel", { detail: tab.id }));
 }
 
 function open(wanted) {

@@ -71,7 +71,11 @@ export async function openWhy(result, list) {
     part("In words", words),
     query,
     part("Your past, taken apart", told),
-    part("Rules and offers", h("p", {}, result.rule ? `Moved by the shop's rule: ${result.rule}.` : "No rule of the shop moved it.")),
+    part(
+      "Rules and offers",
+      h("p", {}, result.rule ? `Moved by the shop's rule: ${result.rule}.` : "No rule of the shop moved it."),
+      result.offer && h("p", {}, `You hold an offer for it: ${result.offer}.`),
+    ),
     h("p", { class: "quiet provenance" }, `Model version ${list.answer.model.version}, run commit `, h("code", {}, list.answer.model.run.slice(0, 12)), `, request `, h("code", {}, list.answer.request_id.slice(0, 12))),
   );
   if (!list.explain) {
