@@ -382,11 +382,17 @@ class TrainBertParams(Section):
     product_tokens: int = Field(default=28, ge=4)
     """Tokens kept of a product text in training."""
     min_types: int = Field(default=10, ge=3)
-    """Product types that training wants; with fewer the encoder stays as it was pre-trained."""
+    """Product types that weak pairs are made from; with fewer, and few judgements, the encoder stays as it was."""
+    min_judged_queries: int = Field(default=30, ge=3)
+    """Judged queries from which on judgements are trained on."""
     held_out_types: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of product types that only measure."""
+    """Share of product types, and of judged queries, that only measure."""
     calibration_types: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of product types that only train the relevance head."""
+    """Share of product types, and of judged queries, that only train the relevance head."""
+    hard_negatives: int = Field(default=0, ge=0)
+    """Texts of a step that the untrained encoder puts near a query which they do not answer."""
+    judged_steps: int = Field(default=100, ge=0)
+    """Training steps on judged pairs, where the shop has judgements."""
     bought_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of a batch that is pairs bought together; the rest is attribute queries."""
     bought_weight: float = Field(default=0.2, ge=0)

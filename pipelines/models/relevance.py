@@ -63,6 +63,16 @@ class RelevanceHead:
         logits: Floats = np.add((query_vectors * self.weights) @ item_vectors.T, self.bias, dtype=np.float32)
         return sigmoid(logits)
 
+    def score_pairs(self, query_vectors: Floats, item_vectors: Floats) -> Floats:
+        """The probability that each item answers the query beside it: float32 [num_pairs], as :meth:`score` gives it.
+
+        Args:
+            query_vectors: float32 [num_pairs, embedding_size], L2-normalised.
+            item_vectors: float32 [num_pairs, embedding_size], L2-normalised.
+        """
+        logits: Floats = np.add(((query_vectors * self.weights) * item_vectors).sum(1), self.bias, dtype=np.float32)
+        return sigmoid(logits)
+
     def save(self, directory: Path) -> None:
         """Write the head into ``directory``."""
         write_arrays(

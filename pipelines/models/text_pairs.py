@@ -90,9 +90,9 @@ def answers(query: Query, codes: dict[str, NDArray[np.int32]]) -> NDArray[np.boo
     return matched
 
 
-def type_share(product_type: str) -> float:
-    """A product type's place in 0..1, from its hash."""
-    digest = hashlib.sha256(product_type.casefold().encode()).digest()
+def hashed_share(value: str) -> float:
+    """The place of a product type or a query in 0..1, from its hash."""
+    digest = hashlib.sha256(value.casefold().encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
@@ -113,7 +113,7 @@ def split_by_type(table: TextTable, held_out: float, calibration: float) -> tupl
     Raises:
         DataError: there are fewer than three product types.
     """
-    shares = np.array([type_share(value) for value in table.values["product_type"]])
+    shares = np.array([hashed_share(value) for value in table.values["product_type"]])
     if len(shares) < 3:
         raise DataError(f"{len(shares)} product types cannot be divided into three parts", mend="land more items")
     measure = int(np.clip(np.count_nonzero(shares < held_out), 1, len(shares) - 2))
@@ -216,11 +216,11 @@ def excluded_negatives(queries: Sequence[Query | int], texts: NDArray[np.int64],
 
     Args:
         queries: n attribute queries, or texts that stand as queries.
-        texts: int64 [n], the product of each query.
+        texts: int64 [m], first the product of each query, then others.
         table: the texts.
 
     Returns:
-        bool [n, n], false on the diagonal.
+        bool [n, m], false where ``i == j``.
     """
     codes = {name: column[texts] for name, column in table.codes.items()}
     rows = [
@@ -229,6 +229,6 @@ def excluded_negatives(queries: Sequence[Query | int], texts: NDArray[np.int64],
         else (texts == query) | (codes["product_type"] == table.codes["product_type"][query])
         for query in queries
     ]
-    excluded: NDArray[np.bool_] = np.stack(rows) | (texts[:, None] == texts[None, :])
+    excluded: NDArray[np.bool_] = np.stack(rows) | (texts[: len(queries), None] == texts[None, :])
     np.fill_diagonal(excluded, False)
     return excluded

@@ -1,10 +1,13 @@
 """Stage ``train_bert``: the encoder fine-tuned on this shop's texts, the relevance head, the catalogue re-encoded.
 
-Only purchases before the validation window are read, so what comes out serves both windows. Product types are
-divided by hash into three parts: most train the encoder, some train the head, the rest are held out and measure.
+What teaches are judgements of queries and products, where the shop has them, and weak pairs made from the catalogue and
+from purchases before the validation window, so that what comes out serves both windows. Judged queries and product
+types are divided by hash into three parts: most train the encoder, some train the head, the rest are held out and
+measure.
 
-A shop with fewer product types than ``min_types`` has too little to train and measure on: it gets the pre-trained
-encoder as it is, and a head that was not trained. The metrics, the package and the report say so.
+A shop with fewer product types than ``min_types`` and fewer judged queries than ``min_judged_queries`` has too little
+to train and measure on: it gets the pre-trained encoder as it is, and a head that was not trained. The metrics, the
+package and the report say so.
 """
 
 from __future__ import annotations
@@ -24,17 +27,11 @@ from pipelines.metrics.ranking import ndcg, rank_users
 from pipelines.metrics.significance import compare
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
+from pipelines.models.judged import GRADES, Judged, judged_batches
 from pipelines.models.keras_runtime import import_keras
 from pipelines.models.relevance import RelevanceHead, calibration_error, fit_relevance
-from pipelines.models.text_pairs import (
-    Query,
-    TextTable,
-    attribute_query,
-    bought_together,
-    excluded_negatives,
-    queries_by_type,
-    split_by_type,
-)
+from pipelines.models.text_batches import Index, LabelledPairs, labelled_pairs, training_batches
+from pipelines.models.text_pairs import Query, TextTable, bought_together, queries_by_type, split_by_type
 from pipelines.models.text_pictures import draw_calibration, draw_loss
 from pipelines.models.texts import distinct_texts
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune
@@ -43,122 +40,11 @@ from pipelines.stages import run_main
 
 ITEMS = Path("data/prepared/items.parquet")
 HISTORY = Path("data/prepared/history.parquet")
+JUDGEMENTS = Path("data/accepted/judgements.parquet")
 ZERO_SHOT = Path("data/embed")
 OUTPUT = Path("data/train_bert")
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LabelledPairs:
-    """Queries with products that answer them and products of the same department that do not.
-
-    Args:
-        queries: int64 [num_pairs], position in the list of queries.
-        texts: int64 [num_pairs].
-        labels: float32 [num_pairs], 1 where the text answers the query.
-    """
-
-    queries: NDArray[np.int64]
-    texts: NDArray[np.int64]
-    labels: Floats
-
-
-def training_batches(
-    table: TextTable,
-    texts: NDArray[np.int64],
-    together: NDArray[np.int32],
-    params: TrainBertParams,
-    tokenizer: Any,
-    seed: int,
-) -> list[PairBatch]:
-    """Draw the batches: attribute queries, then pairs bought together.
-
-    A third of the products asked for come from anywhere, a third from one department and a third from one of its
-    product types (:func:`draw_near_misses`), so that many of a batch's other products are near misses: another size,
-    another brand, a neighbouring type.
-
-    Args:
-        table: the catalogue's texts.
-        texts: int64, the texts that may be asked for.
-        together: int32 [num_pairs, 2], texts bought together.
-        params: section ``train_bert``.
-        tokenizer: texts to token ids, ``TextEncoder.tokenize``.
-        seed: of the draw.
-    """
-    generator = np.random.default_rng(seed)
-    bought = min(int(params.batch_size * params.bought_share), len(together))
-    attribute = params.batch_size - bought
-    weights = np.repeat(np.array([1.0, params.bought_weight], np.float32), [attribute, bought])
-    batches = []
-    for _ in range(params.steps):
-        products = draw_near_misses(table, texts, attribute, generator)
-        queries: list[Query | int] = [attribute_query(table, int(text), generator) for text in products]
-        pairs = together[generator.choice(len(together), bought, replace=False)] if bought else together[:0]
-        pairs = generator.permuted(pairs, axis=1)
-        queries += [int(text) for text in pairs[:, 0]]
-        products = np.concatenate([products, pairs[:, 1].astype(np.int64)])
-        asked = [query.words if isinstance(query, Query) else table.texts[query] for query in queries]
-        batches.append(
-            PairBatch(
-                tokenizer(asked),
-                tokenizer([table.texts[text] for text in products]),
-                excluded_negatives(queries, products, table),
-                weights,
-            )
-        )
-    return batches
-
-
-def draw_near_misses(
-    table: TextTable, texts: NDArray[np.int64], count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw ``count`` texts: a third from anywhere, a third of one department, a third of one of its product types.
-
-    Args:
-        table: the catalogue's texts.
-        texts: int64, what to draw from.
-        count: texts wanted.
-        generator: what to draw from.
-
-    Returns:
-        int64 [count]; a text may occur twice when its group is small.
-    """
-    anywhere = generator.choice(texts, count - 2 * (count // 3))
-    first = anywhere[0]
-    department = texts[table.codes["department"][texts] == table.codes["department"][first]]
-    kind = texts[table.codes["product_type"][texts] == table.codes["product_type"][first]]
-    near = [generator.choice(group, count // 3) for group in (department, kind)]
-    return np.concatenate([anywhere, *near])
-
-
-def labelled_pairs(
-    table: TextTable, queries: list[Query], per_query: int, generator: np.random.Generator
-) -> LabelledPairs:
-    """For each query up to ``per_query`` texts that answer it, and as many of the same department that do not.
-
-    Where nothing else is in the department, those that do not answer come from the whole catalogue.
-
-    Args:
-        table: the catalogue's texts.
-        queries: attribute queries.
-        per_query: the most texts of each label.
-        generator: what to draw from.
-    """
-    rows = []
-    for position, query in enumerate(queries):
-        answering = query.answers(table)
-        fitting = np.flatnonzero(answering)
-        departments = np.unique(table.codes["department"][fitting])
-        near = np.isin(table.codes["department"], departments) & ~answering
-        others = np.flatnonzero(near if near.any() else ~answering)
-        count = min(per_query, len(fitting), len(others))
-        for group, label in ((fitting, 1.0), (others, 0.0)):
-            rows += [(position, int(text), label) for text in generator.choice(group, count, replace=False)]
-    columns = np.array(rows, np.float64).reshape(-1, 3)
-    return LabelledPairs(
-        columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), columns[:, 2].astype(np.float32)
-    )
 
 
 def ndcg_at_10(
@@ -176,43 +62,96 @@ def ndcg_at_10(
     return np.array([ndcg(one)[0] for one in ranked])
 
 
+@dataclass(frozen=True)
+class Part:
+    """Texts and judgements of one of the three parts; either may be empty.
+
+    Args:
+        texts: int64, texts of the part's product types.
+        judged: judgements of the part's queries.
+    """
+
+    texts: NDArray[np.int64]
+    judged: Judged
+
+
+def divide(table: TextTable, judged: Judged, params: TrainBertParams) -> tuple[Part, Part, Part]:
+    """Divide into what trains the encoder, what trains the head and what measures.
+
+    Product types, or judged queries, that are too few are in no part.
+    """
+    few_types = len(table.values["product_type"]) < params.min_types
+    few_queries = len(judged.queries) < params.min_judged_queries
+    shares = params.held_out_types, params.calibration_types
+    nothing = np.zeros(0, np.int64)
+    texts = (nothing, nothing, nothing) if few_types else split_by_type(table, *shares)
+    none = judged.of_queries(np.zeros(len(judged.queries), np.bool_))
+    graded = (none, none, none) if few_queries else judged.split(*shares)
+    training, head, held_out = (Part(*part) for part in zip(texts, graded, strict=True))
+    return training, head, held_out
+
+
+def batches_of(
+    table: TextTable, part: Part, together: NDArray[np.int32], params: TrainBertParams, index: Index, seed: int
+) -> list[PairBatch]:
+    """The steps of training, weak pairs and judged ones mixed."""
+    weak = training_batches(table, part.texts, together, params, index, seed) if len(part.texts) else []
+    steps = params.judged_steps if part.judged.queries else 0
+    judged = judged_batches(
+        part.judged, table.texts, index.tokenize, steps=steps, products=params.batch_size, seed=seed
+    )
+    both = [*weak, *judged]
+    if not weak or not judged:
+        return both
+    return [both[place] for place in np.random.default_rng(seed).permutation(len(both))]
+
+
+def pairs_of(
+    table: TextTable, part: Part, params: TrainBertParams, generator: np.random.Generator
+) -> tuple[list[Query], list[str], LabelledPairs]:
+    """Attribute queries for the part's texts, the words of these and of its judged queries, and pairs with labels.
+
+    A judged pair's label is its grade as a share of the highest.
+    """
+    queries = queries_by_type(table, part.texts, params.queries_per_type, generator)
+    weak = labelled_pairs(table, queries, params.pairs_per_query, generator)
+    judged = part.judged
+    pairs = LabelledPairs(
+        np.concatenate([weak.queries, len(queries) + judged.query_index]),
+        np.concatenate([weak.texts, judged.texts]),
+        np.concatenate([weak.labels, judged.grades / np.float32(GRADES)]),
+    )
+    return queries, [*(query.words for query in queries), *judged.queries], pairs
+
+
 def fit_head(
-    table: TextTable,
-    texts: NDArray[np.int64],
-    encoder: TextEncoder,
-    vectors: Floats,
-    params: TrainBertParams,
-    seed: int,
+    table: TextTable, part: Part, encoder: TextEncoder, vectors: Floats, params: TrainBertParams, seed: int
 ) -> RelevanceHead:
-    """Train the relevance head on queries for ``texts``, whose product types the encoder was not trained on.
+    """Train the relevance head on product types and judged queries that the encoder was not trained on.
 
     Where every product answers every query, it stays as training starts.
     """
-    generator = np.random.default_rng(seed)
-    queries = queries_by_type(table, texts, params.queries_per_type, generator)
-    pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
-    query_vectors = encoder.encode([query.words for query in queries])
-    if not len(pairs.labels):
+    _, words, pairs = pairs_of(table, part, params, np.random.default_rng(seed))
+    if not len(pairs.labels) or not 0 < float(pairs.labels.mean()) < 1:
         return RelevanceHead.prior(vectors.shape[1], "no product fails to answer a query for another")
-    return fit_relevance(
-        query_vectors[pairs.queries], vectors[pairs.texts], pairs.labels, epochs=params.head_epochs, seed=seed
-    )
+    asked, answered = encoder.encode(words)[pairs.queries], vectors[pairs.texts]
+    return fit_relevance(asked, answered, pairs.labels, epochs=params.head_epochs, seed=seed)
 
 
 def measure(
     table: TextTable,
-    held_out: NDArray[np.int64],
+    held_out: Part,
     zero_shot: tuple[TextEncoder, Floats],
     tuned: tuple[TextEncoder, Floats],
     head: RelevanceHead,
     params: TrainBertParams,
     seed: int,
 ) -> tuple[dict[str, Any], Floats, Floats]:
-    """Measure on product types that neither the encoder nor the head was trained on.
+    """Measure on product types and judged queries that neither the encoder nor the head was trained on.
 
     Args:
         table: the catalogue's texts.
-        held_out: int64, the held-out texts.
+        held_out: the held-out part.
         zero_shot: the pre-trained encoder and its text vectors.
         tuned: the fine-tuned encoder and its text vectors.
         head: the relevance head, on the fine-tuned vectors.
@@ -222,57 +161,74 @@ def measure(
     Returns:
         The metrics, and of each pair the probability and the label.
     """
-    from sklearn.metrics import roc_auc_score
-
-    generator = np.random.default_rng(seed)
-    queries = queries_by_type(table, held_out, params.queries_per_type, generator)
-    words = [query.words for query in queries]
+    queries, words, pairs = pairs_of(table, held_out, params, np.random.default_rng(seed))
     (zero_shot_encoder, zero_shot_vectors), (encoder, vectors) = zero_shot, tuned
-    asked = encoder.encode(words)
-    before = ndcg_at_10(table, queries, zero_shot_encoder.encode(words), zero_shot_vectors)
-    after = ndcg_at_10(table, queries, asked, vectors)
-    pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
-    scores = np.array(
-        [
-            head.score(asked[q : q + 1], vectors[t : t + 1])[0, 0]
-            for q, t in zip(pairs.queries, pairs.texts, strict=True)
-        ],
-        np.float32,
-    )
-    metrics = {
-        "attribute_queries": len(queries),
-        "zero_shot_ndcg_at_10": float(before.mean()),
-        "fine_tuned_ndcg_at_10": float(after.mean()),
-        "fine_tuned_over_zero_shot": compare(after, before, seed=seed).as_dict(),
-        "relevance_pairs": len(pairs.labels),
-        "relevance_auroc": float(roc_auc_score(pairs.labels, scores)) if len(scores) else None,
-        "relevance_calibration_error": calibration_error(scores, pairs.labels) if len(scores) else None,
-    }
+    before, after = zero_shot_encoder.encode(words), encoder.encode(words)
+    scores = head.score_pairs(after[pairs.queries], vectors[pairs.texts])
+    metrics: dict[str, Any] = {"attribute_queries": len(queries), "judged_queries": len(held_out.judged.queries)}
+    weak = len(queries)
+    if queries:
+        untrained = ndcg_at_10(table, queries, before[:weak], zero_shot_vectors)
+        metrics |= gained(ndcg_at_10(table, queries, after[:weak], vectors), untrained, "", seed)
+    judged = held_out.judged
+    if judged.queries:
+        cosines = (before[weak:][judged.query_index] * zero_shot_vectors[judged.texts]).sum(1)
+        metrics |= gained(judged.ndcg(scores[-len(judged.texts) :]), judged.ndcg(cosines), "judged_", seed)
+    metrics |= {"relevance_pairs": len(pairs.labels)} | weighed(scores, pairs.labels)
     return metrics, scores, pairs.labels
 
 
+def gained(after: NDArray[np.float64], before: NDArray[np.float64], prefix: str, seed: int) -> dict[str, Any]:
+    """What training changed of a metric, by query; queries without a value count in neither."""
+    told = np.isfinite(after) & np.isfinite(before)
+    if not told.any():
+        return {}
+    return {
+        f"{prefix}zero_shot_ndcg_at_10": float(before[told].mean()),
+        f"{prefix}fine_tuned_ndcg_at_10": float(after[told].mean()),
+        f"{prefix}fine_tuned_over_zero_shot": compare(after[told], before[told], seed=seed).as_dict(),
+    }
+
+
+def weighed(scores: Floats, labels: Floats) -> dict[str, float | None]:
+    """How well the head tells pairs of the upper half of the grades from others, and how calibrated it is."""
+    from sklearn.metrics import roc_auc_score
+
+    answers = labels > 0.5
+    telling = len(labels) > 0 and 0 < answers.mean() < 1
+    return {
+        "relevance_auroc": float(roc_auc_score(answers, scores)) if telling else None,
+        "relevance_calibration_error": calibration_error(scores, labels) if len(labels) else None,
+    }
+
+
 def main() -> None:
-    """Read, fine-tune, re-encode, fit the head, measure on held-out types, write."""
+    """Read, fine-tune, re-encode, fit the head, measure on what was held out, write."""
     params, seed = load_params(TrainBertParams, "train_bert"), load_params(SeedParams, "seed").value
     pretrained = load_params(EmbedParams, "embed")
     items, history = read_table(ITEMS), read_table(HISTORY, ["item", "session"])
     texts, text_index = distinct_texts(items)
     table = TextTable.of(items, texts, text_index)
-    types = len(table.values["product_type"])
-    if types < params.min_types:
-        keep_pretrained(text_index, f"training wants {params.min_types} product types, found {types}")
-        return
-    training, calibration, held_out = split_by_type(table, params.held_out_types, params.calibration_types)
+    judged = Judged.of(read_table(JUDGEMENTS), items["item_id"].to_pylist(), text_index)
+    training, calibration, held_out = divide(table, judged, params)
     zero_shot, zero_shot_vectors = TextEncoder.load(ZERO_SHOT / "encoder"), read_zero_shot(text_index)
-    batches = training_batches(
-        table, training, training_pairs(table, training, history, params), params, zero_shot.tokenize, seed
-    )
+    index = Index(zero_shot.tokenize, zero_shot.encode, zero_shot_vectors)
+    together = training_pairs(table, training.texts, history, params)
+    batches = batches_of(table, training, together, params, index, seed)
+    if not batches:
+        types = len(table.values["product_type"])
+        keep_pretrained(
+            text_index,
+            f"training wants {params.min_types} product types or {params.min_judged_queries} judged queries, found "
+            f"{types} and {len(judged.queries)}",
+        )
+        return
 
     source = find_weights(pretrained.weights, pretrained.weights_sha256)
     import_keras(seed)
     model = build_encoder(source)
     losses = fine_tune(model, batches, params.settings(TwoTowerParams))
-    print(f"{len(losses)} steps of {params.batch_size} pairs: loss {losses[:5].mean():.3f} -> {losses[-5:].mean():.3f}")
+    print(f"{len(losses)} steps of {params.batch_size} products: {losses[:5].mean():.3f} -> {losses[-5:].mean():.3f}")
     with atomic_directory(OUTPUT) as output:
         (output / "encoder").mkdir()
         export_encoder(
@@ -290,15 +246,23 @@ def main() -> None:
         write_json(metrics | sizes, output / "metrics.json")
         draw_loss(losses, output / "loss.png")
         draw_calibration(scores, labels, output / "calibration.png")
-    print(
-        f"held-out product types: NDCG@10 {metrics['zero_shot_ndcg_at_10']:.4f} zero-shot -> "
-        f"{metrics['fine_tuned_ndcg_at_10']:.4f} fine-tuned (p {metrics['fine_tuned_over_zero_shot']['p_value']:.4f})"
-    )
-    if head.untrained or not len(labels):
+    tell(metrics, head)
+
+
+def tell(metrics: dict[str, Any], head: RelevanceHead) -> None:
+    """Say what was measured, a line each."""
+    for prefix, what in (("", "product types"), ("judged_", "judged queries")):
+        if f"{prefix}fine_tuned_ndcg_at_10" in metrics:
+            print(
+                f"held-out {what}: NDCG@10 {metrics[f'{prefix}zero_shot_ndcg_at_10']:.4f} zero-shot -> "
+                f"{metrics[f'{prefix}fine_tuned_ndcg_at_10']:.4f} fine-tuned "
+                f"(p {metrics[f'{prefix}fine_tuned_over_zero_shot']['p_value']:.4f})"
+            )
+    if head.untrained or metrics["relevance_auroc"] is None:
         print(f"the relevance head was not measured: {head.untrained or 'every product answers every query'}")
         return
     print(
-        f"relevance head: AUROC {metrics['relevance_auroc']:.4f} against the same department, "
+        f"relevance head: AUROC {metrics['relevance_auroc']:.4f}, "
         f"calibration error {metrics['relevance_calibration_error']:.4f}"
     )
 

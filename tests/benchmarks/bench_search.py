@@ -26,7 +26,7 @@ from pipelines.models.lexical import Lexical
 from pipelines.models.nearest import NearestTexts
 from pipelines.models.relevance import RelevanceHead
 from pipelines.models.search import Search
-from pipelines.models.text_pairs import TextTable, type_share
+from pipelines.models.text_pairs import TextTable, hashed_share
 from pipelines.models.texts import distinct_texts
 from pipelines.params import PackageParams, TrainBertParams, load_params
 from pipelines.prepared import PREPARED
@@ -52,7 +52,7 @@ def questions(table: TextTable, held_out: float, rng: np.random.Generator) -> di
         name, answers = values[code].lower(), table.codes["product_type"] == code
         plain = name.replace(" ", "")
         usable = plain.isalpha() and plain.isascii() and answers.sum() >= FEWEST_ANSWERS
-        if type_share(values[code]) >= held_out or not usable:
+        if hashed_share(values[code]) >= held_out or not usable:
             continue
         kinds["type"].append(Asked(name, answers))
         kinds["other number"].append(Asked(name[:-1] if name.endswith("s") else f"{name}s", answers))

@@ -18,6 +18,7 @@ from pipelines.errors import DataError
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.relevance import RelevanceHead
 from pipelines.stages import embed, train_bert
+from pipelines.tables import JUDGEMENTS
 from tests.tiny_bert import WIDTH, WORDS, tiny_bert
 from tests.tiny_models import files_of
 
@@ -47,6 +48,12 @@ def write_catalogue(folder: Path, types: int = 30) -> None:
     sessions = np.repeat(np.arange(400, dtype=np.int32), 4)
     bought = generator.integers(0, len(rows), len(sessions)).astype(np.int32)
     write_table(pa.table({"item": bought, "session": sessions}), folder / "data/prepared/history.parquet")
+    write_judgements(folder, [])
+
+
+def write_judgements(folder: Path, rows: list[tuple[str, str, int]]) -> None:
+    named = [dict(zip(JUDGEMENTS.schema.names, row, strict=True)) for row in rows]
+    write_table(pa.Table.from_pylist(named, JUDGEMENTS.schema), folder / "data/accepted/judgements.parquet")
 
 
 @pytest.fixture
@@ -57,7 +64,15 @@ def worktree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     params = {
         "seed": {"value": 7},
         "embed": {"weights": str(weights), "weights_sha256": "", "max_length": 32, "precision": "f32"},
-        "train_bert": {"steps": 6, "batch_size": 12, "trained_layers": 1, "bought_min_count": 1, "learning_rate": 0.01},
+        "train_bert": {
+            "steps": 6,
+            "batch_size": 12,
+            "trained_layers": 1,
+            "bought_min_count": 1,
+            "learning_rate": 0.01,
+            "judged_steps": 4,
+            "hard_negatives": 3,
+        },
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
@@ -138,7 +153,7 @@ def test_few_product_types_leave_the_encoder_as_it_was_pretrained_and_say_so(
     write_catalogue(worktree, types=2)
     embed.main()
     train_bert.main()
-    why = "training wants 10 product types, found 2"
+    why = "training wants 10 product types or 30 judged queries, found 2 and 0"
     assert f"warning: the encoder stays as it was pre-trained: {why}" in capsys.readouterr().out
     output = worktree / "data/train_bert"
     assert files_of(output / "encoder") == files_of(worktree / "data/embed/encoder")
@@ -149,6 +164,47 @@ def test_few_product_types_leave_the_encoder_as_it_was_pretrained_and_say_so(
     assert head.score(same, same)[0, 0] > 0.99
     assert head.score(same, same * 0.4)[0, 0] == pytest.approx(0.5, abs=1e-4)
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
+
+
+def test_judgements_teach_where_product_types_are_too_few(worktree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_catalogue(worktree, types=6)
+    judged = [
+        (f"{WORDS[kind]} {size} {number}", f"{other}-{size}-0", 4 * (kind == other))
+        for kind in range(6)
+        for size in SIZES
+        for number in range(4)
+        for other in range(6)
+    ]
+    write_judgements(worktree, judged)
+    embed.main()
+    train_bert.main()
+    said = capsys.readouterr().out
+    assert "held-out judged queries: NDCG@10" in said
+    assert "product types: NDCG@10" not in said
+    output = worktree / "data/train_bert"
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["steps"] == 4
+    assert metrics["attribute_queries"] == 0
+    assert metrics["judged_fine_tuned_over_zero_shot"]["users"] == metrics["judged_queries"] > 0
+    assert metrics["relevance_pairs"] == 6 * metrics["judged_queries"]
+    assert files_of(output / "encoder") != files_of(worktree / "data/embed/encoder")
+    assert not RelevanceHead.load(output / "relevance").untrained
+
+
+def test_judgements_and_product_types_teach_together(worktree: Path) -> None:
+    judged = [
+        (f"{WORDS[kind % 7]} {kind} {size}", f"{other}-{size}-0", 4 * (kind == other))
+        for kind in range(30)
+        for size in SIZES
+        for other in (kind, (kind + 7) % 30)
+    ]
+    write_judgements(worktree, judged)
+    embed.main()
+    train_bert.main()
+    metrics = json.loads((worktree / "data/train_bert/metrics.json").read_text())
+    assert metrics["steps"] == 6 + 4
+    assert metrics["attribute_queries"] > 0
+    assert metrics["judged_queries"] > 0
 
 
 def test_train_bert_refuses_vectors_of_another_catalogue(worktree: Path) -> None:

@@ -17,9 +17,9 @@ from pipelines.models.text_pairs import (
     attribute_query,
     bought_together,
     excluded_negatives,
+    hashed_share,
     queries_by_type,
     split_by_type,
-    type_share,
     words_of,
 )
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune, padded
@@ -76,7 +76,7 @@ def test_split_keeps_each_product_type_in_one_part_and_is_the_same_in_another_ca
     types = [{table.value("product_type", int(text)) for text in part} for part in parts]
     assert sum(len(part) for part in parts) == len(rows)
     assert sum(len(kinds) for kinds in types) == len(set.union(*types)) == 200
-    assert all(type_share(kind) < 0.2 for kind in types[2])
+    assert all(hashed_share(kind) < 0.2 for kind in types[2])
     smaller = table_of(rows[100:])
     again = split_by_type(smaller, 0.2, 0.3)[2]
     assert {smaller.value("product_type", int(text)) for text in again} <= types[2]
@@ -88,7 +88,7 @@ def test_split_of_few_product_types_leaves_no_part_empty(count: int) -> None:
     parts = split_by_type(table, 0.15, 0.15)
     assert all(len(part) for part in parts)
     assert sorted(np.concatenate(parts).tolist()) == list(range(count))
-    shares = [[type_share(table.value("product_type", int(text))) for text in part] for part in parts]
+    shares = [[hashed_share(table.value("product_type", int(text))) for text in part] for part in parts]
     assert min(shares[0]) > max(shares[1])
     assert min(shares[1]) > max(shares[2])
 
