@@ -47,7 +47,19 @@ def create_app(service: Service, life: Callable[[], AbstractAsyncContextManager[
     app = FastAPI(title="shoploom", version=version("shoploom"), description=DESCRIPTION, lifespan=lifespan)
     app.state.service = service
     problems.install(app)
-    for routes in (search, converse, recommend, items, offers, events, identities, stock, households, operate, storefront):
+    for routes in (
+        search,
+        converse,
+        recommend,
+        items,
+        offers,
+        events,
+        identities,
+        stock,
+        households,
+        operate,
+        storefront,
+    ):
         app.include_router(routes.router)
     app.add_middleware(Front, figures=service.figures)
     return app
