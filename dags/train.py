@@ -168,8 +168,9 @@ def _sign(context: Context, verdict: dict[str, Any], params: dict[str, Any], app
 
 
 def promote(context: Context) -> dict[str, Any]:
-    """Move the alias ``champion`` when the gate says so, sum the run up, and close the books."""
+    """Move the alias ``champion`` when the gate says so, write the model card, sum the run up, and close the books."""
     from pipelines.lineage.anchors import anchor_in_registry
+    from pipelines.lineage.card_pages import publish_card
     from pipelines.lineage.promotions import AWAITING, promote_judged
     from pipelines.registry.books import close_run
     from pipelines.registry.gate_verdict import Verdict
@@ -183,6 +184,7 @@ def promote(context: Context) -> dict[str, Any]:
         context["outlet_events"][WAITING].add(APPROVAL, extra={"version": version})
     books = returned(context, "start")["mlflow_run"]
     anchor_in_registry(settings, books)
+    publish_card(settings, version)
     summarise(settings, books, promoted=promotion.moved, promotion=promotion.why)
     close_run(settings, books)
     for copy in ("package", "evaluate"):

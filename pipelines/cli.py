@@ -623,6 +623,24 @@ def diff(before: str, after: str, everything: bool, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("version", type=Text())
+@click.option("--html", "page", type=Text(), metavar="FILE", help="Write it as a page, in place of Markdown here.")
+@click.option("--log", is_flag=True, help="Write it again beside the version in MLflow too.")
+def card(version: str, page: str | None, log: bool) -> None:
+    """Write the model card of a version, by number or alias: data, metrics by segment, limits, lineage.
+
+    A run keeps it beside the version in MLflow, as model_card.md and model_card.html. Every figure is from its records.
+    """
+    from pipelines.lineage.ask import refuse_gaps
+    from pipelines.lineage.card_pages import print_card, publish_card
+
+    settings = _settings()
+    if log:
+        publish_card(settings, version)
+    refuse_gaps(print_card(settings, version, Path(page) if page else None, click.echo))
+
+
+@main.command()
 @click.argument("target", type=Text())
 @click.option("--keep", is_flag=True, help="Leave what was made in .shoploom/reproduce.")
 @json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,18 @@ def verdict_of(settings: Settings, version: RegisteredVersion) -> dict[str, Any]
     with translated(settings):
         verdict: dict[str, Any] | None = read_artifact(client, version.mlflow_run, VERDICT_FILE)
         return verdict
+
+
+def keep_beside(settings: Settings, version: RegisteredVersion, files: Mapping[str, str]) -> None:
+    """Keep texts among the artifacts of the run that registered a version, over what is there of their names.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    client = connect(settings)
+    with translated(settings):
+        for name, text in files.items():
+            client.log_text(version.mlflow_run, text, name)
 
 
 def booked_stages(settings: Settings, version: RegisteredVersion) -> dict[str, Booked]:
