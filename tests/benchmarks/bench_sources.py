@@ -1,10 +1,13 @@
 """Sources: how fast each kind of file is mapped and landed, in rows of events a second.
 
-    python tests/benchmarks/bench_sources.py [--rows 1000000]
+    python tests/benchmarks/bench_sources.py [--rows 1000000] [--only history]
 
 The files are generated: a year of events of 20,000 users and 5,000 items, in every format that `tabular` reads, and in
 the layouts of Amazon Reviews 2023 and MovieLens 1M and 25M. Landing includes reading, mapping, pseudonyms, ordering and
 writing a partition a week. The figure asked for is that of a whole load, of which landing is a part.
+
+At the end a year in files of a week each is landed by itself, and again beside the files of the ten years before, which
+were landed earlier: time and memory are to follow the load, not the history.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import gzip
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -57,8 +62,13 @@ items:
   fields: {{item_id: sku, title: name, category: shelf}}
 """
 
+YEARS_BEFORE, TIMES_ASKED = 10, 1.2
+
 LAND = "import sys; from pathlib import Path; from pipelines.sources import load_source; "
-LAND += "from pipelines.sources.landing import land; land(load_source(sys.argv[1]), None, None, Path(sys.argv[2]))"
+LAND += "from pipelines.sources.landing import land, parse_day; "
+LAND += (
+    "days = [*map(parse_day, sys.argv[3:])] or [None, None]; land(load_source(sys.argv[1]), *days, Path(sys.argv[2]))"
+)
 
 
 def orders(rows: int) -> pa.Table:
@@ -165,11 +175,14 @@ SOURCES: dict[str, Callable[[Path, pa.Table], str]] = {
 }
 
 
-def landed(source: str, folder: Path) -> tuple[float, float, int]:
-    """Land a source in a process of its own: seconds with its start, most memory in MB, rows written."""
+def landed(source: str, folder: Path, *days: str) -> tuple[float, float, int]:
+    """Land a source, or some days of it, in a process of its own: seconds with its start, most memory in MB, rows."""
+    shutil.rmtree(folder / "landing", ignore_errors=True)
     environment = os.environ | {"SHOPLOOM_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
     started, most = time.perf_counter(), 0
-    process = psutil.Popen([sys.executable, "-c", LAND, source, str(folder / "landing")], cwd=ROOT, env=environment)
+    process = psutil.Popen(
+        [sys.executable, "-c", LAND, source, str(folder / "landing"), *days], cwd=ROOT, env=environment
+    )
     while True:
         try:
             process.wait(timeout=0.1)
@@ -182,13 +195,67 @@ def landed(source: str, folder: Path) -> tuple[float, float, int]:
     return time.perf_counter() - started, most / 1e6, rows
 
 
+def write_year(folder: Path, rows: pa.Table, years_before: int) -> None:
+    """Write a file for each week of a year before the benchmark's own, with orders of its own."""
+    starts = np.datetime64("2024-01-01") - np.timedelta64(DAYS * years_before, "D")
+    moments = rows["when"].cast(pa.timestamp("s")).to_numpy() - np.timedelta64(DAYS * years_before, "D")
+    texts = pa.array([moment.replace("T", " ") for moment in moments.astype("datetime64[s]").astype(str)])
+    own = pc.add(rows["order"], years_before * rows.num_rows)
+    moved = rows.set_column(0, "order", own).set_column(2, "when", texts)
+    weeks = (moments - starts) // np.timedelta64(7, "D")
+    for week in range(DAYS // 7):
+        low, high = np.searchsorted(weeks, (week, week + 1))
+        with pa.output_stream(str(folder / f"{starts + np.timedelta64(7 * week, 'D')}.csv")) as stream:
+            pa_csv.write_csv(moved.slice(low, high - low), stream)
+
+
+def beside_history(rows: pa.Table) -> None:
+    """Land a year of weekly files alone, and beside ten times as many that were landed before."""
+    costs = []
+    days = ("2024-01-01", "2024-12-29")
+    for years in (0, YEARS_BEFORE):
+        with tempfile.TemporaryDirectory(prefix="bench-sources-") as scratch:
+            folder = Path(scratch)
+            (folder / "orders").mkdir()
+            source = tabular(".csv")(folder, rows.slice(0, 0))
+            mapping = (folder / "shop.yaml").read_text(encoding="utf-8").replace("orders.csv", "orders/*.csv")
+            (folder / "shop.yaml").write_text(mapping, encoding="utf-8")
+            for before in range(1, years + 1):
+                write_year(folder / "orders", rows, before)
+            if years:
+                time.sleep(3)  # what was written a moment ago is not remembered
+                landed(source, folder)
+            write_year(folder / "orders", rows, 0)
+            costs.append(landed(source, folder, *days))
+            seconds, memory, written = costs[-1]
+            assert written == rows.num_rows
+            speed = rows.num_rows / seconds
+            print(
+                f"a year beside {years:>2} years {speed:>9,.0f} rows/s, {seconds:6.1f} s, {memory:6,.0f} MB", flush=True
+            )
+    for place, what in enumerate(("time", "memory")):
+        times = costs[1][place] / costs[0][place]
+        reached = "reached" if times <= TIMES_ASKED else "missed"
+        print(f"  {what:<18} {times:9.2f} x     (asked: within {TIMES_ASKED}; {reached})")
+
+
 def main() -> None:
     """Generate, land, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    count = parser.parse_args().rows
-    print(f"{count:,} rows of events each; {os.cpu_count()} cores, {platform.machine()}")
-    rows = orders(count)
+    parser.add_argument("--only", choices=["formats", "history"])
+    given = parser.parse_args()
+    print(f"{given.rows:,} rows of events each; {os.cpu_count()} cores, {platform.machine()}")
+    rows = orders(given.rows)
+    if given.only != "history":
+        formats(rows)
+    if given.only != "formats":
+        beside_history(rows)
+
+
+def formats(rows: pa.Table) -> None:
+    """Land each kind of file."""
+    count = rows.num_rows
     for name, write in SOURCES.items():
         with tempfile.TemporaryDirectory(prefix="bench-sources-") as scratch, chdir(ROOT):
             folder = Path(scratch)

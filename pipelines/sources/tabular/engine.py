@@ -65,6 +65,7 @@ class Engine:
             },
         )  # fmt: skip
         self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET enable_progress_bar = false")
         self._found: dict[tuple[str, str], list[FoundFile]] = {}
         self._opened: dict[tuple[str, str, FoundFile], SourceFile] = {}
         self._made: dict[str, frozenset[FoundFile]] = {}
@@ -143,6 +144,8 @@ class Engine:
         with self._errors(table):
             self.connection.execute("SET threads = 2")
             query = " UNION ALL ".join([*parts, no_rows(table)])
+            # In order, so that a partition's rows are found without looking at all the others.
+            query = f"SELECT * FROM ({query}) ORDER BY {_ORDER[table].split(',')[0]}"
             self.connection.execute(f"CREATE OR REPLACE TABLE {table}_mapped AS {query}")
         self.refused[table] = [line for feed in feeds for line in self._refused(feed, wanted)]
         for file in numbered:

@@ -10,16 +10,15 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from pipelines.errors import ConfigError, DataError, near_names
 from pipelines.sources.tabular.mapping import Feed, Format, Mapping
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -109,8 +108,9 @@ def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Pa
     for name in feed.files:
         where = f"{mapping.path}:{feed.line}: {feed.table}.files"
         if "://" in name or "::" in name:
-            address = name.partition("?")[0]
-            found.append(FoundFile.at(fetch(name, where, hosts, scratch), address, address, lasting=False))
+            for address in addresses(name, where, hosts):
+                shown = _plain(address)
+                found.append(FoundFile.at(fetch(address, where, scratch, hosts), shown, shown, lasting=False))
         else:
             folder = mapping.path.parent
             found += [FoundFile.at(path, path.name, _given(path, folder)) for path in _local(name, where, folder)]
@@ -142,23 +142,75 @@ def _local(pattern: str, where: str, folder: Path) -> list[Path]:
     return paths
 
 
-def fetch(address: str, where: str, hosts: tuple[str, ...], scratch: Path) -> Path:
-    """Bring a file from an allowed address; see :func:`find_files`."""
-    parts = urlsplit(address)
+def addresses(pattern: str, where: str, hosts: tuple[str, ...]) -> list[str]:
+    """The addresses of files: what is given, or in a store that can list what it has, all that fit a pattern.
+
+    Args:
+        pattern: a plain address, with ``*`` where there are several.
+        where: the mapping's line, for messages.
+        hosts: allowed addresses.
+
+    Raises:
+        ConfigError: it is not allowed, or nothing is there that fits.
+        DataError: the store cannot be asked.
+    """
+    parts = urlsplit(pattern)
     origin = f"{parts.scheme}://{parts.netloc}"
-    if "::" in address or not parts.netloc or "@" in parts.netloc:
-        raise ConfigError(f"{where}: {address!r} is no plain address", mend="write it as https://host/path/file.csv.gz")
+    if "::" in pattern or not parts.netloc or "@" in parts.netloc:
+        raise ConfigError(f"{where}: {pattern!r} is no plain address", mend="write it as https://host/path/file.csv.gz")
     if origin not in hosts:
         raise ConfigError(
             f"{where}: {origin} is not allowed", mend=f"if you trust it: export SHOPLOOM_SOURCE_HOSTS={origin}"
         )
+    if "*" not in pattern:
+        return [pattern]
+    if parts.scheme in ("http", "https"):
+        raise ConfigError(f"{where}: {_plain(pattern)} is a pattern", mend="a web server lists no files: name each")
+    import fsspec
+
+    with _fetching(pattern, where):
+        store, path = fsspec.core.url_to_fs(pattern)
+        found = [f"{parts.scheme}://{name}" for name in sorted(store.glob(path)) if not store.isdir(name)]
+    if not found:
+        raise ConfigError(f"{where}: nothing at {pattern}", mend="check the address")
+    return found
+
+
+def fetch(address: str, where: str, scratch: Path, hosts: tuple[str, ...]) -> Path:
+    """Bring a file from an allowed address; see :func:`find_files`."""
+    parts = urlsplit(address)
     target = scratch / f"{len(list(scratch.iterdir()))}-{Path(parts.path).name or 'file'}"
-    try:
-        with target.open("wb") as file:
-            _copy(address, parts.scheme, hosts, file)
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"{where}: {address} cannot be fetched: {error}", mend="check the address") from None
+    with _fetching(address, where), target.open("wb") as file:
+        _copy(address, parts.scheme, hosts, file)
     return target
+
+
+@contextmanager
+def _fetching(address: str, where: str) -> Iterator[None]:
+    """Say what went wrong in our words: each kind of store has errors of its own."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        shown = _plain(address)
+        raise DataError(f"{where}: {shown} cannot be fetched: {said}", mend=_mend(error, shown)) from None
+
+
+def _plain(address: str) -> str:
+    """An address without its query, which may hold a token."""
+    return address.partition("?")[0] if address.startswith("http") else address
+
+
+def _mend(error: Exception, shown: str) -> str:
+    if isinstance(error, ImportError):
+        return f"install what reads {shown.partition(':')[0]}:// addresses, as the message says"
+    if "Credentials" in type(error).__name__:
+        return (
+            "give the store's credentials in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE"
+        )
+    if isinstance(error, PermissionError) or getattr(error, "code", 0) in (401, 403):
+        return "its server refuses these credentials: look at what they may read"
+    return "check the address"
 
 
 def _copy(address: str, scheme: str, hosts: tuple[str, ...], file: Any) -> None:
