@@ -5,7 +5,8 @@ where it starts. The champion is scored unchanged, on the same users, items and 
 if it was trained on any event of the window its figures flatter it, and ``saw_test_window`` says so. A champion that an
 older shoploom packaged, whole but in a form that this one does not read, cannot be scored: ``not_compared`` says why.
 
-``per_user.parquet`` and ``cold_purchases.parquet`` hold what the gate's paired tests need of every user.
+``per_user.parquet`` and ``cold_purchases.parquet`` hold what the gate's paired tests need of every user, and
+``relevance.parquet`` of every query that the relevance heads were asked.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scipy.sparse import csr_matrix
 from pipelines.artifacts import atomic_file, read_json, read_table, write_json, write_table
 from pipelines.errors import DataError, ModelError, PackageFormatError
 from pipelines.metrics.baselines import BASELINES, best_baseline
+from pipelines.metrics.calibration import check_relevance
 from pipelines.metrics.cold_items import category_codes, category_scorers, times_baseline
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
 from pipelines.metrics.report import Example, Line, render
@@ -34,7 +36,7 @@ from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE, verify
 from pipelines.models.popularity import candidates_of
 from pipelines.models.recommender import Recommender
-from pipelines.params import EvaluateParams, SeedParams, WindowParams, load_params
+from pipelines.params import EvaluateParams, SeedParams, TrainBertParams, WindowParams, load_params
 from pipelines.prepared import PREPARED, Events, read_events, read_histories, read_space
 from pipelines.stages import run_main
 
@@ -452,7 +454,13 @@ def main() -> None:
     seed = load_params(SeedParams, "seed").value
     window = read_window(PREPARED, load_params(WindowParams, "window").min_buyers)
     candidate = Recommender.load(PACKAGE)
-    evaluation = evaluate(window, candidate, Champion.read(CHAMPION), params, seed)
+    champion = Champion.read(CHAMPION)
+    evaluation = evaluate(window, candidate, champion, params, seed)
+    packages = {CANDIDATE: candidate} | ({CHAMPION_NAME: champion.recommender} if champion.recommender else {})
+    heads = load_params(TrainBertParams, "train_bert")
+    relevance = check_relevance(read_table(PREPARED / "items.parquet"), packages, heads, seed + 1)
+    evaluation.metrics["relevance"] = relevance.facts
+    write_table(relevance.per_query, EVALUATE / "relevance.parquet")
     write_table(evaluation.per_user, EVALUATE / "per_user.parquet")
     write_table(evaluation.cold_purchases, EVALUATE / "cold_purchases.parquet")
     write_json(evaluation.metrics, EVALUATE / "metrics.json")

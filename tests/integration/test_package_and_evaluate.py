@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
+from pipelines.metrics.calibration import check_relevance, text_vectors
 from pipelines.models.base import Histories, Previous, Training
 from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import Catalogue, NamedHistories
@@ -33,7 +35,7 @@ from pipelines.models.repeat import RepeatSettings, RepeatTiming
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.models.training import read_curves
-from pipelines.params import GateParams
+from pipelines.params import GateParams, TrainBertParams
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.registry import gate
 from pipelines.stage_environment import side_folder
@@ -172,6 +174,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "seed": {"value": 7},
                 "package": {"shortlist": 20},
                 "evaluate": {"resamples": 200, "example_queries": 1},
+                "train_bert": {"min_types": 3, "queries_per_type": 6, "pairs_per_query": 3},
             }
         )
     )
@@ -534,6 +537,53 @@ def test_a_champion_of_an_older_format_is_not_compared_and_the_gate_says_why(
     if change == "model":
         with pytest.raises(ModelError, match="is not what its manifest says"):
             evaluate.main()
+
+
+def test_evaluate_writes_what_every_guardrail_is_tested_with(inside: Path) -> None:
+    _promote(inside)
+    evaluate.main()
+    folder = inside / "data/evaluate"
+    metrics, users = read_json(folder / "metrics.json"), read_table(folder / "per_user.parquet")
+    columns = ("ndcg_at_10", "ndcg_at_10_newcomer", "alone_at_10")
+    rank, champion = (
+        [users.filter(pc.equal(users["model"], name))[column].to_pylist() for column in columns]
+        for name in ("rank", "champion")
+    )
+    assert rank == champion, "the champion is the candidate's own package"
+    assert rank[0] != rank[1], "somebody without a history gets another list"
+    package = Recommender.load(inside / "data/package")
+    nobody = package.catalogue.named(Histories.nobody(NUM_ITEMS), TEST)
+    scores = package.score(nobody, package.catalogue.item_ids[package.candidates])
+    first = package.candidates[np.lexsort((package.candidates, -scores[0]))[:10]]
+    window = evaluate.read_window(Path("data/prepared"), min_buyers=2)
+    relevant = set(window.test.items[window.test.users == 0]) & set(package.candidates)
+    gains = sum(1 / np.log2(place + 2) for place, item in enumerate(first) if item in relevant)
+    assert rank[1][0] == pytest.approx(gains / sum(1 / np.log2(place + 2) for place in range(min(10, len(relevant)))))
+    verdict = gate.decide(folder, GateParams(resamples=500))
+    standings = {rail.name: rail.standing for rail in verdict.guardrails}
+    assert standings | {"latency": "unmeasured", "memory": "unmeasured"} == standings
+    measured = [rail for rail in verdict.guardrails if rail.name not in ("latency", "memory")]
+    assert {rail.change for rail in measured} == {0.0}
+    assert {rail.standing for rail in measured} <= {"held", "undecided"}
+    assert metrics["relevance"]["models"]["rank"] == metrics["relevance"]["models"]["champion"]
+    assert verdict.decision == "inconclusive"
+
+
+def test_relevance_check_encodes_texts_that_a_package_lacks_and_says_what_it_cannot_measure(
+    inside: Path, model: Recommender
+) -> None:
+    items = read_table(inside / "data/prepared/items.parquet")
+    titles = items["title"].to_pylist()
+    stored = text_vectors(model, ["i003", "i010"], [titles[3], titles[10]])
+    np.testing.assert_allclose(text_vectors(model, ["i003", "unknown"], [titles[3], titles[10]]), stored, atol=1e-6)
+    heads = TrainBertParams(min_types=3, queries_per_type=6, pairs_per_query=3)
+    checked = check_relevance(items, {"rank": model}, heads, 1)
+    facts = checked.facts["models"]["rank"]
+    assert 0 < facts["brier"] < 1
+    assert facts["brier"] == pytest.approx(np.mean(checked.per_query["brier"].to_pylist()), abs=0.05)
+    few = check_relevance(items, {"rank": model}, TrainBertParams(min_types=50), 1)
+    assert few.facts["not_measured"] == "7 product types, and a head is trained from 50"
+    assert few.per_query.num_rows == 0
 
 
 @pytest.mark.parametrize("change", ["format", "facts", "model"])
