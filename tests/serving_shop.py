@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import write_json
+from pipelines.lineage.promotions import promote_version
 from pipelines.lineage.release import Made, sign_release
 from pipelines.registry.books import RunStart, open_run
 from pipelines.registry.gate_verdict import Verdict
@@ -25,20 +26,29 @@ from pipelines.settings import Settings, child_environment
 from tests.processes import free_port
 
 PROMOTE = ("promote", "own_counts", 0.1, (0.05, 0.15), 0.001, 40, "because")
+REJECT = ("reject", *PROMOTE[1:])
 RUN = "e" * 40
 
 
-def registered(settings: Settings, package: Path, folder: Path, name: str = "run", *, signed: bool = True) -> str:
-    """Register a package, sign it, and point the alias at it; returns its version."""
+def registered(
+    settings: Settings, package: Path, folder: Path, name: str = "run", *, signed: bool = True, override: str = ""
+) -> str:
+    """Register a package, sign it, and point the alias at it; returns its version.
+
+    With the reason of an override the gate refuses it, and it is let out all the same.
+    """
     write_json({"models": {"rank": {"kind": "model", "ndcg_at_10": 0.5}}}, folder / "metrics.json")
     parent = open_run(settings, RunStart(name, "c" * 40))
     made = register(settings, package, folder, RunInfo(parent, RUN, "d" * 40))
     before = champion(settings)
-    verdict = Verdict(*PROMOTE, champion_version=before.version if before else None)
+    verdict = Verdict(*(REJECT if override else PROMOTE), champion_version=before.version if before else None)
     if signed:
         whole = Made(made.version, made.digest, package, RUN, "c" * 40, "d" * 40, name, "none")
         sign_release(settings, whole, {}, (verdict.as_dict(), {}))
-    promote(settings, made.version, verdict)
+    if override:
+        promote_version(settings, made.version, override)
+    else:
+        promote(settings, made.version, verdict)
     return made.version
 
 

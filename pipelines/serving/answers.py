@@ -19,11 +19,13 @@ class Provenance:
         version: of the registered model; empty for a package that is not registered.
         run: the run commit that made it.
         digest: of its package.
+        override: the signed reason why it was let out although gate or approval said no; empty where they did not.
     """
 
     version: str = ""
     run: str = ""
     digest: str = ""
+    override: str = ""
 
 
 @dataclass(frozen=True)

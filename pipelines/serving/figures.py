@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pipelines.serving.answers import Provenance
+
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -53,6 +55,11 @@ class Figures:
         self.model = Gauge(
             "shoploom_model_info", "The model that answers: always 1.", ["version", "run"], registry=self.registry
         )
+        self.overridden = Gauge(
+            "shoploom_model_overridden",
+            "1 while the model that answers was let out by an override.",
+            registry=self.registry,
+        )
         self.model_age = Gauge(
             "shoploom_model_age_seconds", "Since the last event that the model learned from.", registry=self.registry
         )
@@ -92,16 +99,16 @@ class Figures:
         if self._shown:
             self.click_through.set(self._clicked / self._shown)
 
-    def serves(self, version: str, run: str, trained_until_days: float) -> None:
+    def serves(self, provenance: Provenance, trained_until_days: float) -> None:
         """Note a new model.
 
         Args:
-            version: of the registered model.
-            run: its run commit.
+            provenance: which.
             trained_until_days: of its last event, days since the epoch.
         """
         self.model.clear()
-        self.model.labels(version, run).set(1)
+        self.model.labels(provenance.version, provenance.run).set(1)
+        self.overridden.set(bool(provenance.override))
         self.model_age.set_function(lambda: max(0.0, time.time() - trained_until_days * 86_400))
         self.model_loaded.set_to_current_time()
 

@@ -91,10 +91,13 @@ class ModelFacts(BaseModel):
 
     version: str = Field(description="Of the registered model.")
     run: str = Field(description="The run commit that made it.")
+    override: str | None = Field(
+        description="Why it was let out although gate or approval said no, as it was signed; null where they did not."
+    )
 
     @classmethod
     def of(cls, provenance: answers.Provenance) -> ModelFacts:
-        return cls(version=provenance.version, run=provenance.run)
+        return cls(version=provenance.version, run=provenance.run, override=provenance.override or None)
 
 
 class ContributionFacts(BaseModel):

@@ -98,10 +98,11 @@ class Watcher:
         service.stocked()
         service.tell("champion", None)
         self._refused = None
-        service.figures.serves(named.version, named.run, engine.recommender.facts.trained_until)
+        service.figures.serves(engine.provenance, engine.recommender.facts.trained_until)
         service.figures.swaps.labels("swapped").inc()
         seconds = round(time.monotonic() - started, 3)
-        log().info("serving", version=named.version, run=named.run, golden=answered, seconds=seconds)
+        facts = {"version": named.version, "run": named.run, "override": engine.provenance.override or None}
+        log().info("serving", **facts, golden=answered, seconds=seconds)
 
     def _warm(self, engine: Engine) -> None:
         def going_on() -> bool:
@@ -130,10 +131,12 @@ def load_engine(named: Champion, rules: Rules, ring: KeyRing) -> Engine:
     subject = f"version {named.version}"
     try:
         folder: Path = named.kept_package()
-        verify_version(named.settings, named.version, folder).require()
+        standing = verify_version(named.settings, named.version, folder)
+        standing.require()
     except ShoploomError as error:
         record_once(named.settings, "refusal", subject, why=error.message, by="server")
         raise
-    engine = Engine.load(folder, Provenance(named.version, named.run, named.digest), rules, ring)
-    record_once(named.settings, "load", subject, digest=named.digest, by="server")
+    engine = Engine.load(folder, Provenance(named.version, named.run, named.digest, standing.override), rules, ring)
+    facts = {"digest": named.digest, "by": "server", "override": standing.override or None}
+    record_once(named.settings, "load", subject, **facts)
     return engine

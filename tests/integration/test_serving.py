@@ -64,8 +64,8 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def test_server_names_the_model_and_its_run_in_every_answer(server: Served) -> None:
-    assert recommended(server, user="u01")["model"] == {"version": "1", "run": RUN}
-    assert server.ask("/readyz")[1]["model"] == {"version": "1", "run": RUN}
+    assert recommended(server, user="u01")["model"] == {"version": "1", "run": RUN, "override": None}
+    assert server.ask("/readyz")[1]["model"] == {"version": "1", "run": RUN, "override": None}
     assert server.ask("/healthz") == (200, {"status": "ok"})
 
 
@@ -250,7 +250,7 @@ def test_search_result_tells_the_words_history_and_parts_of_its_score(server: Se
     plain = searched(server, query="small milk", user="u01", k=20)
     assert all(result["score_parts"] == result["contributions"] == [] for result in plain["results"])
     answer = searched(server, query="small milk", user="u01", k=20, explain=True, rules={"boost": {"MILK": 1.5}})
-    assert answer["model"] == {"version": "1", "run": RUN}
+    assert answer["model"] == {"version": "1", "run": RUN, "override": None}
     for result in answer["results"]:
         assert sum(part["added"] for part in result["score_parts"]) == pytest.approx(result["score"], abs=1e-5)
         assert all(part["words"] for part in result["score_parts"])

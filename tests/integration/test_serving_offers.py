@@ -95,7 +95,7 @@ def test_offer_is_given_with_its_reservation_reason_and_expected_value(server: S
     mine = terms("i001", budget=10, kind="campaign")
     set_terms(server, mine)
     answer = given(server, user="never seen", placement="home")
-    assert answer["model"] == {"version": "1", "run": RUN}
+    assert answer["model"] == {"version": "1", "run": RUN, "override": None}
     assert (answer["known_user"], answer["chances_from"]) == (False, "redemptions")
     (offer,) = answer["offers"]
     assert (offer["offer_id"], offer["kind"], offer["item_ids"], offer["again"]) == (

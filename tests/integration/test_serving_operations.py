@@ -164,6 +164,24 @@ def test_version_that_cannot_be_read_is_not_served_and_rollback_mends_it(
     assert found.version == "2"
 
 
+def test_model_that_was_let_out_by_an_override_says_so_in_every_answer(
+    server: Served, settings: Settings, shop: Path, tmp_path: Path
+) -> None:
+    assert until(server, lambda told: not told["trouble"])["model"]["override"] is None
+    other = renamed(shop / "data/package", tmp_path / "package", " IV")
+    version = registered(settings, other, tmp_path, "overridden", override="the shop needs soap")
+    told = until(server, lambda told: told["model"]["version"] == version)
+    assert told["model"]["override"] == "the shop needs soap"
+    for path, body in (
+        ("/recommend", {"user": "u01"}),
+        ("/search", {"query": "milk"}),
+        ("/converse", {"text": "milk"}),
+    ):
+        assert server.ask(path, body)[1]["model"] == told["model"]
+    assert "shoploom_model_overridden 1.0" in server.ask("/metrics")[1]
+    assert server.said(event="serving", version=version)["override"] == "the shop needs soap"
+
+
 def test_second_server_on_the_same_state_file_is_refused(server: Served, settings: Settings, tmp_path: Path) -> None:
     with served(settings, tmp_path, ready=False) as second:
         assert second.process.wait(60) == 1

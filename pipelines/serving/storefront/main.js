@@ -163,7 +163,7 @@ addEventListener("keywanted", (event) => {
 addEventListener("answered", (event) => {
   byId("alert").replaceChildren();
   const { model } = event.detail;
-  if (model) byId("model").textContent = `Model version ${model.version}, run ${model.run.slice(0, 12)}${hasKey() ? ", by key" : ""}`;
+  if (model) byId("model").textContent = `Model version ${model.version}, run ${model.run.slice(0, 12)}${model.override ? `, let out by an override: ${model.override}` : ""}${hasKey() ? ", by key" : ""}`;
 });
 
 followLinks();
