@@ -73,9 +73,10 @@ class Visit:
         """Events of a type that were told so far."""
         return [event for body in self.posted("/events") for event in body["events"] if event["type"] == kind]
 
-    def inaccessible(self) -> list[str]:
-        """What axe-core finds wrong with the page as it is."""
-        found = Axe().run(self.page).response["violations"]
+    def inaccessible(self, *rules: str) -> list[str]:
+        """What axe-core finds wrong with the page as it is, by some of its rules or by all."""
+        chosen = {"runOnly": list(rules)} if rules else {}
+        found = Axe().run(self.page, options={"resultTypes": ["violations"], **chosen}).response["violations"]
         return [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]]
 
     def left_loopback(self) -> list[str]:

@@ -28,7 +28,7 @@ function attempt(promise) {
   promise.catch((problem) => dispatchEvent(new CustomEvent("failed", { detail: problem })));
 }
 
-/** Like and dislike; pressing one that is pressed takes a dislike back by a like, and changes nothing of a like. */
+/** Like and dislike; a dislike that is pressed again is taken back by a like, which stays. */
 export function opinions(item, seen) {
   const buttons = [
     ["like", "\u2665", "Like"],
@@ -37,6 +37,7 @@ export function opinions(item, seen) {
     h("button", { type: "button", class: `icon ${kind}`, "aria-label": `${words} ${item.title}`, title: words.replace(":", ""), "data-does": kind, "aria-pressed": String(opinion(item.item_id) === kind), onclick: () => set(kind) }, sign),
   );
   function set(kind) {
+    if (kind === "like" && opinion(item.item_id) === "like") return;
     const wanted = kind === "dislike" && opinion(item.item_id) === "dislike" ? "like" : kind;
     setOpinion(item.item_id, wanted);
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.does === wanted));

@@ -117,6 +117,12 @@ function block(entry, first) {
   );
 }
 
+/** Begin anew: what was learned of somebody else is not shown. */
+export function forgetLessons() {
+  entries.length = 0;
+  draw();
+}
+
 /** Draw the panel. */
 export function draw() {
   const intro = h(

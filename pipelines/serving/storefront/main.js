@@ -6,7 +6,7 @@ import { waitingGrid } from "./card.js";
 import { cartPage } from "./cart.js";
 import { byId, h, openDialog } from "./dom.js";
 import { home } from "./home.js";
-import { draw as drawLearned } from "./learned.js";
+import { draw as drawLearned, forgetLessons } from "./learned.js";
 import { forgetOffers, lookForOffers } from "./offers.js";
 import { drawWhom, openWhom } from "./person.js";
 import { product } from "./product.js";
@@ -137,10 +137,13 @@ document.addEventListener("keydown", (event) => {
   byId("query").select();
 });
 addEventListener("moved", () => show(true));
-addEventListener("whom", () => {
+addEventListener("whom", (event) => {
   drawWhom();
   drawCart();
-  forget();
+  if (event.detail.anew) {
+    forget();
+    forgetLessons();
+  }
   forgetOffers();
   show(false);
 });

@@ -88,7 +88,6 @@ function offer(each) {
     h("p", {}, item ? h("a", { href: itemAddress(item), "data-view": true }, each.title) : each.title),
     h("ul", { class: "bars" }, share("chance to be used", each.chance), share("bought anyway", each.bought_anyway)),
     h("p", { class: "quiet" }, `Expected to bring the shop ${money(each.expected_value)}. Held for you until ${new Date(each.expires).toLocaleTimeString()}${each.again ? ", as before" : ""}.`),
-    each.reasons.map((reason) => h("p", { class: "quiet" }, reason)),
     buttons,
     end,
   );

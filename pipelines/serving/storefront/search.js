@@ -82,11 +82,12 @@ function bounds(slot) {
 /** Nothing was found: what is popular, and a way out. */
 async function nothing(place) {
   const filtered = GROUPS.some((group) => place.filters[group].length) || place.from !== null || place.to !== null;
-  const answer = await ask("/recommend", { placement: "search-empty", k: PAGE_SIZE, ...whom() });
+  const instead = (more = {}) => ask("/recommend", { placement: "search-empty", k: PAGE_SIZE, cart: cartIds(), ...whom(), ...more });
+  const answer = await instead();
   return [
     h("div", { class: "empty" }, h("p", {}, "Nothing here answers that."), filtered && h("a", { href: searchAddress({ query: place.query }), "data-view": true }, "Let go of all filters")),
     h("h2", {}, "Perhaps instead"),
-    grid(listOf(answer, "search-empty"), "h3"),
+    grid(listOf(answer, "search-empty", () => instead({ explain: true })), "h3"),
   ];
 }
 

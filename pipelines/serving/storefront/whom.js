@@ -23,9 +23,10 @@ function saved() {
   write("whom", state);
 }
 
-function changed() {
+/** Tell the page; `anew` where it is somebody else who shops now. */
+function changed(anew = false) {
   saved();
-  dispatchEvent(new CustomEvent("whom"));
+  dispatchEvent(new CustomEvent("whom", { detail: { anew } }));
 }
 
 function deviceId(device) {
@@ -65,7 +66,7 @@ export async function become(id, name) {
     Object.assign(state, before);
     throw problem;
   }
-  changed();
+  changed(true);
 }
 
 /** Sign a device in or out. */
@@ -85,7 +86,7 @@ export async function setLinked(device, wanted, tell = true) {
 /** New devices that nobody saw before. */
 export function startAfresh() {
   Object.assign(state, { base: fresh(), linked: {}, likes: {}, carts: {}, shopper: NEW, name: "Someone new" });
-  changed();
+  changed(true);
 }
 
 /** What this shopper thinks of an item: "like", "dislike", or nothing. */

@@ -70,7 +70,7 @@ export async function openWhy(result, list) {
     h("p", { class: "why-title" }, h("strong", {}, result.title), ` \u00b7 place ${result.position}`),
     part("In words", words),
     query,
-    part("Your past, taken apart", told),
+    list.explain && part("Your past, taken apart", told),
     part(
       "Rules and offers",
       h("p", {}, result.rule ? `Moved by the shop's rule: ${result.rule}.` : "No rule of the shop moved it."),
@@ -78,10 +78,7 @@ export async function openWhy(result, list) {
     ),
     h("p", { class: "quiet provenance" }, `Model version ${list.answer.model.version}, run commit `, h("code", {}, list.answer.model.run.slice(0, 12)), `, request `, h("code", {}, list.answer.request_id.slice(0, 12))),
   );
-  if (!list.explain) {
-    told.replaceChildren(ranking(result));
-    return;
-  }
+  if (!list.explain) return;
   try {
     const explained = (await list.explain()).results.find((other) => other.item_id === result.item_id);
     if (explained) say(explained.reasons);
