@@ -153,7 +153,11 @@ def main() -> None:
 @models_option
 @json_option
 def run(until: date | None, models: str | None, as_json: bool) -> None:
-    """Land what is new, train on it, gate and promote; unchanged stages are not run again."""
+    """Land what is new, train on it, gate and promote; unchanged stages are not run again.
+
+    The gate is set in params.yaml: what has to be gained, what may not be lost, and whether its verdict moves the
+    champion (gate.mode: enforce) or is only told (dry_run).
+    """
     from pipelines.orchestration.run import run_all
     from pipelines.orchestration.summary import draw_summary
 
