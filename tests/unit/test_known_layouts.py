@@ -143,6 +143,23 @@ def test_source_check_is_content_with_a_good_mapping_and_tells_a_wrong_one(tmp_p
     assert "shop.yaml:9: events: orders.csv.gz has no column 'custmer'; did you mean 'customer'" in answer.output
 
 
+def test_source_check_tells_once_what_is_wrong_with_many_files(tmp_path: Path) -> None:
+    path = write_shop(tmp_path, order_lines()[:5])
+    whole = (tmp_path / "orders.csv.gz").read_bytes()
+    for number in range(5):
+        (tmp_path / f"orders-{number}.csv.gz").write_bytes(whole)
+    many = MAPPING.replace("orders.csv.gz", "orders*.csv.gz")
+    path.write_text(many.replace("customer\n", "custmer\n"))
+    answer = CliRunner().invoke(main, ["source", "check", str(path)])
+    assert answer.output.count("has no column") == 1
+    assert "orders-0.csv.gz (and 5 more) has no column 'custmer'; did you mean 'customer'" in answer.output
+    path.write_text(many.replace("equals: paid", "equals: payed"))
+    answer = CliRunner().invoke(main, ["source", "check", str(path)])
+    assert "read of orders-0.csv.gz, orders-1.csv.gz, orders-2.csv.gz (and 3 more)\n" in answer.output
+    assert "no row is left: look at where:" in answer.output
+    assert "everything that was read maps" not in answer.output
+
+
 def test_source_draft_is_a_mapping_that_holds_none_of_the_files_values(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text(
         "Order ID,Customer,SKU,Created At,Qty,Price\nsecret-1,ann@shop.example,P1,24.12.2024 10:00,1,2.5\n"
@@ -204,6 +221,27 @@ def test_source_draft_of_files_with_marks_of_their_own_reads_them(tmp_path: Path
     (event,) = source.engine.rows("events").to_pylist()
     assert (event["user_id"], event["price"], event["unmapped"]) == ("ann", 3.5, [])
     assert source.items()["title"].to_pylist() == ["Café, black"]
+
+
+def test_source_draft_makes_one_feed_of_files_that_are_alike(tmp_path: Path) -> None:
+    heading = "Order No,Order Date,Customer Email,Product SKU,Qty Sold,Sale Price EUR,Customer Rating\n"
+    for week in (1, 8, 15):
+        row = f'{week},2024-01-{week:02} 10:00,ann@shop.example,P1,2,"3,50",4\n'
+        (tmp_path / f"sales_2024-01-{week:02}.csv").write_text(heading + row)
+    (tmp_path / "goods [new].csv").write_text("Artikel-Nr.,Bezeichnung\nP1,Tee\n")
+    names = sorted(str(path) for path in tmp_path.glob("*.csv"))
+    text = draft_mapping(names)
+    assert text.count("- name:") == 2
+    assert f'- name: sales\n    files: "{tmp_path}/sales_2024-01-*.csv"' in text
+    assert '# not mapped: "Customer Rating" (integer)' in text
+    finished = text.replace("# item_id: no column looks like it, and every row needs one", 'item_id: "Artikel-Nr."')
+    source = Tabular(parse_mapping(finished, tmp_path / "shop.yaml"))
+    assert [each.isoformat() for each in source.span()] == ["2024-01-01", "2024-01-15"]
+    (row, *_) = source.engine.rows("events").to_pylist()
+    told = (row["user_id"], row["item_id"], row["quantity"], row["price"], row["session_id"], row["unmapped"])
+    assert told == ("ann@shop.example", "P1", 2.0, 3.5, "1", [])
+    (tmp_path / "sales_2024-01-old.csv").write_text("other\n1\n")
+    assert "files: [" in draft_mapping(names), "the pattern would name a file that was not given"
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ class Tabular(Source):
         """
         if not self._days:
             raise DataError(
-                f"events: no row of the files that {self.mapping.path} names has a time that it can read",
-                mend=f"shoploom source check {self.mapping.path} shows what will not map",
+                f"events: in the files that {self.mapping.path} names no row is left by where: that has a time",
+                mend=f"shoploom source check {self.mapping.path} shows what it makes of them",
             )
         return self._days[0], self._days[-1]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import ConfigError
 from pipelines.sources import load_source, source_names
 from pipelines.sources.tabular import Tabular, allowed_hosts
-from pipelines.sources.tabular.engine import Engine
+from pipelines.sources.tabular.engine import Engine, few
 from pipelines.sources.tabular.reader import read_mapping
 from pipelines.sources.tabular.types import infer
 
@@ -133,17 +133,20 @@ def draw_check(found: dict[str, Any], console: Console) -> None:
     say(f"{found['shop']}: time zone {found['time_zone']}, one partition a {found['partition']}")
     for name, table in found["tables"].items():
         part = "all" if table["all"] else "the first"
-        say(f"{name}: {part} {table['rows']:,} rows read of {', '.join(table['files'])}")
+        say(f"{name}: {part} {table['rows']:,} rows read of {few(table['files'])}")
         say(f"  columns: {', '.join(f'{column} ({kind})' for column, kind in table['types'].items())}")
         for row in table["first"]:
             say(f"  {json.dumps(row, ensure_ascii=False, default=str)}")
         for column, lost in table["unmapped"].items():
             say(f"  will not map: {column} of {lost['rows']:,} rows: {'; '.join(lost['examples'])}")
         for line in table["refused"][:SHOWN]:
-            say(f"  no row: {line['file']}{':' + str(line['line']) if line['line'] else ''}: {line['error']}")
+            hint = "; if it is Latin-1, say encoding: latin-1" if line["error"] == "invalid encoding" else ""
+            say(f"  no row: {line['file']}{':' + str(line['line']) if line['line'] else ''}: {line['error']}{hint}")
         if len(table["refused"]) > SHOWN:
             say(f"  and {len(table['refused']) - SHOWN:,} more lines that are no rows")
-    if not any(table["unmapped"] or table["refused"] for table in found["tables"].values()):
+        if not table["rows"]:
+            say("  no row is left: look at where:, and at the files")
+    if not any(table["unmapped"] or table["refused"] or not table["rows"] for table in found["tables"].values()):
         say("everything that was read maps")
     if not all(table["all"] for table in found["tables"].values()):
         say("--rows reads more of each feed: --rows 100000")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,10 @@ def draft_mapping(files: list[str]) -> str:
         DataError: a file cannot be read.
     """
     parts: dict[str, list[str]] = {}
-    for file in files:
-        said, layout = _layout(Path(file))
-        columns = _sample(file, layout)
+    for alike, said, layout in _groups(files):
+        columns = _sample(alike[0], layout)
         table = _table_of(set(_guess(columns)))
-        parts.setdefault(table, []).append(_feed(file, table, columns, said))
+        parts.setdefault(table, []).append(_feed(alike, table, columns, said))
     lines = [
         "# A first mapping, drafted from names of columns: read every line, then: shoploom source check THIS_FILE",
         "shop: my_shop  # letters, digits, _ and -",
@@ -81,6 +81,16 @@ def draft_mapping(files: list[str]) -> str:
         elif table in ("events", "items"):
             lines.append(f"# {table}: no file looks like it; every shop has {table}")
     return "\n".join(lines) + "\n"
+
+
+def _groups(files: list[str]) -> list[tuple[list[str], list[str], dict[str, Any]]]:
+    """Files that one feed can read, those of the same layout and columns, with what :func:`_layout` says of them."""
+    groups: dict[object, tuple[list[str], list[str], dict[str, Any]]] = {}
+    for file in files:
+        said, layout = _layout(Path(file))
+        key = (tuple(Path(file).suffixes[-2:]), tuple(said), _names(file, layout))
+        groups.setdefault(key, ([], said, layout))[0].append(file)
+    return list(groups.values())
 
 
 def _layout(path: Path) -> tuple[list[str], dict[str, Any]]:
@@ -108,18 +118,28 @@ def _layout(path: Path) -> tuple[list[str], dict[str, Any]]:
     return said, given
 
 
-def _sample(file: str, layout: dict[str, Any]) -> dict[str, list[str]]:
-    """Column -> its first values."""
+def _probe(file: str, layout: dict[str, Any]) -> tuple[Feed, Mapping]:
+    """A feed of that file, and its mapping, of which the fields do not matter yet."""
     path = Path(file)
-    probe = Feed("items", "0", (path.name,), None, (Field("item_id", "text", constant=""),))
-    probe = replace(probe, **layout)
-    mapping = Mapping(path.parent / "draft.yaml", "draft", "UTC", "week", (probe,))
+    feed = replace(Feed("items", "0", (path.name,), None, (Field("item_id", "text", constant=""),)), **layout)
+    return feed, Mapping(path.parent / "draft.yaml", "draft", "UTC", "week", (feed,))
+
+
+def _names(file: str, layout: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of a file that has no two of their name."""
+    probe, mapping = _probe(file, layout)
     engine = Engine(mapping)
     try:
-        found = engine.files(probe)[0]
-        names = [name for name in found.columns if found.columns.count(name) == 1][:COLUMNS]
+        columns = engine.files(probe)[0].columns
     finally:
         engine.close()
+    return tuple(name for name in columns if columns.count(name) == 1)[:COLUMNS]
+
+
+def _sample(file: str, layout: dict[str, Any]) -> dict[str, list[str]]:
+    """Column -> its first values."""
+    names = _names(file, layout)
+    probe, mapping = _probe(file, layout)
     fields = tuple(Field(name, "text", (name,)) for name in names)
     probe = replace(probe, fields=(Field("attributes", "map", parts=fields),))
     engine = Engine(Mapping(mapping.path, "draft", "UTC", "week", (probe,)), sample=SAMPLE)
@@ -140,20 +160,43 @@ def _guess(columns: dict[str, list[str]]) -> dict[str, str]:
             if column is not None and column not in found.values():
                 found[field] = column
                 break
-    return found
+    rest = [name for name in columns if name not in found.values()]
+    for field in NAMES:
+        column = next((name for name in rest if field not in found and _is_told(field, name, columns[name])), None)
+        if column is not None:
+            found[field] = column
+            rest.remove(column)
+    times = [name for name in rest if infer(columns[name]) == "time"]
+    return {**({"timestamp": times[0]} if times else {}), **found}
+
+
+def _is_told(field: str, column: str, values: list[str]) -> bool:
+    """Whether a column's name says by one of its words what it holds, and nothing of it speaks against that."""
+    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower()))
+    if not words.intersection(NAMES[field]):
+        return False
+    if field == "timestamp":
+        return bool(values) and time_format(values) is not None
+    if field in ("quantity", "price"):
+        return infer(value.replace(",", ".") for value in values) in ("integer", "number")
+    return words <= {*NAMES[field], *_BESIDE}
 
 
 def _table_of(fields: set[str]) -> str:
     if {"query", "item_id", "grade"} <= fields and "user_id" not in fields:
         return "judgements"
+    if "timestamp" in fields and not fields & {"title", "description", "category", "brand"}:
+        return "events"
     if "user_id" in fields:
         return "events" if fields & {"item_id", "timestamp", "query"} else "users"
     return "items"
 
 
-def _feed(file: str, table: str, columns: dict[str, list[str]], layout: list[str]) -> str:
+def _feed(files: list[str], table: str, columns: dict[str, list[str]], layout: list[str]) -> str:
     guessed = {field: column for field, column in _guess(columns).items() if field in _PLAIN[table]}
-    lines = [f"  - name: {_quoted(Path(file).name.split('.')[0])}", f"    files: {_quoted(file)}"]
+    name = _common([Path(file).name.split(".")[0] for file in files])
+    name = (name.rstrip("0123456789_- ") if len(files) > 1 else name) or table
+    lines = [f"  - name: {_quoted(name)}", f"    files: {_pattern(files)}"]
     lines += [*(f"    {line}" for line in layout), "    fields:"]
     for field in _PLAIN[table]:
         if field in guessed:
@@ -170,6 +213,24 @@ def _feed(file: str, table: str, columns: dict[str, list[str]], layout: list[str
     for name in rest:
         lines.append(f"      # not mapped: {_quoted(name)} ({infer(columns[name])})")
     return "\n".join(lines)
+
+
+def _pattern(files: list[str]) -> str:
+    """Files as YAML: a pattern where it names exactly these, else one by one."""
+    if len(files) == 1:
+        return _quoted(files[0])
+    names, folder = [Path(file).name for file in files], Path(files[0]).parent
+    ending = _common([name[::-1] for name in names])[::-1]
+    pattern = f"{_common(names)}*{ending[ending.find('.') :]}"
+    if sorted(map(str, folder.glob(pattern))) == sorted(str(Path(file)) for file in files):
+        return _quoted(str(folder / pattern))
+    return f"[{', '.join(map(_quoted, files))}]"
+
+
+def _common(texts: list[str]) -> str:
+    """What all texts begin with."""
+    alike = (letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False)))
+    return "".join(alike)
 
 
 def _spec(field: str, column: str, columns: dict[str, list[str]]) -> str:
@@ -196,6 +257,10 @@ def _quoted(text: Any) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
+_BESIDE = {
+    "address", "code", "e", "email", "id", "key", "mail", "name", "no", "nr", "num", "number", "of", "ref", "the",
+}  # fmt: skip
+"""Words that may stand beside the one that tells."""
 _COMMA = re.compile(r"[-+]?\d+,\d{1,2}")
 """A number with a decimal comma."""
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

@@ -107,14 +107,14 @@ class Engine:
         problems = Problems(self.mapping.path)
         for feed in self.mapping.feeds:
             left = self.left if feed.table == EVENTS.name else ()
-            for file in (self._open(feed, found) for found in self.found(feed) if found not in left):
-                for column, line in feed.reads():
-                    count = file.columns.count(column)
-                    if not count and not _may_be_absent(column, file):
-                        near = near_names(column, file.columns) or f"it has {_some(file.columns)}"
-                        problems.note(line, f"{feed.table}: {file.shown} has no column {column!r}; {near}")
-                    elif count > 1:
-                        problems.note(line, f"{feed.table}: {file.shown} has {count} columns {column!r}")
+            files = [self._open(feed, found) for found in self.found(feed) if found not in left]
+            for column, line in feed.reads():
+                for count, columns, names in _wrong(column, files):
+                    if count:
+                        problems.note(line, f"{feed.table}: {names} has {count} columns {column!r}")
+                    else:
+                        near = near_names(column, columns) or f"it has {_some(columns)}"
+                        problems.note(line, f"{feed.table}: {names} has no column {column!r}; {near}")
         problems.raise_any()
 
     def make(self, table: str, chosen: Iterable[FoundFile] | None = None) -> None:
@@ -295,7 +295,7 @@ class Engine:
             said = str(error).splitlines()[0]
             files = sorted({file.shown for feed in self.mapping.of(table) for file in self.found(feed)})
             raise DataError(
-                f"{table}: {said} (reading {', '.join(files[:12])}{' ...' if len(files) > 12 else ''})",
+                f"{table}: {said} (reading {few(files, 12)})",
                 mend="bring the file whole, or correct the mapping's format of it",
             ) from None
 
@@ -316,6 +316,23 @@ def raw_schema(table: str) -> pa.Schema:
     """A landed table's schema: its columns, any of which may be empty, and beside them the kept row."""
     fields = [pa.field(column.name, column.type) for column in MAPPED[table].schema]
     return pa.schema([*fields, SOURCE_ROW, UNMAPPED])
+
+
+def _wrong(column: str, files: list[SourceFile]) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """Of files that have a column not once, how often, their columns and their names; those that are alike together."""
+    alike: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for file in files:
+        count = file.columns.count(column)
+        if count > 1 or (not count and not _may_be_absent(column, file)):
+            alike.setdefault((count, file.columns), []).append(file.shown)
+    for (count, columns), names in alike.items():
+        yield count, columns, few(names, 1)
+
+
+def few(names: list[str], most: int = 3) -> str:
+    """Names of files; of many the first, and how many more there are."""
+    more = f" (and {len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _may_be_absent(column: str, file: SourceFile) -> bool:

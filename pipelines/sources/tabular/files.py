@@ -129,11 +129,13 @@ def _seen(path: Path) -> tuple[int, ...]:
 def _local(pattern: str, where: str, folder: Path) -> list[Path]:
     whole = folder / Path(pattern).expanduser()
     anchor = Path(whole.anchor)
-    paths = sorted(anchor.glob(str(whole.relative_to(anchor))))
+    paths = [whole] if whole.is_file() else sorted(anchor.glob(str(whole.relative_to(anchor))))
     paths = [path for path in paths if not path.is_dir()]
     if not paths:
-        near = near_names(Path(pattern).name, (path.name for path in folder.glob("*")))
-        raise ConfigError(f"{where}: no file {pattern} in {folder}", mend=near or "paths are relative to the mapping")
+        near = near_names(whole.name, (path.name for path in whole.parent.glob("*")))
+        raise ConfigError(
+            f"{where}: no file {pattern} in {folder.resolve()}", mend=near or "paths are relative to the mapping"
+        )
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise ConfigError(
