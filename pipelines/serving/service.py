@@ -141,6 +141,9 @@ class Service:
                 address = self.settings.serving_state
                 self.memory = Memory(State.open(address, self.ring), alone=address.startswith("sqlite"))
             self.memory.look()
+            if "state" in self.trouble:
+                # A full disk can be read well enough.
+                self.memory.state.check_writable()
         except StateError as error:
             self.lost(error)
         else:

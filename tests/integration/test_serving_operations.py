@@ -23,9 +23,12 @@ from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError
 from pipelines.models.manifest import Facts, write_manifest
 from pipelines.orchestration import api_keys
+from pipelines.pseudonyms import open_ring
 from pipelines.registry.promotion import champion, roll_back
 from pipelines.serving.rules import Rules
+from pipelines.serving.state import State
 from pipelines.settings import Settings
+from tests.crashes import can_mount, mount
 from tests.integration import test_package_and_evaluate as tiny
 from tests.repositories import ROOT, new_repository
 from tests.serving_shop import Served, registered, served
@@ -265,6 +268,49 @@ def test_keys_guard_a_server_that_others_can_reach_and_a_lost_state_stops_no_rec
         assert "state" in until(server, lambda told: not told["ready"])["trouble"]
         assert server.ask("/recommend", {"user": "u01"}, asking)[0] == 200
         assert server.ask("/search", {"query": "milk", "user": "u02"}, asking)[0] == 200
+
+
+def test_full_disk_turns_readiness_false_until_there_is_room_and_loses_nothing_acknowledged(
+    shop: Path, mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("this process may not mount a file system: run as root")
+    full = place(mlflow_home, tmp_path)
+    registered(full, shop / "data/package", tmp_path)
+    disk = tmp_path / "disk"
+    address = f"sqlite:///{disk}/state.db"
+    monkeypatch.setenv("SHOPLOOM_STATE_URL", address)
+    with mount(Path("tmpfs"), disk, "-o", "size=4m"):
+        ballast, acknowledged = disk / "ballast", list[str]()
+        ballast.write_bytes(b"x" * 2_000_000)
+
+        def batch(number: int) -> list[dict[str, Any]]:
+            event = {"type": "search", "user": "u01", "query": "q" * 500}
+            return [{**event, "event_id": f"full-{number}-{place}"} for place in range(100)]
+
+        with served(full, tmp_path) as server:
+            for number in range(100):
+                status, answer = server.ask("/events", {"events": batch(number)})
+                if status != 200:
+                    break
+                acknowledged += [receipt["event_id"] for receipt in answer["receipts"]]
+            assert acknowledged
+            assert (status, answer["code"]) == (503, "state_unavailable")
+            for _ in range(3):
+                # Whether there is room is looked at once a second.
+                ready, told = server.ask("/readyz")
+                assert (ready, told["trouble"]["state"]) == (503, "the state does not answer: full")
+                assert server.ask("/recommend", {"user": "u01"})[0] == 200
+                assert server.ask("/search", {"query": "milk"})[0] == 200
+                time.sleep(1)
+            ballast.unlink()
+            until(server, lambda told: told["ready"])
+            status, answer = server.ask("/events", {"events": batch(number)})
+            assert status == 200
+            acknowledged += [receipt["event_id"] for receipt in answer["receipts"]]
+        state = State.open(address, open_ring(full.home))
+        assert state.events.get(acknowledged).keys() == {*acknowledged}
+        state.close()
 
 
 @pytest.mark.parametrize(

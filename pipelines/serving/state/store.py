@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import Connection, delete, insert, text
 
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.state.answered import Answers
@@ -21,15 +21,20 @@ from pipelines.serving.state.migrate import migrate
 from pipelines.serving.state.offers import Offers
 from pipelines.serving.state.records import check_id
 from pipelines.serving.state.rekey import bring_to, user_key
+from pipelines.serving.state.schema import FACTS
 from pipelines.serving.state.sessions import Sessions
 from pipelines.serving.state.stock import Stock
-from pipelines.serving.state.writer import Writer
+from pipelines.serving.state.writer import Writer, one_by_one
 from pipelines.stage_environment import state_folder
 
 
 def default_url(home: Path) -> str:
     """The address of the state in a state folder."""
     return f"sqlite:///{home / 'serving' / 'state.db'}"
+
+
+PROBE = "x" * 65_536
+"""What is written to see whether there is room."""
 
 
 class State:
@@ -115,7 +120,26 @@ class State:
         with in_our_words(self._database.place), self._database.snapshot() as connection:
             connection.execute(text("SELECT 1"))
 
+    def check_writable(self) -> None:
+        """See that the database takes something as large as a request with events, and take it out again.
+
+        Raises:
+            StateError: it does not.
+        """
+        self.check()
+        for value in (PROBE, None):
+            self._writer.submit(_PROBE, value).result()
+
     def close(self) -> None:
         """Write what waits and let the database go."""
         self._writer.close()
         self._database.close()
+
+
+def _probe(connection: Connection, value: str | None) -> None:
+    connection.execute(delete(FACTS).where(FACTS.c.name == "probe"))
+    if value is not None:
+        connection.execute(insert(FACTS).values(name="probe", value=value))
+
+
+_PROBE = one_by_one(_probe)
