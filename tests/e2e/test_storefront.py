@@ -166,6 +166,24 @@ def test_product_page_tells_what_goes_with_it_and_a_look_is_learned(here: Visit)
     expect(page.locator(".problem")).to_contain_text("The catalogue has no such product")
 
 
+def test_what_is_sold_out_cannot_be_bought(here: Visit, server: Served) -> None:
+    here.go("/?item=i003", ".product")
+    here.page.locator(".product").get_by_role("button", name="Add to cart").click()
+    expect(here.page.locator("#cart-count")).to_have_text("1")
+    assert server.ask("/stock", {"out_of_stock": ["i003"]}, method="PUT")[0] == 200
+    try:
+        here.go("/?item=i003", ".product")
+        expect(here.page.locator(".product")).to_contain_text("Sold out")
+        expect(here.page.locator(".product").get_by_role("button", name="Add to cart")).to_have_count(0)
+        here.go("/?view=cart", ".lines")
+        expect(here.page.locator(".lines")).to_contain_text("sold out")
+        expect(here.page.get_by_role("button", name="Buy")).to_be_disabled()
+    finally:
+        assert server.ask("/stock", {"in_stock": ["i003"]}, method="PUT")[0] == 200
+    here.go("/?view=cart", ".lines")
+    expect(here.page.get_by_role("button", name="Buy")).to_be_enabled()
+
+
 def test_what_is_seen_is_told_with_its_position(here: Visit, settings: Settings) -> None:
     with here.page.expect_response(lambda reply: reply.url.endswith("/events")) as told:
         search(here.page, "cold small large")
@@ -392,6 +410,7 @@ def test_page_fits_a_phone_and_harms_nobody_in_light_and_dark(visiting: Open, sc
         ("search", "/?q=cold+small+large&product_type=cheese", ".found .card"),
         ("product", "/?item=i002", ".product"),
         ("cart", "/?view=cart", "main .empty"),
+        ("long-word", f"/?q={'x' * 300}", "main .card"),
     ):
         phone.go(path, ready)
         wide = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")

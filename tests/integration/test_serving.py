@@ -182,6 +182,11 @@ def test_catalogue_tells_of_items_by_id(server: Served) -> None:
     first = answer["items"][0]
     assert (first["title"], first["price"], first["attributes"]) == ("cheese large", 3.0, {"colour": "red"})
     assert first["category"] == ["milk", "cheese"]
+    assert server.ask("/stock", {"out_of_stock": ["i002"]}, method="PUT")[0] == 200
+    told = server.ask("/items", {"items": ["i002", "i001"]})[1]["items"]
+    assert server.ask("/stock", {"in_stock": ["i002"]}, method="PUT")[0] == 200
+    assert [item["in_stock"] for item in told] == [False, True]
+    assert first["in_stock"]
 
 
 def test_households_are_told_by_pseudonym_and_a_device_can_be_linked_with_one(

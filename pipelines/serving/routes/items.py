@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -32,19 +33,28 @@ class ItemFacts(BaseModel):
     category: tuple[str, ...] = Field(description="The whole path, the widest level first.")
     size: str | None
     price: float | None
+    in_stock: bool = Field(description="Whether it can be bought now.")
     attributes: dict[str, str] = Field(description="What the shop says besides, by name.")
 
     @classmethod
-    def of(cls, engine: Engine, row: int) -> ItemFacts:
-        """Of an item by its dense id."""
+    def of(cls, engine: Engine, row: int, sold_out: Collection[str]) -> ItemFacts:
+        """Of an item by its dense id.
+
+        Args:
+            engine: whose catalogue.
+            row: the dense id.
+            sold_out: ids of items that cannot be bought, beside what the shop's rules name.
+        """
         catalogue, shelf = engine.catalogue, engine.shelf
+        name = str(catalogue.item_ids[row])
         return cls(
-            item_id=str(catalogue.item_ids[row]),
+            item_id=name,
             title=catalogue.titles[row],
             brand=shelf.value("brand", row),
             category=catalogue.categories[row],
             size=shelf.value("size", row),
             price=shelf.price(row),
+            in_stock=name not in sold_out and name not in engine.rules.out_of_stock,
             attributes=catalogue.attributes[row],
         )
 
@@ -69,9 +79,10 @@ async def items(body: ItemsRequest, request: Request) -> ItemsAnswer:
     service: Service = request.app.state.service
     engine = service.current()
     rows, ignored = rows_of(engine, body.items)
+    sold_out = service.memory.sold_out if service.memory is not None else frozenset[str]()
     return ItemsAnswer(
         request_id=request.scope["request_id"],
         model=ModelFacts.of(engine.provenance),
         ignored=ignored,
-        items=[ItemFacts.of(engine, row) for row in rows.values()],
+        items=[ItemFacts.of(engine, row, sold_out) for row in rows.values()],
     )

@@ -17,14 +17,15 @@ export async function cartPage() {
   const [{ items }, near] = await Promise.all([ask("/items", { items: ids }), goesWith()]);
   const list = listOf(near, "cart", () => goesWith({ explain: true }));
   const lines = cart();
-  const total = items.reduce((sum, item) => sum + (item.price ?? 0) * lines[item.item_id], 0);
+  const buyable = items.filter((item) => item.in_stock);
+  const total = buyable.reduce((sum, item) => sum + (item.price ?? 0) * lines[item.item_id], 0);
   const number = items.reduce((sum, item) => sum + lines[item.item_id], 0);
   return {
     title: "Cart",
     nodes: [
       h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart"), h("p", { class: "quiet" }, count(number, "product"))),
       h("ul", { class: "lines" }, items.map((item) => line(item, lines))),
-      h("div", { class: "total" }, h("p", {}, "Together ", h("strong", {}, money(total))), h("button", { type: "button", class: "primary", id: "buy", onclick: (event) => buy(items, event.currentTarget) }, "Buy")),
+      h("div", { class: "total" }, h("p", {}, "Together ", h("strong", {}, money(total))), h("button", { type: "button", class: "primary", id: "buy", disabled: !buyable.length, onclick: (event) => buy(buyable, event.currentTarget) }, "Buy")),
       h("section", { class: "near", "aria-labelledby": "about-cart" }, h("h2", { id: "about-cart" }, "Goes with it"), near.results.length ? grid(list, "h3") : h("p", { class: "quiet" }, "Nothing goes with it.")),
     ],
   };
@@ -40,7 +41,7 @@ function line(item, lines) {
     "li",
     { class: "row", "data-item": item.item_id },
     tile(item),
-    h("div", {}, h("a", { href: itemAddress(item.item_id), "data-view": true }, item.title), h("p", { class: "quiet" }, money(item.price))),
+    h("div", {}, h("a", { href: itemAddress(item.item_id), "data-view": true }, item.title), h("p", { class: "quiet" }, money(item.price), !item.in_stock && h("span", { class: "sold-out" }, " \u00b7 sold out"))),
     h(
       "div",
       { class: "stepper" },
@@ -56,7 +57,7 @@ async function buy(items, button) {
   const lines = cart();
   const bought = items.map((item) => ({ item, more: { quantity: lines[item.item_id], ...(item.price === null ? {} : { price: item.price }) } }));
   try {
-    await did("purchase", bought, () => setCart({}));
+    await did("purchase", bought, () => setCart(Object.fromEntries(Object.entries(cart()).filter(([id]) => !bought.some(({ item }) => item.item_id === id)))));
     announce(`Bought ${count(items.length, "product")}.`);
   } catch (problem) {
     button.disabled = false;

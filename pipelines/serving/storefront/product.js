@@ -25,7 +25,7 @@ export async function product(place) {
   return {
     title: item.title,
     nodes: [
-      h("article", { class: "product" }, tile(item), h("div", {}, crumbs(item), h("h1", { tabindex: "-1" }, item.title), h("p", { class: "price" }, money(item.price)), h("div", { class: "actions" }, addButton(item, seen, true), opinions(item, seen)), facts(item))),
+      h("article", { class: "product" }, tile(item), h("div", {}, crumbs(item), h("h1", { tabindex: "-1" }, item.title), h("p", { class: "price" }, money(item.price)), h("div", { class: "actions" }, item.in_stock ? addButton(item, seen, true) : h("p", { class: "sold-out" }, "Sold out"), opinions(item, seen)), facts(item))),
       ...SECTIONS.map(([placement, title, none], at) => {
         const list = listOf(near[at], placement, () => about(placement, { explain: true }));
         const id = `about-${placement}`;

@@ -76,7 +76,7 @@ export async function openWhy(result, list) {
       h("p", {}, result.rule ? `Moved by the shop's rule: ${result.rule}.` : "No rule of the shop moved it."),
       result.offer && h("p", {}, `You hold an offer for it: ${result.offer}.`),
     ),
-    h("p", { class: "quiet provenance" }, `Model version ${list.answer.model.version}, run commit `, h("code", {}, list.answer.model.run.slice(0, 12)), `, request `, h("code", {}, list.answer.request_id.slice(0, 12))),
+    h("p", { class: "quiet provenance" }, `Model version ${list.answer.model.version}, run commit `, h("code", {}, list.answer.model.run.slice(0, 12)), `, request `, h("code", {}, list.answer.request_id.slice(0, 12)), list.answer.model.override && `, let out by an override: ${list.answer.model.override}`),
   );
   if (!list.explain) return;
   try {
