@@ -124,6 +124,17 @@ def test_search_is_narrowed_paged_and_gone_back_from(here: Visit) -> None:
     assert all(float(price) <= 2 for price in prices)
 
 
+def test_going_back_leads_to_where_one_was(here: Visit) -> None:
+    page = here.page
+    page.locator(".card .title").nth(11).click()
+    expect(page.locator(".product")).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    expect(page.locator("main .card")).to_have_count(12)
+    expect(page).to_have_title("For you · shoploom")
+    page.wait_for_function("() => scrollY > 100")
+
+
 def test_search_shows_what_it_understood_and_sets_spelling_right(here: Visit) -> None:
     page = here.page
     search(page, "cheeze under 4")

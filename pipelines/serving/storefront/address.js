@@ -40,8 +40,11 @@ export function itemAddress(item) {
 
 /** Go to an address of this page. */
 export function go(address) {
-  if (address !== location.pathname + location.search) history.pushState({}, "", address);
-  dispatchEvent(new CustomEvent("moved"));
+  if (address !== location.pathname + location.search) {
+    history.replaceState({ top: scrollY }, "");
+    history.pushState({}, "", address);
+  }
+  dispatchEvent(new CustomEvent("moved", { detail: 0 }));
 }
 
 /** Links with data-view, and those made by this page, change the view and load nothing. */
@@ -52,5 +55,6 @@ export function followLinks() {
     event.preventDefault();
     go(link.getAttribute("href"));
   });
-  addEventListener("popstate", () => dispatchEvent(new CustomEvent("moved")));
+  history.scrollRestoration = "manual";
+  addEventListener("popstate", (event) => dispatchEvent(new CustomEvent("moved", { detail: event.state?.top ?? 0 })));
 }

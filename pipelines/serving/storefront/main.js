@@ -21,9 +21,10 @@ let turn = 0;
 
 /** Show what the address asks for.
  *
- * `arrived` tells that somebody went there: the heading is then read out, and a look at a product counts.
+ * `arrived` tells that somebody went there: the heading is then read out, and a look at a product counts. `top` is how
+ * far down they were when they left it.
  */
-async function show(arrived) {
+async function show(arrived, top = 0) {
   const place = here();
   const mine = (turn += 1);
   const from = document.activeElement;
@@ -44,7 +45,7 @@ async function show(arrived) {
   if (mine !== turn) return;
   const kept = arrived ? null : focused();
   fill(view);
-  document.title = `${view.title} \u00b7 shoploom`;
+  if (top) scrollTo(0, top);
   if (!arrived) refocus(kept);
   else if (turn > 1 && idle(from, place)) main.querySelector("h1").focus({ preventScroll: true });
   if (arrived && view.arrived) view.arrived().catch(failed);
@@ -59,10 +60,12 @@ function idle(from, place) {
 function fill(view) {
   main.replaceChildren(...view.nodes);
   main.removeAttribute("aria-busy");
+  document.title = `${view.title} \u00b7 shoploom`;
 }
 
 function broken(problem) {
   return {
+    title: "No answer",
     nodes: [
       h(
         "div",
@@ -136,7 +139,7 @@ document.addEventListener("keydown", (event) => {
   byId("query").focus();
   byId("query").select();
 });
-addEventListener("moved", () => show(true));
+addEventListener("moved", (event) => show(true, event.detail));
 addEventListener("whom", (event) => {
   drawWhom();
   drawCart();
