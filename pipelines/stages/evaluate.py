@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -27,8 +26,10 @@ from pipelines.errors import DataError, ModelError, PackageFormatError
 from pipelines.metrics.baselines import BASELINES, best_baseline
 from pipelines.metrics.calibration import check_relevance
 from pipelines.metrics.cold_items import category_codes, category_scorers, times_baseline
+from pipelines.metrics.examples import examples
+from pipelines.metrics.per_user import COLD_K, NDCG, NDCG_NEW, K, by_user, cold_purchases
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
-from pipelines.metrics.report import Example, Line, render
+from pipelines.metrics.report import render
 from pipelines.metrics.significance import compare_all
 from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure, measure_newcomers
 from pipelines.models.base import Histories, Scoring
@@ -44,13 +45,8 @@ PACKAGE = Path("data/package")
 CHAMPION = Path("data/champion")
 EVALUATE = Path("data/evaluate")
 
-K = 10
-COLD_K = 50
-"""Places that count where cold items are offered: each user bought a few of tens of thousands."""
 FEW_USERS = 100
 """Under as many users the report warns that little can be told apart."""
-NDCG, NDCG_NEW, NDCG_NEWCOMER = f"ndcg_at_{K}", f"ndcg_at_{K}_new", f"ndcg_at_{K}_newcomer"
-ALONE = f"alone_at_{K}"
 CANDIDATE = "rank"
 CHAMPION_NAME = "champion"
 
@@ -78,6 +74,10 @@ class Window:
     def bought(self) -> csr_matrix:
         """Sparse float32 [num_users, num_items]: how often bought before the window."""
         return purchase_counts(self.histories)
+
+    def names(self, trial: Trial) -> list[str]:
+        """Ids of a trial's users."""
+        return [self.user_ids[user] for user in trial.users]
 
     def tested(self) -> csr_matrix:
         """Sparse bool [num_users, num_items]: bought within the window."""
@@ -135,10 +135,8 @@ class Evaluation:
 
     Args:
         metrics: for metrics.json.
-        per_user: user_id, segment, model, ndcg_at_10, ndcg_at_10_new; ndcg_at_10_newcomer, the same as if nothing had
-            been known of the user; alone_at_10, candidates that this user alone has among the first ten.
-        cold_purchases: user_id, model, found_at_50 and bought: of the items that nobody had bought before, how many
-            this user bought, and how many of these the model has among its first 50.
+        per_user: see :func:`pipelines.metrics.per_user.by_user`.
+        cold_purchases: see :func:`pipelines.metrics.per_user.cold_purchases`.
         outcomes: by model, on the trial over all candidates.
         kinds: of the models: baseline, model or champion.
         trial: the users.
@@ -182,7 +180,7 @@ def evaluate(
     kinds = {name: "baseline" if name in BASELINES else "model" for name in candidate.ranker.signals.models()}
     kinds |= {CANDIDATE: "model"} | ({CHAMPION_NAME: "champion"} if champion.recommender else {})
     outcomes = _outcomes(window, candidate, champion, trial, "score")
-    cold_items, cold_purchases = _cold_items(window, candidate, champion, buyers, tested, bought)
+    cold_items, cold_bought = _cold_items(window, candidate, champion, buyers, tested, bought)
     purchases = np.diff(window.histories.indptr)[trial.users]
     segments, limits = activity(purchases)
     metrics: dict[str, Any] = {
@@ -203,8 +201,8 @@ def evaluate(
         name: measure_newcomers(trial, scorer(0, 1), K)
         for name, scorer in _scorers(window, candidate, champion, nobody, trial.candidates).items()
     }
-    per_user = _per_user(window, trial, segments, outcomes, newcomers)
-    return Evaluation(metrics, per_user, cold_purchases, outcomes, kinds, trial, segments)
+    per_user = by_user(window.names(trial), segments, outcomes, newcomers)
+    return Evaluation(metrics, per_user, cold_bought, outcomes, kinds, trial, segments)
 
 
 def warnings(window: Window, candidate: Recommender, champion: Champion, users: int, most_buyers: int) -> list[str]:
@@ -299,19 +297,7 @@ def _cold_items(
         "models": models,
         "times_category_popularity": times_baseline(models, f"recall_at_{COLD_K}"),
     }
-    return summary, _cold_purchases(window, trial, outcomes)
-
-
-def _cold_purchases(window: Window, trial: Trial, outcomes: Mapping[str, Outcome]) -> pa.Table:
-    names = [window.user_ids[user] for user in trial.users]
-    counts = np.diff(trial.relevant.indptr)
-    columns: dict[str, list[Any]] = {"user_id": [], "model": [], f"found_at_{COLD_K}": [], "bought": []}
-    for model, outcome in outcomes.items():
-        found = np.rint(outcome.values[f"recall_at_{COLD_K}"] * counts).astype(np.int64)
-        for column, values in zip(columns.values(), (names, [model] * len(names), found, counts), strict=True):
-            column.extend(values)
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64())
-    return pa.table({name: pa.array(columns[name], kind) for name, kind in zip(columns, kinds, strict=True)})
+    return summary, cold_purchases(window.names(trial), trial, outcomes)
 
 
 def _comparisons(outcomes: Mapping[str, Outcome], params: EvaluateParams, seed: int) -> dict[str, Any]:
@@ -335,31 +321,6 @@ def _segments(outcomes: Mapping[str, Outcome], segments: NDArray[np.str_]) -> di
     }
 
 
-def _per_user(
-    window: Window,
-    trial: Trial,
-    segments: NDArray[np.str_],
-    outcomes: Mapping[str, Outcome],
-    newcomers: Mapping[str, NDArray[np.float64]],
-) -> pa.Table:
-    names = [window.user_ids[user] for user in trial.users]
-    tables = [
-        pa.table(
-            {
-                "user_id": pa.array(names, pa.string()),
-                "segment": pa.array(segments.tolist(), pa.string()),
-                "model": pa.array([model] * len(names), pa.string()),
-                NDCG: pa.array(outcome.values[NDCG], pa.float64()),
-                NDCG_NEW: pa.array(outcome.values[NDCG_NEW], pa.float64(), from_pandas=True),
-                NDCG_NEWCOMER: pa.array(newcomers[model], pa.float64()),
-                ALONE: pa.array(outcome.alone, pa.int64()),
-            }
-        )
-        for model, outcome in outcomes.items()
-    ]
-    return pa.concat_tables(tables).combine_chunks()
-
-
 def _protocol(window: Window, params: EvaluateParams, limits: tuple[int, int]) -> dict[str, Any]:
     return {
         "k": K,
@@ -373,46 +334,6 @@ def _protocol(window: Window, params: EvaluateParams, limits: tuple[int, int]) -
         "segment_limits": list(limits),
         "comparison": f"paired; {params.resamples} bootstrap resamples and sign flips, confidence {params.confidence}",
     }
-
-
-def examples(window: Window, candidate: Recommender, evaluation: Evaluation, count: int) -> list[Example]:
-    """What customers and searchers would see.
-
-    For each segment the user whose NDCG is the segment's median, and the ``count`` most bought product types as
-    queries.
-    """
-    shown = []
-    values = evaluation.outcomes[CANDIDATE].values[NDCG]
-    for segment in SEGMENTS:
-        rows = np.flatnonzero(evaluation.segments == segment)
-        if len(rows):
-            row = int(rows[np.argsort(values[rows], kind="stable")[len(rows) // 2]])
-            user_id = window.user_ids[evaluation.trial.users[row]]
-            if user_id in candidate.catalogue.user_rows:
-                shown.append(_recommended(user_id, segment, row, candidate, evaluation.trial))
-    for query in _queries(candidate, count):
-        results = candidate.search(query, 5)
-        lines = tuple(Line(result.title, ", ".join(result.reasons)) for result in results)
-        shown.append(Example(f"search: {query}", lines))
-    return shown
-
-
-def _recommended(user_id: str, segment: str, row: int, candidate: Recommender, trial: Trial) -> Example:
-    relevant = set(candidate.catalogue.item_ids[trial.candidates[trial.relevant[row].indices]].tolist())
-    lines = tuple(
-        Line(result.title, "; ".join(result.reasons), result.item_id in relevant)
-        for result in candidate.recommend(user_id, K)
-    )
-    return Example(f"user {user_id}, a {segment} buyer", lines)
-
-
-def _queries(candidate: Recommender, count: int) -> list[str]:
-    """The product types with the most buyers, in lower case."""
-    types = candidate.catalogue.items["product_type"]
-    totals = pa.table({"type": types, "buyers": pa.array(candidate.buyers)}).filter(pc.is_valid(types))
-    ranked = totals.group_by("type").aggregate([("buyers", "sum")])
-    ranked = ranked.sort_by([("buyers_sum", "descending"), ("type", "ascending")])
-    return [str(name).lower() for name in ranked["type"].to_pylist()[:count]]
 
 
 def read_window(directory: Path, min_buyers: int) -> Window:
@@ -465,7 +386,9 @@ def main() -> None:
     write_table(evaluation.cold_purchases, EVALUATE / "cold_purchases.parquet")
     write_json(evaluation.metrics, EVALUATE / "metrics.json")
     pictures = write_pictures(evaluation, EVALUATE)
-    page = render(evaluation.metrics, pictures, examples(window, candidate, evaluation, params.example_queries))
+    trial, values = evaluation.trial, evaluation.outcomes[CANDIDATE].values[NDCG]
+    shown = examples(candidate, trial, window.names(trial), values, evaluation.segments, params.example_queries)
+    page = render(evaluation.metrics, pictures, shown)
     with atomic_file(EVALUATE / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     for line in evaluation.metrics["warnings"]:
