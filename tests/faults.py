@@ -406,7 +406,7 @@ class World:
             self.load(partition)
         with tempfile.TemporaryDirectory() as folder:
             landing = Path(folder)
-            for table in self.raw.iterdir():
+            for table in filter(Path.is_dir, self.raw.iterdir()):
                 if table.name == "events":
                     (landing / "events").mkdir()
                     shutil.copy(table / f"{partition}.parquet", landing / "events")
