@@ -75,6 +75,7 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
         self.graph_sha256 = graph_sha256
         self.start_task = start_task
         self.progress_note = ""
+        self.lock_entry: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage.
@@ -105,8 +106,18 @@ class DvcStageOperator(BaseOperator):  # type: ignore[misc]
             raise AirflowException(result["error"] or str(error)) from error
         if result["error"]:
             raise AirflowException(result["error"])
+        self.lock_entry = result["lock_entry"]
         self.progress_note = "cached" if result["cached"] else ""
         return {name: result[name] for name in ("stage", "lock_entry", "cached", "seconds", "mlflow_run")}
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """What the stage read and wrote, for Airflow's OpenLineage provider, which asks where it has a transport."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        from pipelines.lineage.openlineage import stage_datasets
+
+        inputs, outputs = stage_datasets(Settings(), self.lock_entry)
+        return OperatorLineage(inputs=inputs, outputs=outputs)
 
     def on_kill(self) -> None:
         """Stop the stage's whole process group."""

@@ -579,8 +579,11 @@ def restore_audit(as_json: bool) -> None:
 @click.option(
     "--html", "page", type=Text(), metavar="FILE", help="Draw the graph, as one page that needs nothing else."
 )
+@click.option("--openlineage", type=Text(), metavar="FILE|URL", help="Tell of a model's run as OpenLineage events.")
 @json_option
-def lineage(target: str, row: str | None, everything: bool, page: str | None, as_json: bool) -> None:
+def lineage(
+    target: str, row: str | None, everything: bool, page: str | None, openlineage: str | None, as_json: bool
+) -> None:
     """Say what a model was made of, what a partition touched, or what stands behind an answer.
 
     \b
@@ -588,17 +591,20 @@ def lineage(target: str, row: str | None, everything: bool, page: str | None, as
                partition:2017-W12         tables, runs, models; items/items names another table's file
                served:REQUEST_ID          the model that gave this answer, who let it out, and what it was made of
     """
-    from pipelines.lineage.ask import draw, draw_membership, lineage_of, prove_row, refuse_gaps, write_page
+    from pipelines.lineage.ask import draw, draw_membership, lineage_of, prove_row, refuse_gaps, tell, write_page
 
     if row is not None:
         proved = prove_row(_settings(), target, row)
         _print(proved.to_dict() if as_json else proved, as_json, draw_membership)
         return
-    found = lineage_of(_settings(), target)
+    settings = _settings()
+    found = lineage_of(settings, target)
     if page is not None:
         write_page(found, Path(page))
         click.echo(f"the graph is drawn in {page}", err=True)
-    if page is None or as_json:
+    if openlineage is not None:
+        click.echo(f"{tell(settings, found, openlineage)} events went to {openlineage}", err=True)
+    if (page is None and openlineage is None) or as_json:
         _print(found.to_dict() if as_json else found, as_json, lambda value, console: draw(value, console, everything))
     refuse_gaps(found.missing)
 

@@ -99,6 +99,11 @@ def copies(settings: Settings) -> list[Entry | None]:
     return [parse(message.strip("\n").encode()) for message in listing.split("\0")[:-1]]
 
 
+def entries(settings: Settings) -> list[Entry]:
+    """The log's entries, oldest first; git's copies where the log is lost."""
+    return read(settings) or [copy for copy in copies(settings) if copy is not None]
+
+
 def run_anchors(settings: Settings) -> list[Anchor]:
     """The anchors of this log in the messages of run commits."""
     git = Git(settings.repository)

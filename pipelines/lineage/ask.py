@@ -106,6 +106,20 @@ def write_page(lineage: Lineage, file: Path) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
+def tell(settings: Settings, lineage: Lineage, target: str) -> int:
+    """Tell of a model's run as OpenLineage events, to a file or a server; returns how many.
+
+    Raises:
+        ConfigError: the lineage is of no model, or the target is none.
+        RunError: the run is gone, or the server does not take them.
+    """
+    from pipelines.lineage.openlineage import events_of, send
+
+    if not isinstance(lineage, ModelLineage):
+        raise ConfigError("what was asked about is no model", mend="name one as model:7 or model:champion")
+    return send(events_of(settings, lineage), target)
+
+
 def refuse_gaps(missing: Sequence[Missing]) -> None:
     """End with an error, once all that there is was shown, where something was not.
 

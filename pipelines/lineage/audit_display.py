@@ -29,17 +29,16 @@ def list_entries(
     Raises:
         ConfigError: there is no such action.
     """
-    from pipelines.lineage.anchors import copies
-    from pipelines.lineage.audit import ACTIONS, read
+    from pipelines.lineage.anchors import entries
+    from pipelines.lineage.audit import ACTIONS
 
     if action and action not in ACTIONS:
         raise ConfigError(
             f"there is no action {action!r}", mend=near_names(action, ACTIONS) or f"actions: {', '.join(ACTIONS)}"
         )
-    entries = read(settings) or [copy for copy in copies(settings) if copy is not None]
     return [
         asdict(entry)
-        for entry in entries
+        for entry in entries(settings)
         if (not action or entry.action == action)
         and (since is None or entry.time[:10] >= since.isoformat())
         and run in entry.run

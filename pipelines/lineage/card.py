@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import ShoploomError
-from pipelines.lineage.audit import Entry, read
+from pipelines.lineage.audit import Entry
 from pipelines.lineage.graph import Missing, ModelLineage, out_md5, version_lineage
+from pipelines.lineage.history import history
 from pipelines.lineage.metric_changes import METRICS
 from pipelines.registry.versions import registered_version
 from pipelines.runs.objects import read_object
@@ -95,7 +96,7 @@ def records_of(settings: Settings, version: str) -> Records:
         lineage,
         _document(settings, lineage, METRICS, missing),
         _document(settings, lineage, SEAL, missing),
-        tuple(_entries(read(settings), lineage)),
+        tuple(_entries(history(settings, missing), lineage)),
         tuple(missing),
     )
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RegistryError, RunError
-from pipelines.lineage.audit import read
 from pipelines.lineage.graph import Missing, ModelLineage, version_lineage
+from pipelines.lineage.history import history
 from pipelines.lineage.reigns import Reign, reigns
 from pipelines.registry.versions import RegisteredVersion, registered_version
 from pipelines.settings import Settings
@@ -98,7 +98,7 @@ def served_lineage(settings: Settings, request_id: str) -> ServedLineage:
     missing: list[Missing] = []
     versions = {name: _version(settings, name, answers, missing) for name in {one.version: None for one in answers}}
     models = tuple(version_lineage(settings, version) for version in versions.values() if version is not None)
-    known = reigns(read(settings))
+    known = reigns(history(settings, missing))
     gaps = (gap for model in models for gap in model.missing)
     return ServedLineage(
         request_id=request_id,

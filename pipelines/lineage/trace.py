@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.errors import RunError, near_names
-from pipelines.lineage.audit import read
 from pipelines.lineage.graph import REPORT, SPLIT, Missing, part_of
+from pipelines.lineage.history import history as audit_history
 from pipelines.lineage.reigns import Reign, reigns
 from pipelines.registry.versions import RegisteredVersion, registered_versions
 from pipelines.runs.data_history import Landed, content_of, data_history
@@ -122,7 +122,8 @@ def partition_lineage(settings: Settings, name: str) -> PartitionLineage:
     for version in registered_versions(settings):
         models.setdefault(version.run_commit, []).append(version)
     named = {version.version for run in touched for version in models.get(run.commit, ())}
-    documents = _documents(settings, [content or b"" for content in locks])
+    documents, missing = _documents(settings, [content or b"" for content in locks]), list[Missing]()
+    known = reigns(audit_history(settings, missing))
     return PartitionLineage(
         table=table,
         name=partition,
@@ -132,8 +133,8 @@ def partition_lineage(settings: Settings, name: str) -> PartitionLineage:
             _touched(run, held[run.data_commit], table, partition, found, models)
             for run, found in zip(touched, documents, strict=True)
         ),
-        reigns=tuple(reign for reign in reigns(read(settings)) if reign.version in named),
-        missing=_missing(history, documents),
+        reigns=tuple(reign for reign in known if reign.version in named),
+        missing=(*_missing(history, documents), *missing),
     )
 
 

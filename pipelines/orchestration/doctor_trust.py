@@ -102,11 +102,9 @@ def audit_log(settings: Settings) -> Iterator[Found]:
 
 def _recorded_keys(settings: Settings) -> list[str]:
     """Fingerprints of the keys that the audit log was told of, oldest first."""
-    from pipelines.lineage.anchors import copies
-    from pipelines.lineage.audit import read
+    from pipelines.lineage.anchors import entries
 
     try:
-        entries = read(settings) or [copy for copy in copies(settings) if copy is not None]
+        return [entry.subject.removeprefix("key ") for entry in entries(settings) if entry.action == "key"]
     except RunError:
         return []
-    return [entry.subject.removeprefix("key ") for entry in entries if entry.action == "key"]

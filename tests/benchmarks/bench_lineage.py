@@ -80,8 +80,21 @@ def measure_lineage(folder: Path) -> None:
         "SHOPLOOM_HOME": str(settings.home),
         "PATH": "/usr/bin:/bin",
     }
-    spent = timed(lambda: subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
-    print(f"the whole command, starting Python and MLflow: {spent:.2f} s")
+    opening = (
+        "from pipelines.registry.store import connect; from pipelines.settings import Settings; connect(Settings())"
+    )
+    spent, opened = (
+        min(
+            timed(lambda asked=asked: subprocess.run(asked, env=environment, cwd=ROOT, check=True, capture_output=True))  # type: ignore[misc]
+            for _ in range(3)
+        )
+        for asked in (command, [sys.executable, "-c", opening])
+    )
+    print(
+        f"the whole command: asked 2 s, reached {spent:.2f} s, of which starting Python, importing MLflow and opening ",
+        end="",
+    )
+    print(f"its database are {opened:.2f} s")
 
 
 def synthesize(settings: Settings) -> str:

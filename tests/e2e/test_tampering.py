@@ -475,6 +475,19 @@ def environment(shop: Governed) -> dict[str, str]:
     return {"SHOPLOOM_REPOSITORY": str(shop.settings.repository), "SHOPLOOM_HOME": str(shop.settings.home)}
 
 
+def test_a_lost_private_key_stops_signing_alone_and_says_how_to_mend_it(shop: Governed) -> None:
+    with shop.put_back():
+        lost = current_key(shop.settings).path
+        lost.unlink()
+        for sign_again in (lambda: rotate(shop.settings), lambda: shop.release("milk")):
+            with pytest.raises(ShoploomError, match=f"the private key {lost} is missing") as refused:
+                sign_again()
+            assert "from a copy" in refused.value.mend
+        assert not standing_of(shop.settings, "1").broken
+        assert not verify_all(shop.settings, "1").broken
+        assert promote_version(shop.settings, "1").why == "version 1 already is champion"
+
+
 def test_the_package_s_signature_verifies_by_openssf_s_own_verifier(shop: Governed) -> None:
     from model_signing import verifying
 

@@ -22,6 +22,7 @@ from pipelines.lineage.audit import read
 from pipelines.lineage.audit_check import check
 from pipelines.lineage.promotions import standing_of
 from pipelines.orchestration.dag_runs import DagOutcome, OneProcess, run_dag_in_one_process
+from pipelines.registry.store import connect
 from pipelines.registry.summary import latest_summary
 from pipelines.runs.data_versions import commit_landing
 from pipelines.settings import Settings
@@ -170,7 +171,11 @@ def notifier(shop: Shop) -> Any:
 
 @pytest.fixture(scope="module")
 def first(shop: Shop) -> DagOutcome:
-    return shop.train().raise_for_failure()
+    """The first training, told of to a file as OpenLineage."""
+    told = {"type": "file", "log_file_path": str(shop.settings.home / "openlineage.jsonl"), "append": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(told))
+        return shop.train().raise_for_failure()
 
 
 def test_train_runs_every_task_and_promotes(shop: Shop, first: DagOutcome) -> None:
@@ -183,6 +188,29 @@ def test_train_runs_every_task_and_promotes(shop: Shop, first: DagOutcome) -> No
     assert commit in shop.git("for-each-ref", "refs/shoploom/runs/")
     start = first.returned["start"]["start"]
     assert shop.git("rev-parse", f"{commit}^1", f"{commit}^2").split() == [start["code_commit"], start["data_commit"]]
+
+
+def test_train_tells_what_each_stage_read_and_wrote_as_openlineage(shop: Shop, first: DagOutcome) -> None:
+    lines = (shop.settings.home / "openlineage.jsonl").read_text(encoding="utf-8").splitlines()
+    ended = {event["job"]["name"]: event for event in map(json.loads, lines) if event["eventType"] == "COMPLETE"}
+    for stage in ("double", "package", "evaluate"):
+        entry, event = first.returned[stage]["lock_entry"], ended[f"train.{stage}"]
+        told = [
+            {one["name"]: one["facets"]["version"]["datasetVersion"] for one in event[part]}
+            for part in ("inputs", "outputs")
+        ]
+        read = {dep["path"]: dep["md5"] for dep in entry["deps"] if dep["path"].startswith("data/")}
+        assert told == [read, {out["path"]: out["md5"] for out in entry["outs"]}]
+        assert {one["namespace"] for one in event["outputs"]} == {f"file://{shop.settings.remote}"}
+
+
+def test_train_keeps_the_version_s_model_card_in_mlflow(shop: Shop, first: DagOutcome, tmp_path: Path) -> None:
+    run = first.returned["start"]["mlflow_run"]
+    for name in ("model_card.md", "model_card.html"):
+        text = Path(connect(shop.settings).download_artifacts(run, name, str(tmp_path))).read_text(encoding="utf-8")
+        assert "Model card: version 1" in text
+        assert first.returned["finish"]["commit"] in text
+        assert "champion" in text
 
 
 def test_train_is_recorded_in_the_audit_log_and_anchored(shop: Shop, first: DagOutcome) -> None:

@@ -14,7 +14,8 @@ from rich.console import Console
 from pipelines.cli import main
 from pipelines.errors import ConfigError, RegistryError, RunError
 from pipelines.lineage.ask import Lineage, draw, lineage_of, prove_row, refuse_gaps
-from pipelines.lineage.audit import record
+from pipelines.lineage.audit import log_path, record
+from pipelines.lineage.card import records_of
 from pipelines.lineage.graph import ModelLineage
 from pipelines.lineage.served import ServedLineage
 from pipelines.lineage.trace import PartitionLineage
@@ -199,6 +200,21 @@ def test_lineage_of_an_answer_names_who_let_its_model_out_and_what_that_was_made
     assert "-> data/total.txt" in drawn(gone)
     with pytest.raises(RunError, match=f"noted run ffffffffffff for version {version}"):
         refuse_gaps(served(shop, "r-3").missing)
+
+
+def test_lineage_tells_git_s_copy_of_the_history_where_the_audit_log_is_lost(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    version = register_run(shop, train(shop, "r1"), "r1")
+    record(shop.settings, "promote", f"version {version}")
+    log_path(shop.settings).unlink()
+    found = partition(shop, "2017-W01")
+    assert [reign.version for reign in found.reigns] == [version]
+    with pytest.raises(RunError, match="is lost; what git has a copy of is told") as refused:
+        refuse_gaps(found.missing)
+    assert "shoploom audit restore" in refused.value.mend
+    card = records_of(shop.settings, version)
+    assert [entry.action for entry in card.entries] == ["promote"]
+    assert any("is lost; what git has a copy of is told" in gap.what for gap in card.missing)
 
 
 def test_lineage_of_an_answer_says_so_where_there_is_no_record(shop: Shop) -> None:
