@@ -15,28 +15,35 @@ import { search } from "./search.js";
 import { draw as drawTalk, forget } from "./talk.js";
 import { cart } from "./whom.js";
 
-const VIEWS = { home: () => home(), search, product, cart: cartPage };
+const VIEWS = { home: (_, answer) => home(answer), search, product, cart: cartPage };
 const main = byId("main");
 let turn = 0;
+let going = null;
 
 /** Show what the address asks for.
  *
  * `arrived` tells that somebody went there: the heading is then read out, and a look at a product counts. `top` is how
- * far down they were when they left it.
+ * far down they were when they left it, `answer` what is at hand already.
  */
-async function show(arrived, top = 0) {
+async function show(arrived, top = 0, answer = undefined) {
+  if (!arrived && going !== null) {
+    // Somebody who is just arriving still does, with what changed meanwhile.
+    show(true, going, answer);
+    return;
+  }
   const place = here();
   const mine = (turn += 1);
   const from = document.activeElement;
   byId("query").value = place.query;
   if (arrived) {
+    going = top;
     main.replaceChildren(h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "\u00a0")), waitingGrid());
     main.setAttribute("aria-busy", "true");
     scrollTo(0, 0);
   }
   let view;
   try {
-    view = await VIEWS[place.view](place);
+    view = await VIEWS[place.view](place, answer);
   } catch (problem) {
     if (mine === turn) fill(broken(problem));
     if (!("code" in problem)) throw problem;
@@ -60,6 +67,7 @@ function idle(from, place) {
 function fill(view) {
   main.replaceChildren(...view.nodes);
   main.removeAttribute("aria-busy");
+  going = null;
   document.title = `${view.title} \u00b7 shoploom`;
 }
 
@@ -154,12 +162,8 @@ addEventListener("cart", () => {
   drawCart();
   if (here().view === "cart") show(false);
 });
-addEventListener("learned", async (event) => {
-  if (here().view !== "home") return;
-  turn += 1;
-  const kept = focused();
-  fill(await home(event.detail));
-  refocus(kept);
+addEventListener("learned", (event) => {
+  if (here().view === "home") show(false, 0, event.detail);
 });
 addEventListener("panel", (event) => event.detail === "tab-offers" && lookForOffers());
 addEventListener("failed", (event) => failed(event.detail));
