@@ -140,20 +140,17 @@ def bought_anyway(offers: Sequence[Offer], shopping: Shopping, now: datetime) ->
 
     Purchases are taken as a Poisson process: ``1 - exp(-rate * days)``. An offer for everything counts all purchases.
     """
-    lines = np.array([_lines(offer, shopping) for offer in offers], np.float64)
+    lines = np.array([_lines(items, shopping) for items in _bought(offers, shopping)], np.float64)
     left = np.array([(offer.ends - now).total_seconds() / SECONDS_A_DAY for offer in offers], np.float64)
     chances: NDArray[np.float64] = -np.expm1(-lines / max(shopping.history_days, 1.0) * np.maximum(left, 0.0))
     return chances
 
 
 def _known(offers: Sequence[Offer], shopping: Shopping, given: int, redeemed: int) -> Known:
-    count = len(offers)
-    last = [
-        min((shopping.last_days.get(item, np.inf) for item in _items(offer, shopping)), default=np.inf)
-        for offer in offers
-    ]
+    count, bought = len(offers), _bought(offers, shopping)
+    last = [min(map(shopping.last_days.__getitem__, items), default=np.inf) for items in bought]
     return Known(
-        lines=np.array([_lines(offer, shopping) for offer in offers], np.float64),
+        lines=np.array([_lines(items, shopping) for items in bought], np.float64),
         last_days=np.array(last, np.float64),
         all_lines=np.full(count, float(sum(shopping.lines.values()))),
         history_days=np.full(count, shopping.history_days),
@@ -165,12 +162,14 @@ def _known(offers: Sequence[Offer], shopping: Shopping, given: int, redeemed: in
 
 def _is_about(offer: Offer, items: Collection[str]) -> bool:
     """Whether an offer is for one of some items; without items, and for everything, it is."""
-    return not items or not offer.item_ids or not {*items}.isdisjoint(offer.item_ids)
+    return not items or not offer.item_ids or not offer.items.isdisjoint(items)
 
 
-def _lines(offer: Offer, shopping: Shopping) -> int:
-    return sum(shopping.lines.get(item, 0) for item in _items(offer, shopping))
+def _bought(offers: Sequence[Offer], shopping: Shopping) -> list[frozenset[str]]:
+    """Of each offer, what of it the user bought before."""
+    everything = frozenset(shopping.lines)
+    return [offer.items & everything if offer.item_ids else everything for offer in offers]
 
 
-def _items(offer: Offer, shopping: Shopping) -> Sequence[str]:
-    return offer.item_ids or tuple(shopping.lines)
+def _lines(items: Collection[str], shopping: Shopping) -> int:
+    return sum(map(shopping.lines.__getitem__, items))

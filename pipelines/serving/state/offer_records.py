@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from pipelines.errors import DataError
@@ -16,6 +17,7 @@ Refusal = Literal["unknown", "window", "audience", "cap", "budget", "ended"]
 
 MILLIONTHS = 1_000_000
 MOST_MONEY = 1e12
+KEPT_OFFERS = 4096
 
 
 class OfferRefusedError(DataError):
@@ -63,6 +65,11 @@ class Offer:
     audience: frozenset[str] | None = None
     cost: float = 0.0
     value: float = 0.0
+
+    @cached_property
+    def items(self) -> frozenset[str]:
+        """What it is for, to look up."""
+        return frozenset(self.item_ids)
 
     def __post_init__(self) -> None:
         for name in ("offer_id", "kind"):
@@ -139,21 +146,43 @@ class Held:
     expires: datetime
 
 
-def offer_state(row: Mapping[str, Any], held: bool = False) -> OfferState:
-    offer = Offer(
-        row["offer_id"],
-        row["kind"],
-        tuple(json.loads(row["item_ids"])),
-        moment(row["starts"]),
-        moment(row["ends"]),
-        None if row["budget"] is None else row["budget"] / MILLIONTHS,
-        row["cap"],
-        row["cap_days"],
-        None if row["audience"] is None else frozenset(json.loads(row["audience"])),
-        row["cost"] / MILLIONTHS,
-        row["value"] / MILLIONTHS,
+def offer_state(row: Mapping[Any, Any], held: bool = False) -> OfferState:
+    terms = _offer(*(row[name] for name in _TERMS))
+    return OfferState(terms, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS, held)
+
+
+_TERMS = ("offer_id", "kind", "item_ids", "starts", "ends", "budget", "cap", "cap_days", "audience", "cost", "value")
+"""Columns that stay as they were put."""
+
+
+@lru_cache(maxsize=KEPT_OFFERS)
+def _offer(
+    offer_id: str,
+    kind: str,
+    item_ids: str,
+    starts: int,
+    ends: int,
+    budget: int | None,
+    cap: int | None,
+    cap_days: float | None,
+    audience: str | None,
+    cost: int,
+    value: int,
+) -> Offer:
+    """An offer from its columns; requests ask for the same ones again and again."""
+    return Offer(
+        offer_id,
+        kind,
+        tuple(json.loads(item_ids)),
+        moment(starts),
+        moment(ends),
+        None if budget is None else budget / MILLIONTHS,
+        cap,
+        cap_days,
+        None if audience is None else frozenset(json.loads(audience)),
+        cost / MILLIONTHS,
+        value / MILLIONTHS,
     )
-    return OfferState(offer, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS, held)
 
 
 def reservation(row: Mapping[str, Any]) -> Reservation:

@@ -7,8 +7,9 @@ expired (it is back). Each change locks the offer's row first: on SQLite there i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import func, select
@@ -61,10 +62,7 @@ class Offers:
         with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
             who = identities_of(connection, profile)
             over = amounts_over(connection, now)
-            rows = [
-                {**row, "reserved": row["reserved"] - over.get(row["offer_id"], 0)}
-                for row in connection.execute(window).mappings()
-            ]
+            rows = [_without(row, over) for row in connection.execute(window).mappings()]
             used = times_used(connection, who, now)
             held = {row["offer_id"] for row in held_by(connection, who, now)}
         return [
@@ -166,6 +164,12 @@ class Offers:
     def _end(self, reservation_id: str, status: str, amount: int | None) -> Reservation:
         asked = (reservation_id, status, amount, self._core.now())
         return reservation(self._core.writer.submit(_END, asked).result())
+
+
+def _without(row: Mapping[Any, Any], over: Mapping[str, int]) -> Mapping[Any, Any]:
+    """An offer without what its reservations hold that are over."""
+    back = over.get(row["offer_id"])
+    return {**row, "reserved": row["reserved"] - back} if back else row
 
 
 _PUT = one_by_one(reservations.put)

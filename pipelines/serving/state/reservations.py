@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from pipelines.errors import DataError
 from pipelines.serving.state.errors import ConflictError
 from pipelines.serving.state.identities import identities_of
-from pipelines.serving.state.offer_records import MILLIONTHS, Offer, OfferRefusedError, Refusal
+from pipelines.serving.state.offer_records import MILLIONTHS, Offer, OfferRefusedError, Refusal, offer_state
 from pipelines.serving.state.records import Row
 from pipelines.serving.state.schema import OFFERS, RESERVATIONS, microseconds
 
@@ -149,11 +150,12 @@ def times_used(
     return found
 
 
-def refusal(offer: Row, who: Sequence[str], used: Sequence[int], now: int, amount: int) -> Refusal | None:
+def refusal(offer: Mapping[Any, Any], who: Sequence[str], used: Sequence[int], now: int, amount: int) -> Refusal | None:
     """Why a profile cannot have an amount of an offer now; None where it can."""
     if not offer["starts"] <= now < offer["ends"]:
         return "window"
-    if offer["audience"] is not None and not {*json.loads(offer["audience"])} & {*who}:
+    audience = None if offer["audience"] is None else offer_state(offer).offer.audience
+    if audience is not None and audience.isdisjoint(who):
         return "audience"
     since = 0 if offer["cap_days"] is None else now - round(offer["cap_days"] * 86_400_000_000)
     if offer["cap"] is not None and sum(made > since for made in used) >= offer["cap"]:
