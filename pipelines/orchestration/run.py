@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import RegistryError
 from pipelines.orchestration.ask import examples
 from pipelines.orchestration.dag_runs import DagOutcome, OneProcess
 from pipelines.orchestration.display import Display
+from pipelines.orchestration.summary import readable
 from pipelines.settings import Settings
 
 TITLES = {
@@ -111,7 +111,7 @@ def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, 
 
     query = summary["examples"]["search"]["query"] if summary.get("examples") else ""
     return ({"search": f"shoploom search {shlex.quote(query)}"} if query else {}) | {
-        "report": _readable(summary["run"]["report"]),
+        "report": readable(summary["run"]["report"]),
         "data docs": str(
             docs_of(settings, summary.get("data_version") or "")
             or settings.home / "side" / "validate" / "data_docs" / "index.html"
@@ -119,12 +119,6 @@ def _where_to_look(settings: Settings, summary: Mapping[str, Any]) -> dict[str, 
         "MLflow": f"shoploom up, then http://127.0.0.1:{settings.mlflow_port}",
         "lineage": f"git log --graph {summary['run']['run_commit'] or summary['run']['start_commit']}",
     }
-
-
-def _readable(address: str) -> str:
-    """A file's path as a person types it; any other address as it is."""
-    parts = urlsplit(address)
-    return unquote(parts.path) if parts.scheme == "file" else address
 
 
 def _watch(settings: Settings, runs: Mapping[str, Mapping[str, object]], quiet: bool) -> list[DagOutcome]:

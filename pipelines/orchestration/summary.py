@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from pipelines.registry.summary import MODEL_METRICS
 
@@ -55,7 +56,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("gate", _verdict(gate)))
         if _guardrails(gate):
             facts.append(("guardrails", _guardrails(gate)))
-            facts.append(("verdict", run["verdict"]))
+            facts.append(("verdict", readable(run["verdict"])))
     if str(summary.get("promotion") or "").startswith("awaiting approval"):
         facts.append(("promotion", f"[yellow]{summary['promotion']}[/]"))
     elif not summary.get("promoted") and champion and champion["version"] == run.get("model_version"):
@@ -72,6 +73,12 @@ def _verdict(gate: Mapping[str, Any]) -> str:
         f"[{color}]{gate['decision']}[/]{dry}: {gate['why']} "
         f"[dim](interval {low:+.4f} to {high:+.4f}, {gate['users']:,} users)[/]"
     )
+
+
+def readable(address: str) -> str:
+    """A file's path as a person types it; any other address as it is."""
+    parts = urlsplit(address)
+    return unquote(parts.path) if parts.scheme == "file" else address
 
 
 def _guardrails(gate: Mapping[str, Any]) -> str:

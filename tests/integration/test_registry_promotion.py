@@ -203,7 +203,7 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
     assert page.read_text() == "<h1>Gate</h1>"
     assert Verdict.from_dict(summary["gate"]) == judged
     shown = drawn(summary)
-    assert f"verdict  {summary['run']['verdict']}" in shown
+    assert f"verdict  {page}" in shown
     assert "guardrails  light_users held" in shown
     older = {**summary, "gate": {**verdict().as_dict(), "guardrails": None}, "run": {**summary["run"], "verdict": None}}
     assert "guardrails" not in drawn(older)
