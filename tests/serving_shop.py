@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pipelines.registry.package import RunInfo, register
 from pipelines.registry.promotion import champion, promote
 from pipelines.settings import Settings, child_environment
 from tests.processes import free_port
+from tests.repositories import ROOT, new_repository
 
 PROMOTE = ("promote", "own_counts", 0.1, (0.05, 0.15), 0.001, 40, "because")
 REJECT = ("reject", *PROMOTE[1:])
@@ -50,6 +52,22 @@ def registered(
     else:
         promote(settings, made.version, verdict)
     return made.version
+
+
+def place(mlflow_home: Path, folder: Path) -> Settings:
+    """A repository and a state folder with an empty registry, under ``folder``."""
+    home = shutil.copytree(mlflow_home, folder / "home")
+    settings = new_repository(folder / "repository", configured=True, home=home)
+    shutil.copy(ROOT / "requirements.lock", settings.repository)
+    return settings
+
+
+def with_champion(package: Path, mlflow_home: Path, folder: Path) -> Settings:
+    """What :func:`place` makes, with a package as champion."""
+    settings = place(mlflow_home, folder)
+    (folder / "evaluate").mkdir()
+    registered(settings, package, folder / "evaluate")
+    return settings
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,15 @@ there what these ask about. It is a layout, and no statement that they are met.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import ShoploomError
 from pipelines.lineage.audit import Entry
-from pipelines.lineage.graph import Missing, ModelLineage, out_md5, version_lineage
+from pipelines.lineage.graph import Missing, ModelLineage, document, out_md5, version_lineage
 from pipelines.lineage.history import history
 from pipelines.lineage.metric_changes import METRICS
 from pipelines.registry.versions import registered_version
-from pipelines.runs.objects import read_object
 from pipelines.runs.run_commits import read_lock
 from pipelines.settings import Settings
 
@@ -137,16 +134,10 @@ def _document(settings: Settings, lineage: ModelLineage, path: str, missing: lis
     """A JSON output of the version's run; empty, with a note, where it is lost."""
     if lineage.run is None:
         return {}
-    md5 = out_md5(read_lock(settings, lineage.run), path)
-    if not md5:
+    lock = read_lock(settings, lineage.run)
+    if not out_md5(lock, path):
         missing.append(Missing(f"the run put out no {path}", "shoploom train makes a version of a run that does"))
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(read_object(settings, md5))
-    except ShoploomError as error:
-        missing.append(Missing(f"{path}: {error.message}", error.mend))
-        return {}
-    return found
+    return document(settings, lock, path, missing)
 
 
 def _entries(entries: Iterable[Entry], lineage: ModelLineage) -> Iterable[Entry]:

@@ -146,11 +146,11 @@ def version_lineage(settings: Settings, version: RegisteredVersion) -> ModelLine
     git, missing = Git(settings.repository), list[Missing]()
     run = find_version_run(settings, version, missing)
     lock = _lock(git, run, missing)
-    report = _document(settings, lock, REPORT, missing)
+    report = document(settings, lock, REPORT, missing)
     data_commit = run.data_commit if run else version.data_version
     history = data_history(settings, [data_commit] if data_commit else [])
     booked = booked_stages(settings, version) if version.mlflow_run else {}
-    partitions = _partitions(settings, history, data_commit, report, _document(settings, lock, SPLIT, missing), missing)
+    partitions = _partitions(settings, history, data_commit, report, document(settings, lock, SPLIT, missing), missing)
     return ModelLineage(
         version=version,
         verdict=verdict_of(settings, version) if version.mlflow_run else None,
@@ -203,7 +203,7 @@ def out_md5(lock: Mapping[str, LockEntry], path: str) -> str:
     return next((str(out["md5"]) for out in outs if out["path"] == path), "")
 
 
-def _document(settings: Settings, lock: Mapping[str, LockEntry], path: str, missing: list[Missing]) -> dict[str, Any]:
+def document(settings: Settings, lock: Mapping[str, LockEntry], path: str, missing: list[Missing]) -> dict[str, Any]:
     """A JSON output of a run; empty, with a note, where its bytes are gone."""
     md5 = out_md5(lock, path)
     if not md5:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from pipelines.errors import ConfigError, RunError
 from pipelines.lineage.graph import model_lineage
 from pipelines.lineage.openlineage import JOBS, events_of, namespace, run_id, send
 from tests.lineage_shop import make_lineage_shop, register_run, train
+from tests.processes import answering
 from tests.toy_pipeline import Shop
 
 
@@ -47,14 +47,8 @@ def server(status: int = 201) -> Iterator[tuple[str, list[tuple[str, str, Any]]]
         def log_message(self, *_: Any) -> None:
             pass
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}", taken
-    finally:
-        listening.shutdown()
-        listening.server_close()
+    with answering(Handler) as address:
+        yield address, taken
 
 
 def hold_to_the_standard(event: dict[str, Any]) -> None:

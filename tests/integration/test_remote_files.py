@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.server
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.sources import load_source
 from pipelines.sources.landing import land
 from pipelines.sources.raw_files import Origins, read_origins
+from tests.processes import answering
 from tests.tabular_shop import MAPPING, order_lines, write_shop
 from tests.tiny_shop import KEYS
 
@@ -138,13 +138,8 @@ class Folder(http.server.SimpleHTTPRequestHandler):
 def web(tmp_path: Path) -> Iterator[str]:
     """An HTTP server of the folder ``till`` on loopback."""
     (tmp_path / "till").mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Folder, directory=str(tmp_path / "till")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(partial(Folder, directory=str(tmp_path / "till"))) as address:
+        yield address
 
 
 def test_files_of_a_web_server_land_as_local_ones_do_and_their_token_is_nowhere(

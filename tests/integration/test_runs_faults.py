@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from pipelines.runs.start import ChampionPin, snapshot, start_run
 from pipelines.runs.store import Store, file_md5
 from pipelines.runs.worktrees import prepare_worktree, run_folder
 from pipelines.settings import Settings
+from tests.processes import answering
 from tests.toy_pipeline import GRAPH, Shop, flip, make_shop
 
 
@@ -175,11 +175,5 @@ def served(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(partial(Quiet, directory=str(folder))) as address:
+        yield address

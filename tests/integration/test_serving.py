@@ -27,8 +27,7 @@ from pipelines.serving.shopper import Shopper
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
-from tests.repositories import ROOT, new_repository
-from tests.serving_shop import RUN, Served, registered, served
+from tests.serving_shop import RUN, Served, registered, served, with_champion
 
 shop = tiny.shop
 NUMBERS = count(1)
@@ -38,12 +37,7 @@ EARLY, LATE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def settings(shop: Path, mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A registry whose champion is the tiny shop's package."""
-    folder = tmp_path_factory.mktemp("serving")
-    home = shutil.copytree(mlflow_home, folder / "home")
-    settings = new_repository(folder / "repository", configured=True, home=home)
-    shutil.copy(ROOT / "requirements.lock", settings.repository)
-    registered(settings, shop / "data/package", tmp_path_factory.mktemp("evaluate"))
-    return settings
+    return with_champion(shop / "data/package", mlflow_home, tmp_path_factory.mktemp("serving"))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,7 @@ from pipelines.models.recommender import Recommender
 from pipelines.serving.chances import AT_FIRST, model_path
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
-from tests.repositories import ROOT, new_repository
-from tests.serving_shop import RUN, Served, registered, served
+from tests.serving_shop import RUN, Served, served, with_champion
 from tests.state_database import new_database
 
 shop = tiny.shop
@@ -32,12 +30,7 @@ MODEL = Propensity((1.0, 1.0, 0.0, 0.0, 0.0, 0.0), -3.0, (0.0,) * 6, (9.0,) * 6,
 @pytest.fixture(scope="module")
 def settings(shop: Path, mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A registry whose champion is the tiny shop's package."""
-    folder = tmp_path_factory.mktemp("offers")
-    home = shutil.copytree(mlflow_home, folder / "home")
-    settings = new_repository(folder / "repository", configured=True, home=home)
-    shutil.copy(ROOT / "requirements.lock", settings.repository)
-    registered(settings, shop / "data/package", tmp_path_factory.mktemp("evaluate"))
-    return settings
+    return with_champion(shop / "data/package", mlflow_home, tmp_path_factory.mktemp("offers"))
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])

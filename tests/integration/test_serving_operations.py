@@ -30,8 +30,7 @@ from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.crashes import can_mount, mount
 from tests.integration import test_package_and_evaluate as tiny
-from tests.repositories import ROOT, new_repository
-from tests.serving_shop import Served, registered, served
+from tests.serving_shop import Served, place, registered, served
 
 shop = tiny.shop
 OPERATIONS = {
@@ -54,14 +53,6 @@ REQUESTS = 150
 @pytest.fixture(scope="module")
 def settings(mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return place(mlflow_home, tmp_path_factory.mktemp("operations"))
-
-
-def place(mlflow_home: Path, folder: Path) -> Settings:
-    """A repository and a state folder with an empty registry."""
-    home = shutil.copytree(mlflow_home, folder / "home")
-    settings = new_repository(folder / "repository", configured=True, home=home)
-    shutil.copy(ROOT / "requirements.lock", settings.repository)
-    return settings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import gzip
 import http.server
 import io
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipelines.sources import days_of, load_source, partitions
 from pipelines.sources.landing import land
 from pipelines.sources.tabular import Tabular, allowed_hosts
 from pipelines.sources.tabular.reader import parse_mapping, read_mapping
+from tests.processes import answering
 from tests.tabular_shop import MAPPING, WEEKS, order_lines, write_shop
 
 GOOD = "1;0;ann;P1;2;3,00;05.01.2024 10:00;paid"
@@ -391,13 +391,8 @@ def web() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(Handler) as address:
+        yield address
 
 
 def test_an_allowed_address_is_read_and_a_redirect_to_another_host_is_not_followed(tmp_path: Path, web: str) -> None:
