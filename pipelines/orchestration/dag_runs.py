@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ class OneProcess:
         log_file: everything that Airflow and the libraries say is appended to it.
         settings: places and addresses.
         progress: file that progress events are appended to.
+        waiting: called once if another run is under way in this state folder, whose end is then waited for.
     """
 
     def __init__(
@@ -102,8 +103,10 @@ class OneProcess:
         settings: Settings,
         *,
         progress: Path | None = None,
+        waiting: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._waiting = waiting
         self._runs = [[dag_id, dict(conf)] for dag_id, conf in runs.items()]
         self._log = log_file
         self._log_start = 0
@@ -113,7 +116,7 @@ class OneProcess:
         self._lock: int | None = None
 
     def __enter__(self) -> OneProcess:
-        self._lock = hold_alone(self._settings)
+        self._lock = hold_alone(self._settings, self._waiting)
         try:
             self._begin(self._lock)
         except BaseException:
@@ -190,12 +193,16 @@ class OneProcess:
         return [DagOutcome(**outcome, log=self._log) for outcome in json.loads(text)]
 
 
-def hold_alone(settings: Settings) -> int:
+def hold_alone(settings: Settings, waiting: Callable[[], object] | None = None) -> int:
     """Hold the lock of whoever drives DAG runs in this state folder; it goes with the descriptor, however its holder
     ends.
 
+    Args:
+        settings: places.
+        waiting: called before the end of another run is waited for; None does not wait.
+
     Raises:
-        ServiceError: a one-process run is under way, or services are just coming up.
+        ServiceError: a one-process run is under way, or services are just coming up, and nobody is to wait.
     """
     home = airflow_home(settings)
     home.mkdir(parents=True, exist_ok=True)
@@ -203,8 +210,15 @@ def hold_alone(settings: Settings) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        raise ServiceError("another run is under way in this state folder", mend="wait until it ends") from None
+        if waiting is None:
+            os.close(descriptor)
+            raise ServiceError("another run is under way in this state folder", mend="wait until it ends") from None
+        try:
+            waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
     return descriptor
 
 

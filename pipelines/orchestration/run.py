@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -126,11 +127,17 @@ def _watch(settings: Settings, runs: Mapping[str, Mapping[str, object]], quiet: 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     log = settings.home / "logs" / f"{stamp}-{'-'.join(runs)}.log"
     progress = log.with_suffix(".progress")
-    with OneProcess(runs, log, settings, progress=progress) as process, _drawn(progress, quiet) as display:
+    driven = OneProcess(runs, log, settings, progress=progress, waiting=lambda: _say_waiting(quiet))
+    with driven as process, _drawn(progress, quiet) as display:
         while process.running(wait_seconds=0.25):
             display.update()
         outcomes = process.wait()
     return [outcome.raise_for_failure() for outcome in outcomes]
+
+
+def _say_waiting(quiet: bool) -> None:
+    if not quiet:
+        print("waiting for the run that is under way in this state folder", file=sys.stderr)
 
 
 @contextmanager
