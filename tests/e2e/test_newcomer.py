@@ -127,6 +127,8 @@ def test_readme_commands_work(shop: Shop) -> None:
         *MANY_FITS,
         *SERVED,
         "shoploom lineage model:champion --row",
+        "shoploom lineage model:champion --openlineage https:",
+        "shoploom lineage served:",
         "git log -1 --format=%B RUN_COMMIT",
         "python infra/verify_proof.py",
         "shoploom reproduce",
@@ -134,7 +136,7 @@ def test_readme_commands_work(shop: Shop) -> None:
     ran = [command for command in readme_commands() if not command.startswith(long)]
     assert len(ran) >= 4
     for command in ran:
-        shop.run("bash", "-c", command)
+        shop.run("bash", "-c", command.replace("model:6 model:7", "model:1 model:1"))
 
 
 def test_readme_commands_for_ones_own_shop_work(shop: Shop, tmp_path: Path) -> None:
@@ -179,6 +181,8 @@ def test_readme_commands_for_serving_work(shop: Shop) -> None:
     finally:
         server.terminate()
         assert server.wait(30) == 0, log.read_text()
+    (trace,) = [command for command in readme_commands() if command.startswith("shoploom lineage served:")]
+    assert "version 1" in shop.run("bash", "-c", trace.replace("REQUEST_ID", answer["request_id"])).stdout
 
 
 def test_champion_is_served_by_mlflow_alone(shop: Shop) -> None:
