@@ -47,7 +47,7 @@ def test_data_version_adds_only_what_is_new_and_is_the_same_when_landed_again(sh
     assert shop.git.date(second.commit) == int(datetime.fromisocalendar(2017, 3, 1).replace(tzinfo=UTC).timestamp())
     replaced = shop.land(2, rows=9)
     assert replaced.changed == ("events/2017-W02.parquet",)
-    assert [entry.path for entry in shop.git.entries(replaced.commit)] == ["data/raw/events.dvc"]
+    assert [entry.path for entry in shop.git.entries(replaced.commit)] == ["data/raw/events.dvc", "data/sources.json"]
 
 
 def test_data_version_refuses_a_symlink_a_strange_name_and_a_checked_out_branch(shop: Shop) -> None:

@@ -23,7 +23,6 @@ from tests.state_database import new_database
 
 shop = tiny.shop
 NUMBERS = count(1)
-NOW = datetime.now(UTC)
 MODEL = Propensity((1.0, 1.0, 0.0, 0.0, 0.0, 0.0), -3.0, (0.0,) * 6, (9.0,) * 6, 1000, 50)
 
 
@@ -47,7 +46,8 @@ def server(
 
 def terms(item: str = "i001", **fields: Any) -> dict[str, Any]:
     """A new offer that runs now."""
-    given = {"starts": (NOW - timedelta(days=1)).isoformat(), "ends": (NOW + timedelta(days=1)).isoformat()}
+    now = datetime.now(UTC)
+    given = {"starts": (now - timedelta(days=1)).isoformat(), "ends": (now + timedelta(days=1)).isoformat()}
     return {"offer_id": f"o{next(NUMBERS)}", "item_ids": [item], "cost": 0.5, "value": 20, **given, **fields}
 
 
@@ -189,7 +189,7 @@ def test_reservation_is_redeemed_or_released_once_however_often_it_is_sent(serve
 
 
 def test_terms_keep_window_audience_and_cap_and_are_read_back(server: Served) -> None:
-    late = terms(starts=(NOW + timedelta(hours=1)).isoformat())
+    late = terms(starts=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     anns, phones = terms(users=["ann"], value=40), terms(devices=["ann's phone"])
     once = terms("i002", cap=1, cap_days=7)
     answer = set_terms(server, late, anns, phones, once)
