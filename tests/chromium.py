@@ -21,6 +21,8 @@ SLOWEST_MS = 15_000
 """What a page may take on a busy machine before a test gives it up."""
 
 COMPLAINTS = ("error", "warning")
+AT_REST = "() => document.getAnimations().every(each => each.playState === 'finished')"
+"""What fades in has too little contrast for as long as it does."""
 
 
 @contextmanager
@@ -74,7 +76,8 @@ class Visit:
         return [event for body in self.posted("/events") for event in body["events"] if event["type"] == kind]
 
     def inaccessible(self, *rules: str) -> list[str]:
-        """What axe-core finds wrong with the page as it is, by some of its rules or by all."""
+        """What axe-core finds wrong with the page once it moves no more, by some of its rules or by all."""
+        self.page.wait_for_function(AT_REST)
         chosen = {"runOnly": list(rules)} if rules else {}
         found = Axe().run(self.page, options={"resultTypes": ["violations"], **chosen}).response["violations"]
         return [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]]

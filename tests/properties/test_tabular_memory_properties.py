@@ -30,7 +30,9 @@ line = st.tuples(
     st.sampled_from(["paid", "paid;too many"]),
 ).map(";".join)
 placed = st.lists(st.tuples(st.integers(0, FILES - 1), line), min_size=1, max_size=10)
-always = (0, "1;0;ann;P1;1;1,50;12.01.2024 10:00;paid")
+# One in each span that is asked for: a span without a whole week is refused.
+always = [(0, f"1;0;ann;P1;1;1,50;{day}.01.2024 10:00;paid") for day in ("05", "12")]
+again = (1, always[1][1])
 
 
 def write(folder: Path, rows: list[tuple[int, str]]) -> None:
@@ -63,8 +65,8 @@ def test_a_load_beside_remembered_files_gives_the_bytes_of_one_that_reads_them_a
     with tempfile.TemporaryDirectory() as name, mock.patch.object(memory, "SETTLED_SECONDS", 0.0):
         folder = Path(name)
         write_shop(folder, [], SHOP)
-        wider = [*first, *((place, row) for place, row in more if place == 1), always, (1, always[1]), (1, more[0][1])]
-        for step, rows in enumerate(([always, (1, always[1]), *first], wider)):
+        wider = [*first, *((place, row) for place, row in more if place == 1), *always, again, (1, more[0][1])]
+        for step, rows in enumerate(([*always, again, *first], wider)):
             write(folder, rows)
             fresh = folder / f"home-{step}"
             chosen = days if step else None
