@@ -188,7 +188,11 @@ def test_source_draft_is_a_mapping_that_holds_none_of_the_files_values(tmp_path:
         ("orders.csv", b"order;sku;customer;when;price\n1;P1;ann;2024-01-05;3,50\n", ["delimiter: ;", "decimal: ','"]),
         ("orders.csv", b"order,sku,customer,when\n1,P1,ann,2024-01-05\n", []),
         ("orders.tsv", b"order\tsku\tcustomer\twhen\n1\tP1\tann\t2024-01-05\n", []),
-        ("orders.csv.gz", gzip.compress(b"order|sku|customer|when\n1|P1|ann|2024-01-05\n"), ['delimiter: "|"']),
+        (
+            "orders.csv.gz",
+            gzip.compress(b"order|sku|customer|when\n1|P1|ann|2024-01-05\n", mtime=0),
+            ['delimiter: "|"'],
+        ),
         ("goods.csv", "sku,name\nP1,Café\n".encode("latin-1"), ["encoding: latin-1"]),
         ("goods.csv", "\ufeffsku,name\nP1,Café\n".encode(), []),
         ("goods.csv", b'sku,name\nP1,"Tea, black; mild"\nP2,"Soap, soft"\n', []),
