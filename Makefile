@@ -24,7 +24,7 @@ check: install ## lint, types, architecture
 	$(BIN)/lint-imports
 
 test: install ## every test, file by file beside each other on up to four cores
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: install ## every figure that README quotes, measured here and now
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
