@@ -790,15 +790,22 @@ def list_sources(as_json: bool) -> None:
 @click.option(
     "-n", "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows of each feed to read."
 )
+@click.option(
+    "--files",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Files of each feed to look at, from the first to the last.",
+)
 @json_option
-def check(mapping: str, rows: int, as_json: bool) -> None:
+def check(mapping: str, rows: int, files: int, as_json: bool) -> None:
     """Read a sample by a MAPPING and show what it gives, and all that will not map; nothing is landed.
 
     MAPPING is a YAML file, or a source with its setting: movielens:ml-25m.
     """
     from pipelines.sources.tabular.check import check_source, draw_check
 
-    found = check_source(_settings(), mapping, rows)
+    found = check_source(_settings(), mapping, rows, files)
     _print(found, as_json, draw_check)
     if any(table["unmapped"] or table["refused"] for table in found["tables"].values()):
         sys.exit(1)

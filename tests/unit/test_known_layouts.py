@@ -160,6 +160,67 @@ def test_source_check_tells_once_what_is_wrong_with_many_files(tmp_path: Path) -
     assert "everything that was read maps" not in answer.output
 
 
+def test_source_check_looks_at_so_many_files_and_says_so(tmp_path: Path) -> None:
+    path = write_shop(tmp_path, order_lines()[:5])
+    whole = (tmp_path / "orders.csv.gz").read_bytes()
+    for number in range(9):
+        (tmp_path / f"orders-{number}.csv.gz").write_bytes(whole)
+    (tmp_path / "orders-5.csv.gz").write_bytes(b"not looked at, so not even unpacked")
+    path.write_text(MAPPING.replace("orders.csv.gz", "orders*.csv.gz"))
+    answer = CliRunner().invoke(main, ["source", "check", "--files", "2", str(path)])
+    assert answer.exit_code == 0, answer.output
+    assert "the first 10 rows read of orders-0.csv.gz, orders.csv.gz\n" in answer.output
+    assert "2 of 10 files were looked at: --files looks at more" in answer.output
+    answer = CliRunner().invoke(main, ["source", "check", "--files", "10", str(path)])
+    assert answer.exit_code != 0
+    assert "orders-5.csv.gz cannot be read as csv" in answer.output
+
+
+GERMAN = "Bestellnr;Pos;Kunde;Artikelnr;Menge;Gesamtpreis;Bestelldatum"
+FRENCH = "Numéro commande;Client;Référence;Quantité;Prix unitaire;Date commande"
+CHINESE = "订单号,用户ID,商品编号,数量,单价,下单时间"
+
+
+@pytest.mark.parametrize(
+    ("heading", "row", "expected"),
+    [
+        (GERMAN, "B1;1;ann;P1;2;1.234,50;24.12.2024 10:00", ("ann", "P1", 2.0, 1234.5, "B1")),
+        (FRENCH, "C1;ann;P1;2;3,50;24/12/2024", ("ann", "P1", 2.0, 3.5, "C1")),
+        ("Pedido;Cliente;Producto;Cantidad;Precio;Fecha", "1;ann;P1;2;3,5;2024-12-24", ("ann", "P1", 2.0, 3.5, "1")),
+        (CHINESE, "D1,ann,P1,2,3.5,2024-12-24 10:00:00", ("ann", "P1", 2.0, 3.5, "D1")),
+    ],
+)
+def test_source_draft_knows_columns_in_other_languages(
+    tmp_path: Path, heading: str, row: str, expected: tuple[object, ...]
+) -> None:
+    (tmp_path / "orders.csv").write_text(f"{heading}\n{row}\n", encoding="utf-8-sig")
+    (tmp_path / "goods.csv").write_text("Artikelnr,Bezeichnung,Warengruppe,Marke\nP1,Tee,Getränke,Corner\n")
+    text = draft_mapping([str(tmp_path / name) for name in ("orders.csv", "goods.csv")])
+    source = Tabular(parse_mapping(text, tmp_path / "shop.yaml"))
+    (event,) = source.engine.rows("events").to_pylist()
+    assert event["unmapped"] == []
+    assert tuple(event[name] for name in ("user_id", "item_id", "quantity", "price", "session_id")) == expected
+    assert source.items()["title"].to_pylist() == ["Tee"]
+
+
+def test_source_draft_reads_plain_and_packed_files_as_one_feed_whatever_line_is_damaged(tmp_path: Path) -> None:
+    lines = [GERMAN, *(f"B{number};1;ann;P1;{number - 2};3,50;24.12.2024 10:00" for number in range(1, 9))]
+    (tmp_path / "orders_1.csv").write_text("\n".join(lines))
+    (tmp_path / "orders_2.csv").write_text("\n".join([*lines[:4], "B9;1", *lines[4:]]))
+    (tmp_path / "orders_3.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    (tmp_path / "orders.tsv").write_text("\n".join(lines).replace(";", "\t"))
+    names = [str(path) for path in sorted(tmp_path.glob("orders*"))]
+    text = draft_mapping(names)
+    feeds = parse_mapping(f"{text}items: {{files: x.csv, fields: {{item_id: x}}}}\n", tmp_path / "shop.yaml").of(
+        "events"
+    )
+    assert [feed.name for feed in feeds] == ["orders", "orders_again"]
+    named = sorted(name for feed in feeds for name in feed.files)
+    assert named == [str(tmp_path / name) for name in ("orders.tsv", "orders_*.csv", "orders_3.csv.gz")]
+    (kind,) = (each for each in feeds[1].fields if each.name == "event_type")
+    assert [rule.then for rule in kind.rules] == ["return"]
+
+
 def test_source_draft_is_a_mapping_that_holds_none_of_the_files_values(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text(
         "Order ID,Customer,SKU,Created At,Qty,Price\nsecret-1,ann@shop.example,P1,24.12.2024 10:00,1,2.5\n"

@@ -46,25 +46,26 @@ def draw_sources(listed: dict[str, Any], console: Console) -> None:
     console.print(Text(f"set: {listed['set']} (SHOPLOOM_SOURCE)"))
 
 
-def check_source(settings: Settings, mapping: str, rows: int) -> dict[str, Any]:
+def check_source(settings: Settings, mapping: str, rows: int, files: int) -> dict[str, Any]:
     """Map a sample.
 
     Args:
         settings: which addresses may be read.
         mapping: a YAML file, or a source of files with its setting.
         rows: of each feed to read at most.
+        files: of each feed to look at, spread from the first to the last.
 
     Returns:
-        ``tables``: by name the ``files``, ``types`` of the columns read, ``rows`` read, whether that is ``all`` of
-        them, the first mapped (``first``),
-        ``unmapped`` values (column -> count and examples) and ``refused`` lines.
+        ``tables``: by name the ``files``, how many were ``looked_at`` of those ``named``, ``types`` of the columns read,
+        ``rows`` read, whether that is ``all`` of them, the first mapped (``first``), ``unmapped`` values (column ->
+        count and examples) and ``refused`` lines.
 
     Raises:
         ConfigError: the mapping is wrong.
         DataError: a file cannot be read.
     """
     source = _source(settings, mapping)
-    engine = Engine(source.mapping, allowed_hosts(settings.source_hosts), rows)
+    engine = Engine(source.mapping, allowed_hosts(settings.source_hosts), rows, files)
     try:
         engine.check_columns()
         named = dict.fromkeys(feed.table for feed in source.mapping.feeds)
@@ -97,6 +98,8 @@ def _table(engine: Engine, table: str) -> dict[str, Any]:
     ][:SHOWN]
     return {
         "files": sorted({file.shown for feed in engine.mapping.of(table) for file in engine.files(feed)}),
+        "looked_at": sum(len(engine.found(feed)) for feed in engine.mapping.of(table)),
+        "named": sum(engine.named(feed) for feed in engine.mapping.of(table)),
         "types": {column: infer(row.get(column) for row in kept) for column in columns},
         "rows": rows.num_rows,
         "all": all(engine.whole(feed) for feed in engine.mapping.of(table)),
@@ -134,6 +137,8 @@ def draw_check(found: dict[str, Any], console: Console) -> None:
     for name, table in found["tables"].items():
         part = "all" if table["all"] else "the first"
         say(f"{name}: {part} {table['rows']:,} rows read of {few(table['files'])}")
+        if table["looked_at"] < table["named"]:
+            say(f"  {table['looked_at']:,} of {table['named']:,} files were looked at: --files looks at more")
         say(f"  columns: {', '.join(f'{column} ({kind})' for column, kind in table['types'].items())}")
         for row in table["first"]:
             say(f"  {json.dumps(row, ensure_ascii=False, default=str)}")
@@ -148,5 +153,5 @@ def draw_check(found: dict[str, Any], console: Console) -> None:
             say("  no row is left: look at where:, and at the files")
     if not any(table["unmapped"] or table["refused"] or not table["rows"] for table in found["tables"].values()):
         say("everything that was read maps")
-    if not all(table["all"] for table in found["tables"].values()):
+    if any(table["rows"] and not table["all"] for table in found["tables"].values()):
         say("--rows reads more of each feed: --rows 100000")

@@ -11,40 +11,18 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from pipelines.sources.tabular.engine import Engine
 from pipelines.sources.tabular.files import COMPRESSIONS, FORMATS
-from pipelines.sources.tabular.mapping import MAPPED, Feed, Field, Mapping
+from pipelines.sources.tabular.mapping import MAPPED, Feed, Field, Format, Mapping
+from pipelines.sources.tabular.names import BESIDE, NAMES
 from pipelines.sources.tabular.sniff import layout_of
 from pipelines.sources.tabular.types import infer, time_format
 
 SAMPLE = 200
 COLUMNS = 200
 """Columns of a file that are looked at."""
-
-NAMES = {
-    "event_id": ("event_id", "eventid", "line_id", "transaction_id"),
-    "user_id": (
-        "user_id", "user", "customer_id", "customer", "client_id", "visitor_id", "household_id", "member_id",
-    ),
-    "item_id": (
-        "item_id", "item", "product_id", "product", "sku", "article_id", "parent_asin", "asin", "movie_id",
-    ),
-    "event_type": ("event_type", "event", "action", "type"),
-    "timestamp": ("timestamp", "time", "datetime", "date", "created_at", "event_time", "ordered_at", "when", "t_dat"),
-    "quantity": ("quantity", "qty", "count", "amount", "rating", "units"),
-    "price": ("price", "unit_price", "sales_value", "value"),
-    "session_id": ("session_id", "sessionid", "session", "order_id", "basket_id", "order", "invoice"),
-    "channel": ("channel", "sales_channel_id", "store"),
-    "query": ("query", "search", "search_term"),
-    "title": ("title", "name", "product_name", "prod_name"),
-    "description": ("description", "detail_desc", "desc"),
-    "category": ("category", "categories", "genres", "product_category", "product_type", "category_name", "department"),
-    "brand": ("brand", "manufacturer", "vendor"),
-    "image": ("image", "image_url", "picture"),
-    "grade": ("grade", "relevance", "label"),
-}  # fmt: skip
-"""Usual names of what a table's columns hold, the likeliest first."""
 
 _PLAIN = {
     "events": (
@@ -64,11 +42,15 @@ def draft_mapping(files: list[str]) -> str:
         ConfigError: a file is missing.
         DataError: a file cannot be read.
     """
-    parts: dict[str, list[str]] = {}
+    parts: dict[str, dict[str, str]] = {}
     for alike, said, layout in _groups(files):
         columns = _sample(alike[0], layout)
         table = _table_of(set(_guess(columns)))
-        parts.setdefault(table, []).append(_feed(alike, table, columns, said))
+        feeds = parts.setdefault(table, {})
+        name = _name(alike) or table
+        while name in feeds:
+            name = f"{name}_again"
+        feeds[name] = _feed(name, alike, table, columns, said)
     lines = [
         "# A first mapping, drafted from names of columns: read every line, then: shoploom source check THIS_FILE",
         "shop: my_shop  # letters, digits, _ and -",
@@ -77,7 +59,7 @@ def draft_mapping(files: list[str]) -> str:
     ]
     for table in MAPPED:
         if table in parts:
-            lines += [f"{table}:", *parts[table]]
+            lines += [f"{table}:", *parts[table].values()]
         elif table in ("events", "items"):
             lines.append(f"# {table}: no file looks like it; every shop has {table}")
     return "\n".join(lines) + "\n"
@@ -88,16 +70,22 @@ def _groups(files: list[str]) -> list[tuple[list[str], list[str], dict[str, Any]
     groups: dict[object, tuple[list[str], list[str], dict[str, Any]]] = {}
     for file in files:
         said, layout = _layout(Path(file))
-        key = (tuple(Path(file).suffixes[-2:]), tuple(said), _names(file, layout))
+        key = (_format(Path(file)), tuple(said), _names(file, layout))
         groups.setdefault(key, ([], said, layout))[0].append(file)
     return list(groups.values())
 
 
+def _format(path: Path) -> Format | None:
+    """What a file's ending says that it holds, packed or not; None where it says nothing."""
+    endings = [ending.lower() for ending in path.suffixes]
+    if endings and endings[-1] in COMPRESSIONS:
+        endings.pop()
+    return FORMATS.get(endings[-1]) if endings else None
+
+
 def _layout(path: Path) -> tuple[list[str], dict[str, Any]]:
     """What the mapping must say of a file, as lines of it and as arguments of a feed; nothing of what needs no word."""
-    endings = [ending.lower() for ending in path.suffixes]
-    packed = COMPRESSIONS.get(endings[-1]) if endings else None
-    named = FORMATS.get(endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else "")
+    packed, named = COMPRESSIONS.get(path.suffix.lower()), _format(path)
     if named not in (None, "csv", "tsv") or not path.is_file():
         return [], {}
     found = layout_of(path, packed)
@@ -153,10 +141,10 @@ def _sample(file: str, layout: dict[str, Any]) -> dict[str, list[str]]:
 def _guess(columns: dict[str, list[str]]) -> dict[str, str]:
     """Field -> the column that is likeliest to hold it."""
     found: dict[str, str] = {}
-    plain = {"".join(filter(str.isalnum, name.lower())): name for name in columns}
+    plain = {_plain(name): name for name in columns}
     for field, names in NAMES.items():
         for name in names:
-            column = plain.get("".join(filter(str.isalnum, name)))
+            column = plain.get(_plain(name))
             if column is not None and column not in found.values():
                 found[field] = column
                 break
@@ -170,16 +158,23 @@ def _guess(columns: dict[str, list[str]]) -> dict[str, str]:
     return {**({"timestamp": times[0]} if times else {}), **found}
 
 
+def _plain(name: str) -> str:
+    """A name in small letters, without accents and what stands between words."""
+    return "".join(letter for letter in normalize("NFKD", name.lower()) if letter.isalnum())
+
+
 def _is_told(field: str, column: str, values: list[str]) -> bool:
     """Whether a column's name says by one of its words what it holds, and nothing of it speaks against that."""
-    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower()))
-    if not words.intersection(NAMES[field]):
+    words = {_plain(word) for word in re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column))}
+    names = {_plain(name) for name in NAMES[field]}
+    if not words & names:
         return False
     if field == "timestamp":
         return bool(values) and time_format(values) is not None
     if field in ("quantity", "price"):
-        return infer(value.replace(",", ".") for value in values) in ("integer", "number")
-    return words <= {*NAMES[field], *_BESIDE}
+        plain = (value.replace(".", "") if _COMMA.fullmatch(value) else value for value in values)
+        return infer(value.replace(",", ".") for value in plain) in ("integer", "number")
+    return words <= {*names, *BESIDE}
 
 
 def _table_of(fields: set[str]) -> str:
@@ -192,15 +187,31 @@ def _table_of(fields: set[str]) -> str:
     return "items"
 
 
-def _feed(files: list[str], table: str, columns: dict[str, list[str]], layout: list[str]) -> str:
-    guessed = {field: column for field, column in _guess(columns).items() if field in _PLAIN[table]}
+def _name(files: list[str]) -> str:
+    """What the names of files begin with, without numbers and dates."""
     name = _common([Path(file).name.split(".")[0] for file in files])
-    name = (name.rstrip("0123456789_- ") if len(files) > 1 else name) or table
-    lines = [f"  - name: {_quoted(name)}", f"    files: {_pattern(files)}"]
+    return name.rstrip("0123456789_- ") if len(files) > 1 else name
+
+
+def _feed(name: str, files: list[str], table: str, columns: dict[str, list[str]], layout: list[str]) -> str:
+    guessed = {field: column for field, column in _guess(columns).items() if field in _PLAIN[table]}
+    quantity = guessed.get("quantity")
+    returns = table == "events" and quantity is not None and any(each.startswith("-") for each in columns[quantity])
+    lines = [f"  - name: {_quoted(name)}", f"    files: {_patterns(files)}"]
     lines += [*(f"    {line}" for line in layout), "    fields:"]
     for field in _PLAIN[table]:
-        if field in guessed:
-            lines.append(f"      {field}: {_spec(field, guessed[field], columns)}")
+        if field == "event_type" and field not in guessed and returns:
+            lines += [
+                "      event_type:  # some quantities are below 0",
+                "        rules:",
+                f"          - when: {{column: {_quoted(quantity)}, below: 0}}",
+                "            then: return",
+                "        otherwise: purchase",
+            ]
+        elif field in guessed:
+            lines.append(f"      {field}: {_spec(field, guessed[field], columns, absolute=returns)}")
+            if field == "price" and quantity is not None:
+                lines.append(f"      # price is of one unit: of a whole line's, add divided_by: {_quoted(quantity)}")
         elif field == "event_id":
             lines.append("      event_id: {hash: true}  # or the columns that make a row unique: {hash: [order, line]}")
         elif field == "event_type":
@@ -215,16 +226,24 @@ def _feed(files: list[str], table: str, columns: dict[str, list[str]], layout: l
     return "\n".join(lines)
 
 
-def _pattern(files: list[str]) -> str:
-    """Files as YAML: a pattern where it names exactly these, else one by one."""
+def _patterns(files: list[str]) -> str:
+    """Files as YAML: for each ending a pattern where it names exactly these, else one by one."""
+    endings: dict[str, list[str]] = {}
+    for file in files:
+        endings.setdefault(Path(file).name.partition(".")[2], []).append(file)
+    found = [_quoted(each) for alike in endings.values() for each in _pattern(alike)]
+    return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+
+
+def _pattern(files: list[str]) -> list[str]:
     if len(files) == 1:
-        return _quoted(files[0])
+        return files
     names, folder = [Path(file).name for file in files], Path(files[0]).parent
     ending = _common([name[::-1] for name in names])[::-1]
     pattern = f"{_common(names)}*{ending[ending.find('.') :]}"
     if sorted(map(str, folder.glob(pattern))) == sorted(str(Path(file)) for file in files):
-        return _quoted(str(folder / pattern))
-    return f"[{', '.join(map(_quoted, files))}]"
+        return [str(folder / pattern)]
+    return files
 
 
 def _common(texts: list[str]) -> str:
@@ -233,15 +252,19 @@ def _common(texts: list[str]) -> str:
     return "".join(alike)
 
 
-def _spec(field: str, column: str, columns: dict[str, list[str]]) -> str:
+def _spec(field: str, column: str, columns: dict[str, list[str]], *, absolute: bool) -> str:
     name = _quoted(column)
     if field == "timestamp":
         form = time_format(columns[column]) if columns[column] else None
         if form is None:
             return f"{{column: {name}, format: '%Y-%m-%d'}}  # the format is not known: correct it"
         return name if form == "iso" else f"{{column: {name}, format: {_quoted(form)}}}"
-    if field in ("quantity", "price", "grade") and any(_COMMA.fullmatch(value) for value in columns[column]):
-        return f"{{column: {name}, decimal: ','}}"
+    if field in ("quantity", "price", "grade"):
+        comma = [value for value in columns[column] if _COMMA.fullmatch(value)]
+        said = ["decimal: ','"] if comma else []
+        said += ["thousands: '.'"] if any("." in value for value in comma) else []
+        said += ["absolute: true"] if absolute and field != "grade" else []
+        return f"{{{', '.join([f'column: {name}', *said])}}}" if said else name
     if field == "category" and any("|" in value for value in columns[column]):
         return f"{{column: {name}, split: '|'}}"
     if field == "event_type":
@@ -257,10 +280,6 @@ def _quoted(text: Any) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
-_BESIDE = {
-    "address", "code", "e", "email", "id", "key", "mail", "name", "no", "nr", "num", "number", "of", "ref", "the",
-}  # fmt: skip
-"""Words that may stand beside the one that tells."""
-_COMMA = re.compile(r"[-+]?\d+,\d{1,2}")
-"""A number with a decimal comma."""
+_COMMA = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d{1,2}")
+"""A number with a decimal comma, with or without points between thousands."""
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

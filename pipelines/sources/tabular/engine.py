@@ -47,14 +47,16 @@ class Engine:
         mapping: what to read, and how.
         hosts: allowed addresses.
         sample: rows of each feed to read at most; 0 = all.
+        most_files: of each feed that are looked at; 0 = all.
     """
 
-    def __init__(self, mapping: Mapping, hosts: tuple[str, ...] = (), sample: int = 0) -> None:
+    def __init__(self, mapping: Mapping, hosts: tuple[str, ...] = (), sample: int = 0, most_files: int = 0) -> None:
         import duckdb
 
         self.mapping = mapping
         self.hosts = hosts
         self.sample = sample
+        self.most_files = most_files
         self.scratch = Path(tempfile.mkdtemp(prefix="shoploom-source-"))
         self._finish = weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
         self.connection = duckdb.connect(
@@ -66,7 +68,7 @@ class Engine:
         )  # fmt: skip
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET enable_progress_bar = false")
-        self._found: dict[tuple[str, str], list[FoundFile]] = {}
+        self._found: dict[tuple[str, str], tuple[list[FoundFile], int]] = {}
         self._opened: dict[tuple[str, str, FoundFile], SourceFile] = {}
         self._made: dict[str, frozenset[FoundFile]] = {}
         self._numbered: dict[str, list[FoundFile]] = {}
@@ -83,9 +85,16 @@ class Engine:
 
     def found(self, feed: Feed) -> list[FoundFile]:
         """The feed's files, not opened; what lies elsewhere is fetched."""
+        return self._find(feed)[0]
+
+    def named(self, feed: Feed) -> int:
+        """How many files the feed names, whether they are looked at or not."""
+        return self._find(feed)[1]
+
+    def _find(self, feed: Feed) -> tuple[list[FoundFile], int]:
         key = (feed.table, feed.name)
         if key not in self._found:
-            self._found[key] = find_files(feed, self.mapping, self.hosts, self.scratch)
+            self._found[key] = find_files(feed, self.mapping, self.hosts, self.scratch, self.most_files)
         return self._found[key]
 
     def files(self, feed: Feed, chosen: Collection[FoundFile] | None = None) -> list[SourceFile]:
@@ -194,7 +203,9 @@ class Engine:
         return f"SELECT * FROM ({rows}) LIMIT {self.sample}" if self.sample else rows
 
     def whole(self, feed: Feed) -> bool:
-        """Whether a feed has no more rows than the sample."""
+        """Whether a feed has no more files and rows than the sample."""
+        if self.named(feed) > len(self.found(feed)):
+            return False
         if not self.sample:
             return True
         rows = rows_of(feed, groups_of(self.files(feed)), self.mapping.time_zone)

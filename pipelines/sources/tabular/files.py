@@ -91,7 +91,9 @@ class SourceFile:
     found: FoundFile
 
 
-def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Path) -> list[FoundFile]:
+def find_files(
+    feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Path, most: int = 0
+) -> tuple[list[FoundFile], int]:
     """The files of a feed, in the order of their names.
 
     Args:
@@ -99,22 +101,35 @@ def find_files(feed: Feed, mapping: Mapping, hosts: tuple[str, ...], scratch: Pa
         mapping: whose folder paths are relative to.
         hosts: allowed addresses, ``https://files.shop.example`` or ``s3://bucket``.
         scratch: where what must be fetched goes.
+        most: that are looked at, spread from the first to the last; 0 = all.
+
+    Returns:
+        The files, and how many there are of which these were taken.
 
     Raises:
         ConfigError: nothing matches, an address is not allowed, or a file is a symlink.
         DataError: a file cannot be fetched.
     """
-    found = []
+    named: list[Path | str] = []
+    where = f"{mapping.path}:{feed.line}: {feed.table}.files"
+    folder = mapping.path.parent
     for name in feed.files:
-        where = f"{mapping.path}:{feed.line}: {feed.table}.files"
-        if "://" in name or "::" in name:
-            for address in addresses(name, where, hosts):
-                shown = _plain(address)
-                found.append(FoundFile.at(fetch(address, where, scratch, hosts), shown, shown, lasting=False))
+        named += addresses(name, where, hosts) if "://" in name or "::" in name else _local(name, where, folder)
+    found = []
+    for each in _spread(named, most):
+        if isinstance(each, Path):
+            found.append(FoundFile.at(each, each.name, _given(each, folder)))
         else:
-            folder = mapping.path.parent
-            found += [FoundFile.at(path, path.name, _given(path, folder)) for path in _local(name, where, folder)]
-    return found
+            shown = _plain(each)
+            found.append(FoundFile.at(fetch(each, where, scratch, hosts), shown, shown, lasting=False))
+    return found, len(named)
+
+
+def _spread(named: list[Path | str], most: int) -> list[Path | str]:
+    """At most so many, from the first to the last."""
+    if not 0 < most < len(named):
+        return named
+    return [named[number * (len(named) - 1) // max(most - 1, 1)] for number in range(most)]
 
 
 def _given(path: Path, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import re
 import tempfile
 from collections import Counter
@@ -86,12 +87,19 @@ def _sniffed(text: str) -> tuple[str, bool, int]:
         try:
             delimiter, named, columns = duckdb.sql(query).fetchall()[0]
         except duckdb.Error:
-            first = lines[0]
-            delimiter = max(",;\t|", key=first.count)
-            named, columns = True, first.count(delimiter) + 1
+            delimiter, named, columns = "", True, 1
+        marks = {mark: _cells(lines[0], mark) for mark in ",;\t|"}
+        if columns == 1 and max(marks.values()) > 1:  # a damaged line makes DuckDB's sniffer give up
+            delimiter = max(marks, key=marks.__getitem__)
+            named, columns = True, marks[delimiter]
     delimiter = "::" if options else str(delimiter)
     names = [name.strip('"') for name in lines[0].split(delimiter)]
     return delimiter, bool(named) and not any(map(_is_value, names)), int(columns)
+
+
+def _cells(line: str, delimiter: str) -> int:
+    """How many columns a line has, by that delimiter."""
+    return len(next(csv.reader([line], delimiter=delimiter), [""]))
 
 
 def _is_value(name: str) -> bool:
