@@ -56,7 +56,7 @@ def check_source(settings: Settings, mapping: str, rows: int, files: int) -> dic
         files: of each feed to look at, spread from the first to the last.
 
     Returns:
-        ``tables``: by name the ``files``, how many were ``looked_at`` of those ``named``, ``types`` of the columns read,
+        ``tables``: by name the ``files``, how many were ``looked_at`` of those ``named``, ``types`` of columns read,
         ``rows`` read, whether that is ``all`` of them, the first mapped (``first``), ``unmapped`` values (column ->
         count and examples) and ``refused`` lines.
 
