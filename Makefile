@@ -31,6 +31,7 @@ bench: install ## every figure that README quotes, measured here and now
 
 bench-serving: install ## what serving reaches on the finished run's champion: latency, throughput, swaps, memory
 	@$(BIN)/python tests/benchmarks/bench_serving.py
+	@$(BIN)/python tests/benchmarks/bench_wide.py
 
 lock: ## compile requirements.lock again from pyproject.toml
 	uv=$$(command -v uv || echo .shoploom/uv/bin/uv); $$uv pip compile --quiet --generate-hashes --no-emit-index-url \

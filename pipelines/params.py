@@ -325,6 +325,9 @@ class PackageParams(Section):
     """How much a list of recommendations avoids products that are alike (MMR): 0 not at all."""
     exact_texts: int = Field(default=200_000, ge=0)
     """Distinct texts up to which the nearest are found exactly; a graph (HNSW) finds them in a larger catalogue."""
+    exact_items: int = Field(default=200_000, ge=0)
+    """Items that may be recommended up to which a server scores all for a shopper; of more, what they bought, what a
+    graph (HNSW) of matrix factorization's vectors finds, and what is popular."""
 
 
 class EvaluateParams(Section):

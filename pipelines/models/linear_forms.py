@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.models.files import sparse_arrays
 from pipelines.models.histories import dense_columns
+from pipelines.models.of_candidates import OfCandidates
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -50,6 +51,11 @@ class Dual(Weights):
         return self.matrix.T.tocsr()
 
     @cached_property
+    def _of_candidates(self) -> OfCandidates[csr_matrix[Any]]:
+        """Sparse float32 [num_candidates, num_training_users]."""
+        return OfCandidates(self._by_item.__getitem__)
+
+    @cached_property
     def _scaled_diagonal(self) -> NDArray[np.float32]:
         """float32 [num_items]: ``l diag(P)``."""
         diagonal = np.zeros(self.matrix.shape[1])
@@ -61,8 +67,8 @@ class Dual(Weights):
     def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Weights.apply`."""
         own = rows[:, candidates].toarray()
-        overlap = (rows @ self.matrix.T).toarray() @ self.kernel
-        explained = np.asarray(self._by_item[candidates] @ overlap.T).T
+        overlap = (rows @ self._by_item).toarray() @ self.kernel
+        explained = np.asarray(self._of_candidates(candidates) @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
         return scores.astype(np.float32, copy=False)
 

@@ -9,6 +9,7 @@ Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedb
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,11 +23,13 @@ from pipelines.models.base import Histories, Model, Previous, Serves, Span, Trai
 from pipelines.models.factorization_learner import FactorizationLearner
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import purchase_counts, vectors_of_items
+from pipelines.models.of_candidates import OfCandidates
 from pipelines.models.training import Plan, code_of, identity_of, train_epochs
 from pipelines.params import Section
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from threadpoolctl import ThreadpoolController
 
 
 class FactorizationSettings(Section):
@@ -85,6 +88,7 @@ class MatrixFactorization(Model):
         self.num_items = num_items
         self.regularization = regularization
         self.alpha = alpha
+        self._of_candidates = OfCandidates(self.item_vectors)
         self.gram: NDArray[np.float64] = vectors.T.astype(np.float64) @ vectors.astype(np.float64)
         """float64 [factors, factors]: ``Y^T Y``."""
 
@@ -118,17 +122,19 @@ class MatrixFactorization(Model):
         Returns:
             float32 [num_users, factors]; zero for a user without events.
         """
-        from threadpoolctl import threadpool_limits
-
-        ratings = confidences(histories, self.alpha)[:, self.item_ids].tocsr()
+        ratings = confidences(histories, self.alpha)
+        rows = np.searchsorted(self.item_ids, ratings.indices).clip(0, len(self.item_ids) - 1)
+        known = self.item_ids[rows] == ratings.indices
         users = np.zeros((histories.num_users, self.vectors.shape[1]), np.float32)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with blas().limit(limits=1, user_api="blas"):
             for user in np.flatnonzero(np.diff(ratings.indptr)):
-                row = slice(ratings.indptr[user], ratings.indptr[user + 1])
-                users[user] = self._step(ratings.indices[row], ratings.data[row])
+                own = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
+                own = own[known[own]]
+                if len(own):
+                    users[user] = self._step(rows[own], ratings.data[own])
         return users
 
-    def _step(self, bought: NDArray[np.int32], confidence: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _step(self, bought: NDArray[np.intp], confidence: NDArray[np.float32]) -> NDArray[np.float64]:
         """One user's vector, in double precision; small matrices, so one thread is faster than several."""
         vectors, weights = self.vectors[bought].astype(np.float64), confidence.astype(np.float64)
         left = self.gram + vectors.T @ (vectors * (weights - 1.0)[:, None])
@@ -141,7 +147,7 @@ class MatrixFactorization(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        scores: NDArray[np.float32] = self.fold_in(histories) @ self.item_vectors(candidates).T
+        scores: NDArray[np.float32] = self.fold_in(histories) @ self._of_candidates(candidates).T
         return scores
 
     def facts(self) -> dict[str, float]:
@@ -188,6 +194,14 @@ def first_vectors(
     vectors = np.zeros((len(item_ids), settings.factors), np.float32)
     vectors[row[known]] = earlier.vectors[known]
     return vectors
+
+
+@lru_cache(maxsize=1)
+def blas() -> ThreadpoolController:
+    """What sets the number of BLAS's threads; made once, because it looks through all that the process has loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def confidences(histories: Histories, alpha: float) -> csr_matrix[Any]:

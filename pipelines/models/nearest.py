@@ -1,7 +1,8 @@
-"""The texts nearest to a query's vector: exactly in a small catalogue, by an HNSW graph (``faiss``) in a large one.
+"""The vectors of largest inner product with a query's: exactly where they are few, by an HNSW graph (``faiss``) else.
 
 One query against 1 million vectors of 64 dimensions costs 10 to 20 ms exactly and 0.3 ms by the graph, whose recall of
-the top 10 is 0.986; building it takes 84 s. So a graph is built where a catalogue outgrows ``exact_texts``.
+the top 10 is 0.986; building it takes 84 s. So a graph is built where a catalogue outgrows ``exact_texts`` or
+``exact_items``.
 
 Source: Malkov and Yashunin 2018, "Efficient and robust approximate nearest neighbor search using HNSW graphs".
 """
@@ -21,11 +22,11 @@ GRAPH_FILE = "nearest.faiss"
 NEIGHBOURS, BUILD_WIDTH, SEARCH_WIDTH = 16, 100, 256
 
 
-class NearestTexts:
+class Nearest:
     """Finds vectors by inner product.
 
     Args:
-        embeddings: float32 [num_texts, embedding_size], L2-normalised.
+        embeddings: float32 [num_vectors, embedding_size].
         graph: a faiss HNSW index of them; None finds exactly.
     """
 
@@ -39,10 +40,10 @@ class NearestTexts:
         return self._graph is None
 
     @classmethod
-    def fit(cls, embeddings: NDArray[np.float32], exact_texts: int) -> Self:
-        """Build a graph if there are more texts than ``exact_texts``; on one thread, so that equal vectors give equal
+    def fit(cls, embeddings: NDArray[np.float32], exact_up_to: int) -> Self:
+        """Build a graph if there are more vectors than ``exact_up_to``; on one thread, so that equal vectors give equal
         bytes."""
-        if len(embeddings) <= exact_texts:
+        if len(embeddings) <= exact_up_to:
             return cls(embeddings)
         import faiss
         from threadpoolctl import threadpool_limits
@@ -54,23 +55,25 @@ class NearestTexts:
         return cls(embeddings, graph)
 
     def nearest(self, vector: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """int64 [min(count, num_texts)] or fewer by a graph: rows of the nearest texts, ascending.
+        """int64 [min(count, num_vectors)] or fewer by a graph: rows of the nearest vectors, ascending.
 
         Args:
             vector: float32 [embedding_size].
-            count: texts wanted; >= 1.
+            count: vectors wanted; >= 1.
         """
         kept = min(count, len(self.embeddings))
         if self._graph is None:
             similarity = self.embeddings @ vector
             return np.sort(np.argpartition(-similarity, kept - 1)[:kept]).astype(np.int64)
-        self._graph.hnsw.efSearch = max(SEARCH_WIDTH, kept)
-        _, rows = self._graph.search(np.ascontiguousarray(vector[None, :], np.float32), kept)
+        import faiss
+
+        width = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * kept))  # type: ignore[attr-defined]
+        _, rows = self._graph.search(np.ascontiguousarray(vector[None, :], np.float32), kept, params=width)
         found: NDArray[np.int64] = np.sort(rows[0][rows[0] >= 0]).astype(np.int64)
         return found
 
     def save(self, directory: Path) -> None:
-        """Write the graph, if there is one, into ``directory``; the vectors lie with text similarity."""
+        """Write the graph, if there is one, into ``directory``; the vectors lie with their model."""
         if self._graph is not None:
             import faiss
 
@@ -93,5 +96,5 @@ class NearestTexts:
         except RuntimeError as error:
             raise ModelError(f"{path} holds no graph: {str(error).splitlines()[0]}", mend=MADE_AGAIN) from error
         if not isinstance(graph, faiss.IndexHNSWFlat) or (graph.ntotal, graph.d) != embeddings.shape:
-            raise ModelError(f"{path} is not a graph of the catalogue's {len(embeddings)} texts", mend=MADE_AGAIN)
+            raise ModelError(f"{path} is not a graph of these {len(embeddings)} vectors", mend=MADE_AGAIN)
         return cls(embeddings, graph)

@@ -53,7 +53,7 @@ def _contributions(
     """For each item, the positions among ``own``, the user's distinct items, of those that add most, best first."""
     if not len(own):
         return [np.zeros(0, np.intp) for _ in items]
-    confidence = confidences(history, factorization.alpha)[0, own].toarray().ravel().astype(np.float64)
+    confidence = confidences(history, factorization.alpha).data.astype(np.float64)
     vectors = factorization.item_vectors(own).astype(np.float64)
     left = factorization.gram + factorization.regularization * np.eye(vectors.shape[1])
     left += vectors.T @ (vectors * (confidence - 1.0)[:, None])

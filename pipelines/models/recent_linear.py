@@ -18,6 +18,7 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import decayed_counts
+from pipelines.models.of_candidates import OfCandidates
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class RecentLinear(Model):
         self.kernel = kernel
         self.settings = settings
         self._by_item: csr_matrix[Any] = purchases.T.tocsr()
+        self._of_candidates = OfCandidates(self._by_item.__getitem__)
         self._scaled_diagonal = _scaled_diagonal(self._by_item, kernel)
 
     @classmethod
@@ -84,8 +86,8 @@ class RecentLinear(Model):
         """See :meth:`Model.score`."""
         rows = _rows(histories, self.settings)
         own = rows[:, candidates].toarray()
-        overlap = (rows @ self.purchases.T).toarray() @ self.kernel
-        explained = np.asarray(self._by_item[candidates] @ overlap.T).T
+        overlap = (rows @ self._by_item).toarray() @ self.kernel
+        explained = np.asarray(self._of_candidates(candidates) @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
         return scores.astype(np.float32, copy=False)
 

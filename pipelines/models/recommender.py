@@ -17,6 +17,7 @@ from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.contributions import Contribution, strongest_words
 from pipelines.models.diversity import debiased, diversified
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, verify
+from pipelines.models.near_items import NearItems
 from pipelines.models.ranker import Ranker
 from pipelines.models.reasons import explain
 from pipelines.models.search import Matches, Search, places_of
@@ -71,12 +72,20 @@ class Recommender:
         ranker: orders recommendations; holds the fitted component models.
         finder: search.
         facts: from the manifest.
+        near_items: what is worth scoring for a shopper; None where all candidates are.
 
     Raises:
         ModelError: the parts are of different catalogues.
     """
 
-    def __init__(self, catalogue: Catalogue, ranker: Ranker, finder: Search, facts: Facts) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        ranker: Ranker,
+        finder: Search,
+        facts: Facts,
+        near_items: NearItems | None = None,
+    ) -> None:
         self.buyers = ranker.signals.popularity.buyers
         """int32 [num_items], distinct buyers of every item."""
         for part, size in (("text", len(finder.text_index)), ("count of buyers", len(self.buyers))):
@@ -89,6 +98,7 @@ class Recommender:
         self.ranker = ranker
         self.finder = finder
         self.facts = facts
+        self.near_items = near_items
         self.candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
         """int32, ascending: dense ids of the items that may be recommended."""
 
@@ -103,7 +113,9 @@ class Recommender:
         ranker = Ranker.load(directory / RANKER_FOLDER)
         texts = ranker.signals.texts
         finder = Search(directory, texts.embeddings, texts.text_index)
-        return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts)
+        candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
+        near_items = NearItems.load(directory / RANKER_FOLDER, ranker, candidates)
+        return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts, near_items)
 
     def recommend(
         self,
@@ -238,6 +250,12 @@ class Recommender:
         chances = self.ranker.score(self.catalogue.dense(histories), rows[known])
         scores[:, known] = debiased(chances, self.buyers[rows[known]], self.facts.popularity_debias)
         return scores
+
+    def allowed(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Those of int32 [num_items] items, ascending, that may be recommended."""
+        place = np.searchsorted(self.candidates, items).clip(0, len(self.candidates) - 1)
+        allowed: NDArray[np.int32] = items[self.candidates[place] == items]
+        return allowed
 
     def arranged(
         self, scores: NDArray[np.float32], k: int, diversity: float, excluded: NDArray[np.bool_] | None = None

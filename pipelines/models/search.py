@@ -25,7 +25,7 @@ from pipelines.models.manifest import (
     RELEVANCE_FOLDER,
     SEARCH_FOLDER,
 )
-from pipelines.models.nearest import NearestTexts
+from pipelines.models.nearest import Nearest
 from pipelines.models.spelling import Speller
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Search:
         return found
 
     @cached_property
-    def near(self) -> NearestTexts:
-        return NearestTexts.load(self.directory / SEARCH_FOLDER, self.embeddings)
+    def near(self) -> Nearest:
+        return Nearest.load(self.directory / SEARCH_FOLDER, self.embeddings)
 
     @cached_property
     def speller(self) -> Speller:

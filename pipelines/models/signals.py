@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +151,7 @@ def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
         ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == SAME_TEXT else np.float32(0)
         _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
     for demand in (buyers, signals.popularity.last_month):
-        _add_first(chosen, scored.bought, np.argsort(-demand[scored.candidates], kind="stable"), per_signal)
+        _add_first(chosen, scored.bought, demand[scored.candidates], per_signal)
     users, positions = np.nonzero(chosen)
     return Shortlist(users, positions)
 
@@ -170,9 +170,17 @@ def _add_best(chosen: NDArray[np.bool_], scores: NDArray[np.float32], count: int
     chosen |= level
 
 
-def _add_first(chosen: NDArray[np.bool_], bought: NDArray[np.bool_], order: NDArray[np.intp], count: int) -> None:
-    """Mark, in place, the first ``count`` of ``order`` that each user did not buy."""
-    longest = count + int(bought.sum(axis=1).max(initial=0))
-    order = order[:longest]
+def _add_first(chosen: NDArray[np.bool_], bought: NDArray[np.bool_], demand: NDArray[Any], count: int) -> None:
+    """Mark, in place, the ``count`` most in demand that each user did not buy; ties by position."""
+    order = most(demand, count + int(bought.sum(axis=1).max(initial=0)))
     new = ~bought[:, order]
     chosen[:, order] |= new & (np.cumsum(new, axis=1, dtype=np.int32) <= count)
+
+
+def most(demand: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """int [min(count, num_items)]: positions of the most in demand, ties by position."""
+    size = len(demand)
+    if count >= size:
+        return np.argsort(-demand, kind="stable")
+    among = np.flatnonzero(demand >= np.partition(demand, size - count)[size - count])
+    return among[np.argsort(-demand[among], kind="stable")][:count]

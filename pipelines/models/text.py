@@ -12,6 +12,7 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Texts, Training
 from pipelines.models.files import read_model, read_texts, write_model
 from pipelines.models.histories import decayed_counts
+from pipelines.models.of_candidates import OfCandidates
 
 
 class TextSimilarity(Model):
@@ -40,6 +41,7 @@ class TextSimilarity(Model):
         self.embeddings = embeddings
         self.text_index = text_index
         self.weekly_decay = weekly_decay
+        self._of_candidates = OfCandidates(self._distinct)
 
     @classmethod
     def fit(cls, training: Training, settings: Any = None) -> Self:
@@ -83,9 +85,14 @@ class TextSimilarity(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        texts, position = np.unique(self.text_index[candidates], return_inverse=True)
-        scores: NDArray[np.float32] = (self.profiles(histories) @ self.embeddings[texts].T)[:, position]
+        vectors, position = self._of_candidates(candidates)
+        scores: NDArray[np.float32] = (self.profiles(histories) @ vectors.T)[:, position]
         return scores
+
+    def _distinct(self, candidates: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The vectors of the candidates' distinct texts, and the row among them of each candidate."""
+        texts, position = np.unique(self.text_index[candidates], return_inverse=True)
+        return self.embeddings[texts], position
 
     def save(self, directory: Path) -> None:
         arrays = {"embeddings": self.embeddings, "text_index": self.text_index}

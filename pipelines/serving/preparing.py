@@ -55,6 +55,7 @@ class Preparing:
     def __init__(self, recommender: Recommender, neighbours: Neighbours) -> None:
         self._recommender = recommender
         self._neighbours = neighbours
+        self._near_items = recommender.near_items
         self._histories = recommender.catalogue.histories
         self._kept: Kept[tuple[object, ...], Prepared] = Kept(KEPT_SHOPPERS)
         self._nobody = Histories.nobody(recommender.catalogue.num_items)
@@ -74,20 +75,29 @@ class Preparing:
             plain = self.of(Shopper(user))
             bought = np.array([deed.item for deed in shopper.purchases], np.int32)
             near = [self._neighbours.together(int(item)).items for item in np.unique(bought)]
-            items = np.unique(np.concatenate([plain.standing.items, bought, *near])).astype(np.int32)
             history = shopper.history(before)
-            candidates = items[np.isin(items, self._recommender.candidates)]
-            prepared = Prepared(history, rescored(ranker, history, candidates))
+            worth = [] if self._near_items is None else [self._near_items.of(history)]
+            items = np.unique(np.concatenate([plain.standing.items, bought, *near, *worth])).astype(np.int32)
+            prepared = Prepared(history, rescored(ranker, history, self._recommender.allowed(items)))
         else:
-            (standing,) = standings(ranker, before, self._recommender.candidates)
+            (standing,) = standings(ranker, before, self._worth(before))
             prepared = Prepared(before, standing)
         self._kept.put(_key(shopper), prepared)
         return prepared
+
+    def _worth(self, history: Histories) -> NDArray[np.int32]:
+        """int32, ascending: the candidates that are scored for one user."""
+        return self._recommender.candidates if self._near_items is None else self._near_items.of(history)
 
     def warm(self, going_on: Callable[[], bool], most: int = KEPT_SHOPPERS // 2) -> int:
         """Score known users ahead, a few at a time, until all are or ``going_on`` says no; returns how many are."""
         histories, done = self._histories, 0
         self.of(Shopper())
+        if self._near_items is not None:
+            while done < min(histories.num_users, most) and going_on():
+                self.of(Shopper(done))
+                done += 1
+            return done
         for start in range(0, min(histories.num_users, most), USERS_AT_ONCE):
             if not going_on():
                 break

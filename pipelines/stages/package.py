@@ -3,7 +3,7 @@
     data/package/
     ├── manifest.json     format version, facts, SHA-256 of every file
     ├── catalogue/        items, known users and their purchases before the test window
-    ├── ranker/           the blend and its fitted component models
+    ├── ranker/           the blend and its fitted component models; a graph of the items where they are many
     └── search/           the fine-tuned encoder, its relevance head, the texts' words, a graph where they are many;
                           the index for other scripts and the intent head, where they are chosen
 
@@ -38,7 +38,8 @@ from pipelines.models.manifest import (
     Facts,
     write_manifest,
 )
-from pipelines.models.nearest import NearestTexts
+from pipelines.models.near_items import NearItems
+from pipelines.models.nearest import Nearest
 from pipelines.models.ranker import Ranker
 from pipelines.models.texts import distinct_texts
 from pipelines.params import PackageParams, load_params
@@ -90,25 +91,29 @@ def catalogue(items: pa.Table, users: pa.Table, histories: Histories) -> Catalog
 
 
 @dataclass(frozen=True)
-class TextIndex:
-    """How texts are found.
+class Index:
+    """How texts and items are found.
 
     Args:
-        lexical: by words.
-        near: by meaning.
+        lexical: texts by words.
+        near: texts by meaning.
+        items: items by what shoppers bought; None where all are scored.
     """
 
     lexical: Lexical
-    near: NearestTexts
+    near: Nearest
+    items: NearItems | None
 
-    def save(self, directory: Path) -> None:
-        """Write both into ``directory``."""
-        self.lexical.save(directory)
-        self.near.save(directory)
+    def save(self, package: Path) -> None:
+        """Write all into a package."""
+        self.lexical.save(package / SEARCH_FOLDER)
+        self.near.save(package / SEARCH_FOLDER)
+        if self.items is not None:
+            self.items.save(package / RANKER_FOLDER)
 
 
-def index_texts(items: pa.Table, ranker: Ranker, exact_texts: int) -> TextIndex:
-    """Index the distinct texts that the ranker's vectors describe.
+def index_of(items: pa.Table, ranker: Ranker, params: PackageParams) -> Index:
+    """Index the distinct texts that the ranker's vectors describe, and the items that may be recommended.
 
     Raises:
         DataError: the vectors are of other texts than the items'.
@@ -116,18 +121,19 @@ def index_texts(items: pa.Table, ranker: Ranker, exact_texts: int) -> TextIndex:
     texts, index = distinct_texts(items)
     if not np.array_equal(index, ranker.signals.texts.text_index):
         raise DataError("the text vectors are of other items than these", mend="SHOPLOOM_NO_CACHE=1 shoploom run")
-    return TextIndex(Lexical.fit(texts), NearestTexts.fit(ranker.signals.texts.embeddings, exact_texts))
+    near = Nearest.fit(ranker.signals.texts.embeddings, params.exact_texts)
+    return Index(Lexical.fit(texts), near, NearItems.fit(ranker, params.exact_items))
 
 
 def package(
-    shop: Catalogue, ranker: Ranker, index: TextIndex, sources: Mapping[str, Path], facts: Facts, directory: Path
+    shop: Catalogue, ranker: Ranker, index: Index, sources: Mapping[str, Path], facts: Facts, directory: Path
 ) -> None:
     """Write the package into ``directory``, which exists and is empty.
 
     Args:
         shop: items, users and histories.
         ranker: assembled from models fitted on everything before the test window.
-        index: of the ranker's distinct texts.
+        index: of the ranker's distinct texts and items.
         sources: folders of search, and where they come from; one that was not chosen is left out.
         facts: for the manifest.
         directory: of the package.
@@ -141,7 +147,7 @@ def package(
             raise DataError(f"{source} does not exist", mend="shoploom run makes it")
         if not (source / CHOSEN_FILE).exists():
             shutil.copytree(source, directory / folder, copy_function=shutil.copyfile)
-    index.save(directory / SEARCH_FOLDER)
+    index.save(directory)
     write_manifest(directory, facts)
 
 
@@ -152,7 +158,7 @@ def main() -> None:
     items, users = (read_table(PREPARED / f"{name}.parquet") for name in ("items", "users"))
     shop = catalogue(items, users, events.histories(space, space.test_starts))
     ranker = Ranker.assemble(RANK, BERT / "texts.safetensors")
-    index = index_texts(items, ranker, params.exact_texts)
+    index = index_of(items, ranker, params)
     facts = Facts(
         trained_until=trained_until(events.days, space.test_starts),
         as_of=space.test_starts,

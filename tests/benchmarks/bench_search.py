@@ -23,7 +23,7 @@ from worktree import worktree
 from pipelines.artifacts import read_arrays, read_table
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.lexical import Lexical
-from pipelines.models.nearest import NearestTexts
+from pipelines.models.nearest import Nearest
 from pipelines.models.relevance import RelevanceHead
 from pipelines.models.search import Search
 from pipelines.models.text_pairs import TextTable, hashed_share
@@ -119,7 +119,7 @@ def measure_worktree() -> None:
     search = Search(BERT, arrays["embeddings"].astype(np.float32), index)
     search.encoder = TextEncoder.load(BERT / "encoder")
     search.relevance = RelevanceHead.load(BERT / "relevance")
-    search.lexical, search.near = Lexical.fit(texts), NearestTexts(search.embeddings)
+    search.lexical, search.near = Lexical.fit(texts), Nearest(search.embeddings)
     kinds = questions(TextTable.of(items, texts, index), bert.held_out_types, np.random.default_rng(SEED))
     print(f"{len(texts):,} texts; {', '.join(f'{len(asked)} {kind}' for kind, asked in kinds.items())}; {processor()}")
     print(f"{'NDCG@10':20s}" + "".join(f"{kind:>16s}" for kind in kinds) + f"{'p50 ms':>10s}{'p99 ms':>10s}")

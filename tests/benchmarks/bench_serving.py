@@ -65,12 +65,12 @@ async def _post(address: str, asks: list[Ask], latencies: list[float], answers: 
     writer.close()
 
 
-async def closed_loop(address: str, asks: list[Ask], keep: bool) -> dict[str, Any]:
+async def closed_loop(address: str, asks: list[Ask], keep: bool, connections: int) -> dict[str, Any]:
     """Every connection asks again as soon as it was answered."""
     latencies: list[float] = []
     answers: list[Any] = []
     started = time.perf_counter()
-    parts = [asks[place::CONNECTIONS] for place in range(CONNECTIONS)]
+    parts = [asks[place::connections] for place in range(connections)]
     await asyncio.gather(*(_post(address, part, latencies, answers, keep) for part in parts))
     return {"seconds": time.perf_counter() - started, "latencies": latencies, "answers": answers}
 
@@ -115,7 +115,8 @@ def _load(plan: Path, told: Path) -> None:
     if facts["kind"] == "open":
         measured = asyncio.run(open_loop(facts["address"], asks, SEARCHES_A_SECOND))
     else:
-        measured = asyncio.run(closed_loop(facts["address"], asks, facts["kind"] == "keep"))
+        connections = 1 if facts["kind"] == "one" else CONNECTIONS
+        measured = asyncio.run(closed_loop(facts["address"], asks, facts["kind"] == "keep", connections))
     told.write_text(json.dumps(measured))
 
 

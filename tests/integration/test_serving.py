@@ -23,11 +23,12 @@ from pipelines.pseudonyms import open_ring
 from pipelines.serving.answers import Asked, Provenance
 from pipelines.serving.engine import Engine
 from pipelines.serving.rules import Rules
-from pipelines.serving.shopper import Shopper
+from pipelines.serving.shopper import Deed, Shopper
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_package_and_evaluate as tiny
 from tests.serving_shop import RUN, Served, registered, served, with_champion
+from tests.wide_shop import Width, write_wide_package
 
 shop = tiny.shop
 NUMBERS = count(1)
@@ -84,6 +85,27 @@ def test_server_arranges_a_list_as_the_packaged_model_does(
         Shopper(model.catalogue.user_ids.index("u01")), Asked(count=10)
     )
     assert [result.item_id for result in answer.results] == expected != plain
+
+
+def test_large_catalogue_is_answered_as_if_all_of_it_were_scored(shop: Path, tmp_path: Path) -> None:
+    width = Width(items=4000, users=100, kinds=40, rounds=20, exact_items=1000)
+    write_wide_package(shop / "data/package", width, [f"w{user}" for user in range(100)], tmp_path)
+    near, exact = (Engine(Recommender.load(tmp_path), Provenance(), Rules(), {}) for _ in range(2))
+    assert near.recommender.near_items is not None
+    exact.recommender.near_items = None
+    exact = Engine(exact.recommender, Provenance(), Rules(), {})
+    visits = [Shopper(user) for user in range(25)]
+    visits += [Shopper(user, (Deed(7 * user + 1, "purchase"),)) for user in range(25)]
+    found, same = [], 0
+    for shopper in [Shopper(), *visits]:
+        asked = near.recommender.near_items.of(near.prepare(shopper).history)
+        assert len(asked) < 500
+        answers = [engine.recommend(shopper, Asked(count=10)).results for engine in (near, exact)]
+        ids, wanted = ([result.item_id for result in answer] for answer in answers)
+        found.append(len(set(ids) & set(wanted)) / 10)
+        same += answers[0] == answers[1]
+    assert sum(found) / len(found) >= 0.98
+    assert same >= 0.9 * len(found)
 
 
 def test_stranger_is_served_by_popularity_then_context_then_visit(server: Served) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import ModelError
 from pipelines.models.lexical import Lexical
-from pipelines.models.nearest import GRAPH_FILE, NearestTexts
+from pipelines.models.nearest import GRAPH_FILE, Nearest
 from pipelines.models.spelling import Speller
 from pipelines.models.words import stem, terms, words
 from tests.tiny_models import files_of
@@ -124,7 +124,7 @@ def vectors() -> np.ndarray:
 
 
 def test_nearest_is_exact_in_a_small_catalogue(vectors: np.ndarray, tmp_path: Path) -> None:
-    near = NearestTexts.fit(vectors, exact_texts=3000)
+    near = Nearest.fit(vectors, exact_up_to=3000)
     assert near.exact
     assert near.nearest(vectors[7], 10).tolist() == sorted(np.argsort(-(vectors @ vectors[7]))[:10].tolist())
     near.save(tmp_path)
@@ -133,21 +133,21 @@ def test_nearest_is_exact_in_a_small_catalogue(vectors: np.ndarray, tmp_path: Pa
 
 
 def test_nearest_by_graph_finds_nearly_all_and_survives_its_file(vectors: np.ndarray, tmp_path: Path) -> None:
-    graph, exact = NearestTexts.fit(vectors, exact_texts=100), NearestTexts(vectors)
+    graph, exact = Nearest.fit(vectors, exact_up_to=100), Nearest(vectors)
     graph.save(tmp_path)
-    loaded = NearestTexts.load(tmp_path, vectors)
+    loaded = Nearest.load(tmp_path, vectors)
     assert not loaded.exact
     shared = [np.isin(loaded.nearest(row, 10), exact.nearest(row, 10)).mean() for row in vectors[:50]]
     assert np.mean(shared) >= 0.97
     (tmp_path / "again").mkdir()
-    NearestTexts.fit(vectors, exact_texts=100).save(tmp_path / "again")
+    Nearest.fit(vectors, exact_up_to=100).save(tmp_path / "again")
     assert (tmp_path / "again" / GRAPH_FILE).read_bytes() == (tmp_path / GRAPH_FILE).read_bytes()
 
 
 def test_nearest_refuses_a_graph_of_other_vectors_or_none(vectors: np.ndarray, tmp_path: Path) -> None:
-    NearestTexts.fit(vectors, exact_texts=100).save(tmp_path)
-    with pytest.raises(ModelError, match="2999 texts"):
-        NearestTexts.load(tmp_path, vectors[:2999])
+    Nearest.fit(vectors, exact_up_to=100).save(tmp_path)
+    with pytest.raises(ModelError, match="2999 vectors"):
+        Nearest.load(tmp_path, vectors[:2999])
     (tmp_path / GRAPH_FILE).write_bytes(b"no graph at all")
     with pytest.raises(ModelError, match="holds no graph"):
-        NearestTexts.load(tmp_path, vectors)
+        Nearest.load(tmp_path, vectors)
