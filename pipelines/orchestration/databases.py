@@ -9,12 +9,12 @@ import sys
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from pipelines.artifacts import write_json
 from pipelines.errors import ServiceError
 from pipelines.orchestration.airflow import airflow_home, environment, metadata_database
 from pipelines.orchestration.processes import last_lines
+from pipelines.postgresql import dial
 from pipelines.settings import Settings, sqlite_file
 
 
@@ -41,24 +41,6 @@ def migrate(settings: Settings) -> None:
             mend="shoploom doctor says which database that is",
         )
     write_json(_stamp(_revision(address)), stamp)
-
-
-def dial(address: str, database: str | None = None) -> Any:
-    """Connect to PostgreSQL by psycopg2, as Airflow and MLflow do, with all that the address asks for (``?sslmode=``).
-
-    Args:
-        address: as :meth:`pipelines.settings.Settings.database` gives it.
-        database: another database of that server.
-
-    Raises:
-        psycopg2.Error: the server does not answer within ten seconds, or refuses.
-    """
-    import psycopg2
-    from sqlalchemy.engine import make_url
-
-    url = make_url(address).set(drivername="postgresql+psycopg2")
-    arguments, login = url.get_dialect()().create_connect_args(url.set(database=database or url.database))
-    return psycopg2.connect(*arguments, **{"connect_timeout": 10, **login})
 
 
 def create_databases(settings: Settings) -> None:

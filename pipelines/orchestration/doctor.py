@@ -233,7 +233,7 @@ def _postgresql(settings: Settings) -> Iterator[Finding]:
     import psycopg2
     from sqlalchemy.engine import make_url
 
-    from pipelines.orchestration.databases import dial
+    from pipelines.postgresql import dial
 
     try:
         address = settings.database("airflow")

@@ -158,7 +158,12 @@ def read_artifact(client: MlflowClient, run_id: str, path: str) -> Any | None:
         try:
             return read_json(fetched)
         except DataError as error:
-            raise RegistryError(
-                f"artifact {path} of run {run_id} is damaged: {error.__cause__}",
-                mend="bring the artifact back, or make a new one: shoploom run",
-            ) from error
+            raise damaged(path, run_id, error) from error
+
+
+def damaged(path: str, run_id: str, error: DataError) -> RegistryError:
+    """The error to raise for an artifact of a run that is not JSON."""
+    return RegistryError(
+        f"artifact {path} of run {run_id} is damaged: {error.__cause__}",
+        mend="bring the artifact back, or make a new one: shoploom run",
+    )

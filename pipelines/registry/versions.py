@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import RegistryError, near_names
+from pipelines.artifacts import read_json
+from pipelines.errors import DataError, RegistryError, near_names
 from pipelines.registry.books import stage_runs
 from pipelines.registry.gate_verdict import VERDICT_FILE
+from pipelines.registry.records import records
 from pipelines.registry.store import CHAMPION, MODEL, at_alias, connect, translated
-from pipelines.registry.summary import read_artifact
+from pipelines.registry.summary import damaged, read_artifact
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,17 +78,39 @@ def registered_version(settings: Settings, version: str) -> RegisteredVersion:
 
 
 def registered_versions(settings: Settings) -> list[RegisteredVersion]:
-    """Every version, oldest first."""
+    """Every version, oldest first.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    with records(settings) as known:
+        if known is not None:
+            return known.versions()
     client = connect(settings)
     with translated(settings):
         found = list(_pages(client))
         aliases = _aliases(client)
-    versions = [_version(one, tuple(sorted(aliases.get(str(one.version), ())))) for one in found]
+    versions = [
+        version_of(str(one.version), one.creation_timestamp, one.run_id, one.tags, aliases.get(str(one.version), ()))
+        for one in found
+    ]
     return sorted(versions, key=lambda one: int(one.version))
 
 
 def verdict_of(settings: Settings, version: RegisteredVersion) -> dict[str, Any] | None:
-    """The gate's verdict on a version, or None where the books have none."""
+    """The gate's verdict on a version, or None where the books have none.
+
+    Raises:
+        RegistryError: MLflow does not answer, or the verdict is damaged.
+    """
+    with records(settings) as known:
+        path = known.artifact(version.mlflow_run, VERDICT_FILE) if known is not None else None
+    if path is not None:
+        try:
+            kept: dict[str, Any] | None = read_json(path) if path.is_file() else None
+        except DataError as error:
+            raise damaged(VERDICT_FILE, version.mlflow_run, error) from error
+        return kept
     client = connect(settings)
     with translated(settings):
         verdict: dict[str, Any] | None = read_artifact(client, version.mlflow_run, VERDICT_FILE)
@@ -107,13 +131,16 @@ def keep_beside(settings: Settings, version: RegisteredVersion, files: Mapping[s
 
 def booked_stages(settings: Settings, version: RegisteredVersion) -> dict[str, Booked]:
     """Stage -> what the books say of it, in the run that made a version."""
-    booked = {}
-    for stage, run in stage_runs(settings, version.mlflow_run).items():
-        tags = run.data.tags
-        machine = {name.removeprefix("machine."): text for name, text in tags.items() if name.startswith("machine.")}
-        made_by = tags.get("made_by", "")
-        booked[stage] = Booked(float(tags.get("seconds", 0.0)), tags.get("cached") == "true", made_by, machine)
-    return booked
+    with records(settings) as known:
+        tagged = known.stage_tags(version.mlflow_run) if known is not None else None
+    if tagged is None:
+        tagged = {stage: run.data.tags for stage, run in stage_runs(settings, version.mlflow_run).items()}
+    return {stage: _booked(tags) for stage, tags in tagged.items()}
+
+
+def _booked(tags: Mapping[str, str]) -> Booked:
+    machine = {name.removeprefix("machine."): text for name, text in tags.items() if name.startswith("machine.")}
+    return Booked(float(tags.get("seconds", 0.0)), tags.get("cached") == "true", tags.get("made_by", ""), machine)
 
 
 def _pages(client: MlflowClient) -> Any:
@@ -135,9 +162,12 @@ def _aliases(client: MlflowClient) -> dict[str, list[str]]:
     return held
 
 
-def _version(one: Any, aliases: tuple[str, ...]) -> RegisteredVersion:
-    tags = dict(one.tags or {})
+def version_of(
+    version: str, created: int | None, run_id: str | None, tags: Mapping[str, str] | None, aliases: Iterable[str]
+) -> RegisteredVersion:
+    """A version of what the registry holds of it; ``created`` in milliseconds since the epoch."""
+    rest = dict(tags or {})
     names = ("package_digest", "run_commit", "data_version", "code_commit")
-    digest, run, data, code = (tags.pop(name, "") for name in names)
-    created = int(one.creation_timestamp or 0) // 1000
-    return RegisteredVersion(str(one.version), created, digest, run, data, code, one.run_id or "", aliases, tags)
+    digest, run, data, code = (rest.pop(name, "") for name in names)
+    seconds = int(created or 0) // 1000
+    return RegisteredVersion(version, seconds, digest, run, data, code, run_id or "", tuple(sorted(aliases)), rest)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,9 +28,12 @@ from pipelines.runs.start import STARTS
 from pipelines.runs.store import remove
 from pipelines.serving.state import State, StateError
 from pipelines.serving.state.answered import Answered
+from pipelines.settings import child_environment
 from pipelines.sources.raw_files import Origins, RawFile, write_origins
 from tests.lineage_shop import make_lineage_shop, register_run, train
 from tests.toy_pipeline import Shop
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -255,6 +260,20 @@ def test_lineage_command_prints_json_or_a_page_and_ends_with_an_error_where_it_i
     assert cut.exit_code == 1
     assert "model version 2" in cut.stdout
     assert "what is shown is not whole" in cut.stderr
+
+
+def test_lineage_is_told_without_importing_mlflow_which_takes_longer_than_all_of_it(shop: Shop) -> None:
+    shop.land(1, 2, 3)
+    version = register_run(shop, train(shop, "r1"), "r1")
+    told = (
+        "import sys; from pipelines.cli import main\n"
+        f"main(['lineage', 'model:{version}', '--json'], standalone_mode=False)\n"
+        "sys.exit(', '.join({'mlflow', 'sqlalchemy', 'dvc'} & sys.modules.keys()) or None)"
+    )
+    environment = child_environment(shop.settings)
+    done = subprocess.run([sys.executable, "-c", told], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["version"]["version"] == version
 
 
 def test_row_is_proved_in_or_out_and_refused_where_the_tree_was_changed(shop: Shop) -> None:

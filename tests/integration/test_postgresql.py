@@ -10,10 +10,12 @@ import pytest
 
 from pipelines.errors import ServiceError
 from pipelines.orchestration.dag_runs import run_dag_in_one_process
-from pipelines.orchestration.databases import create_databases, dial
+from pipelines.orchestration.databases import create_databases
 from pipelines.orchestration.doctor import examine
+from pipelines.postgresql import dial
 from pipelines.registry.books import RunStart, close_run, open_run
 from pipelines.settings import Settings
+from tests.integration.test_registry_books import agree_on_records
 
 pytestmark = pytest.mark.services
 
@@ -43,6 +45,10 @@ def test_books_are_kept_on_postgresql(settings: Settings) -> None:
 
     assert not (settings.home / "mlflow" / "mlflow.db").exists()
     assert _rows(settings.database("mlflow"), "select count(*) from runs where status = 'FINISHED'") == 1
+
+
+def test_records_are_read_on_postgresql(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agree_on_records(settings, tmp_path, monkeypatch)
 
 
 def test_doctor_says_which_database(settings: Settings) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from pipelines.errors import DataError, RegistryError
 from pipelines.registry import books
-from pipelines.registry.store import connect, experiment_id
+from pipelines.registry.gate_verdict import VERDICT_FILE
+from pipelines.registry.records import records
+from pipelines.registry.store import CHAMPION, MODEL, connect, experiment_id
+from pipelines.registry.versions import booked_stages, registered_versions, verdict_of
 from pipelines.settings import Settings
 
 DVC_DIRECTORY_HASH = "0123456789abcdef0123456789abcdef.dir"
@@ -155,3 +158,39 @@ def test_connect_names_the_address_without_the_password_when_nothing_answers(tmp
 def test_experiment_keeps_artifacts_in_the_state_folder(settings: Settings) -> None:
     experiment = connect(settings).get_experiment(experiment_id(settings))
     assert experiment.artifact_location == (settings.home / "mlflow" / "artifacts").as_uri()
+
+
+def test_records_tell_by_sql_what_mlflow_tells_by_its_client(
+    settings: Settings, worktree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree_on_records(settings, worktree, monkeypatch)
+
+
+def agree_on_records(settings: Settings, worktree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions, their stages and verdicts, read by SQL and by MLflow's client, on a database of the pinned MLflow."""
+    client = connect(settings)
+    client.create_registered_model(MODEL)
+    parents = [books.open_run(settings, books.RunStart(f"run-{number}", "c" * 40)) for number in range(3)]
+    for number, parent in enumerate(parents):
+        books.book_stage(settings, parent, "fit", result(cached=False, out="e" * 32), worktree)
+        books.book_stage(settings, parent, "fit", result(cached=True, out="e" * 32), worktree)
+        tags = {"package_digest": "a" * 64, "run_commit": str(number) * 40, "gate.decision": "promote"}
+        client.create_model_version(MODEL, source=settings.artifacts, run_id=parent, tags=tags)
+    client.log_dict(parents[0], {"decision": "promote"}, VERDICT_FILE)
+    client.delete_model_version(MODEL, "2")
+    for alias, number in {CHAMPION: "3", "previous": "1", "held": "1"}.items():
+        client.set_registered_model_alias(MODEL, alias, number)
+
+    def told() -> list[Any]:
+        found = registered_versions(settings)
+        return [(one, verdict_of(settings, one), booked_stages(settings, one)) for one in found]
+
+    with records(settings) as known:
+        assert known is not None, "the schema of MLflow changed: read its tables again"
+    by_sql = told()
+    monkeypatch.setattr("pipelines.registry.records.SCHEMA", "another")
+    assert told() == by_sql
+    assert [(one.version, one.aliases, verdict) for one, verdict, _ in by_sql] == [
+        ("1", ("held", "previous"), {"decision": "promote"}), ("3", ("champion",), None),
+    ]  # fmt: skip
+    assert {stage: (one.seconds, one.cached) for stage, one in by_sql[0][2].items()} == {"fit": (2.5, False)}
