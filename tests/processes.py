@@ -74,7 +74,8 @@ def champion_served(mlflow: Path, environment: Mapping[str, str], folder: Path) 
         await_answer(f"http://127.0.0.1:{port}/ping", server, log)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 

@@ -28,7 +28,8 @@ class Shop:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPLOOM_", "GIT_"))}
+        set_here = ("SHOPLOOM_", "GIT_", "MLFLOW_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(set_here)}
         return inherited | {
             "PATH": f"{self.folder / '.venv' / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "tests" / "offline"),
