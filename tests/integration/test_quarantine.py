@@ -7,21 +7,28 @@ import json
 import random
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from expectations.row_cache import RowCache
+from expectations.run import Validation
+from pipelines.artifacts import write_table
 from pipelines.cli import main
 from pipelines.errors import ConfigError
 from pipelines.lineage import audit
 from pipelines.orchestration.quarantine import list_quarantine, replay, show_quarantine
+from pipelines.params import ValidateParams, load_params
 from pipelines.runs.data_versions import commit_landing, latest_data_version, partition_hashes
 from pipelines.runs.load_docs import note_refused
+from pipelines.runs.store import Store
 from pipelines.runs.user_keys import key_for_load
 from pipelines.settings import Settings
 from pipelines.sources import load_source
 from pipelines.sources.landing import land
+from pipelines.stages.validate import read_shop, validate
 from tests.repositories import new_repository
 from tests.tabular_shop import MAPPING, order_lines, write_shop
 
@@ -73,6 +80,49 @@ def test_replay_gives_the_bytes_of_a_history_that_was_right_from_the_start(setti
     assert [(part["table"], part["rows"], part["checks"]) for part in left] == [
         ("unplaced", 1, {"event_has_a_time": 1})
     ]
+
+
+def validated(settings: Settings, name: str) -> dict[str, str]:
+    """What the contract accepts of the newest data version, by file: a hash."""
+    tip = latest_data_version(settings)
+    assert tip is not None
+    where = settings.repository / name
+    raw, out = where / "raw", where / "out"
+    store = Store(settings)
+    try:
+        for table, listing in tip.listings.items():
+            for file in store.files(listing):
+                (raw / table / file.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(store.cache_path(file.md5), raw / table / file.path)
+    finally:
+        store.close()
+    limits = load_params(ValidateParams, "validate", settings.repository / "params.yaml")
+    parts = validate(read_shop(raw), limits, Validation(), RowCache(None), datetime(2030, 1, 1, tzinfo=UTC))
+    for partition, part in parts.events.items():
+        write_table(part.accepted, out / f"{partition}.parquet")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.iterdir())}
+
+
+def test_replay_after_the_suite_was_mended_gives_the_bytes_of_a_history_under_that_suite(settings: Settings) -> None:
+    params = settings.repository / "params.yaml"
+    mended = params.read_text()
+    right = land_all(settings, MAPPING, order_lines())
+    accepted = validated(settings, "right")
+    restart(settings)
+    strict = mended.replace("columns: {}", "columns: {events.price: {max: 1.22, severity: reject}}")
+    params.write_text(strict)
+    land_all(settings, MAPPING, order_lines())
+    refused = list_quarantine(settings)
+    assert refused
+    assert {check for part in refused for check in part["checks"]} == {"price_is_within_bounds"}
+    assert validated(settings, "strict") != accepted
+    params.write_text(mended)
+    replay(settings)
+    tip = latest_data_version(settings)
+    assert tip is not None
+    assert partition_hashes(settings, tip) == right
+    assert list_quarantine(settings) == []
+    assert validated(settings, "mended") == accepted
 
 
 def test_quarantine_shows_the_rows_own_values_all_checks_and_no_raw_user(settings: Settings) -> None:

@@ -110,6 +110,8 @@ def _raw(field: Field, names: Names) -> str:
     if field.values is None:
         return f"coalesce({value}, {otherwise})"
     cases = [f"WHEN {literal(raw)} THEN {literal(mapped)}" for raw, mapped in field.values.items()]
+    if field.options.get("keep_others") == "true":
+        otherwise = value
     return f"CASE {value} {' '.join(cases)} ELSE {otherwise} END" if cases else otherwise
 
 

@@ -66,10 +66,10 @@ class Field:
         otherwise: the value where no rule and no entry of ``values`` fits.
         parts: the fields of a map, by key.
         hashed: made from the columns, or from the whole row's content where none are named.
-        options: of the kind: ``format``, ``zone``, ``earliest``, ``latest`` of a time; ``decimal``, ``thousands``,
-            ``remove``, ``times``, ``divided_by``, ``absolute``, ``first_number`` of a number; ``split``, ``path``,
-            ``flags`` of a list; ``join``,
-            ``prefix``, ``trim``, ``lower`` of a text.
+        options: ``keep_others``: what ``values`` does not name is taken as it is. Of the kind: ``format``, ``zone``,
+            ``earliest``, ``latest`` of a time; ``decimal``, ``thousands``, ``remove``, ``times``, ``divided_by``,
+            ``absolute``, ``first_number`` of a number; ``split``, ``path``, ``flags`` of a list; ``join``, ``prefix``,
+            ``trim``, ``lower`` of a text.
         line: of the YAML file.
     """
 

@@ -45,7 +45,7 @@ _FEED = (
     "encoding",
 )
 _GIVERS = ("column", "columns", "constant", "rules", "path", "flags", "hash")
-_ALL_KINDS = ("column", "columns", "constant", "rules", "values", "otherwise")
+_ALL_KINDS = ("column", "columns", "constant", "rules", "values", "otherwise", "keep_others")
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "text": ("prefix", "trim", "lower", "join"),
     "number": ("decimal", "thousands", "remove", "times", "divided_by", "absolute", "first_number"),
@@ -314,6 +314,11 @@ class _Reader:
                 found[name] = self.text(said[name], f"{what}.{name}")
                 checks.get(name, self.text)(said[name], f"{what}.{name}")
         found |= {name: "true" for name in ("path", "flags") if name in said}
+        if "keep_others" in said:
+            if "values" not in said or "otherwise" in said:
+                self.note(said["keep_others"], f"{what}.keep_others goes with values, and without otherwise")
+            if self.flag(said["keep_others"], f"{what}.keep_others"):
+                found["keep_others"] = "true"
         return found
 
     def day(self, node: Any, what: str) -> None:
