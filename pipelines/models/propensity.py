@@ -49,6 +49,10 @@ class Known:
     redeemed: NDArray[np.float64]
     items: NDArray[np.float64]
 
+    def pick(self, rows: NDArray[np.intp]) -> Known:
+        """Some of the pairs (int [num_picked])."""
+        return Known(**{name: values[rows] for name, values in vars(self).items()})
+
     def features(self) -> NDArray[np.float64]:
         """float64 [num_pairs, 6], in the order of ``FEATURES``."""
         days = np.maximum(self.history_days, 1.0)

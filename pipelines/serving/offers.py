@@ -10,7 +10,7 @@ once, however often the page is shown. What is in the cart is bought anyway.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from pipelines.models.propensity import Known
 from pipelines.serving.chances import Redeeming
-from pipelines.serving.state import Offer, OfferRefusedError, Reservation, State
+from pipelines.serving.state import Offer, Reservation, State
+from pipelines.serving.state.schema import microseconds
+from pipelines.serving.state.terms import Terms
 
 HOLDS = timedelta(minutes=15)
 SECONDS_A_DAY = 86_400.0
@@ -104,72 +106,80 @@ def choose(state: State, redeeming: Redeeming, profile: str, shopping: Shopping,
     Raises:
         StateError: the state cannot be read or written.
     """
-    found = [each for each in state.offers.open_for(profile) if _is_about(each.offer, wanted.about)]
-    if not found or wanted.most < 1:
+    found = state.offers.open_for(profile)
+    terms, rows = found.terms, found.rows[found.terms.about(wanted.about)[found.rows]]
+    if not len(rows) or wanted.most < 1:
         return []
-    candidates, held = [each.offer for each in found], np.array([each.held for each in found])
+    held = np.isin(rows, found.rows[found.held])
     given, redeemed = state.offers.record_of(profile)
-    chances = redeeming.score(_known(candidates, shopping, given, redeemed))
-    anyway = bought_anyway(candidates, shopping, wanted.now)
+    bought = Bought.of(terms, shopping)
+    chances = redeeming.score(_known(bought, terms, shopping, given, redeemed).pick(rows))
+    anyway = bought_anyway(bought, terms, shopping, wanted.now)[rows]
     if wanted.cart:
-        anyway[[_is_about(offer, wanted.cart) for offer in candidates]] = 1.0
-    expected = np.array(
-        [
-            chance * ((1.0 - without) * offer.value - offer.cost)
-            for offer, chance, without in zip(candidates, chances, anyway, strict=True)
-        ]
-    )
+        anyway[terms.about(wanted.cart)[rows]] = 1.0
+    costs, values = terms.money[:, rows]
+    expected = chances * ((1.0 - anyway) * values - costs)
     worth = np.flatnonzero(expected > 0)
+    order = worth[np.lexsort((-expected[worth], ~held[worth]))].tolist()
     chosen: list[Chosen] = []
-    for row in worth[np.lexsort((-expected[worth], ~held[worth]))]:
-        if len(chosen) == wanted.most:
-            break
-        offer = candidates[row]
-        try:
-            reservation = state.offers.reserve(offer.offer_id, profile, offer.cost, holds=wanted.holds, once=True)
-        except OfferRefusedError:
-            # Somebody else was faster, or it was given to the same user meanwhile; the next best is as good as it gets.
-            continue
-        numbers = float(chances[row]), float(anyway[row]), float(expected[row])
-        chosen.append(Chosen(offer, reservation, *numbers, again=bool(held[row])))
+    while order and len(chosen) < wanted.most:
+        # Where somebody else was faster, or it was given to the same user meanwhile, the next best is taken.
+        now, order = order[: wanted.most - len(chosen)], order[wanted.most - len(chosen) :]
+        offers = [terms.offers[rows[place]] for place in now]
+        taken = state.offers.reserve_each([(offer.offer_id, offer.cost) for offer in offers], profile, wanted.holds)
+        for place, offer, reservation in zip(now, offers, taken, strict=True):
+            if reservation is not None:
+                numbers = float(chances[place]), float(anyway[place]), float(expected[place])
+                chosen.append(Chosen(offer, reservation, *numbers, again=bool(held[place])))
     return chosen
 
 
-def bought_anyway(offers: Sequence[Offer], shopping: Shopping, now: datetime) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Bought:
+    """What a user bought of each offer's items.
+
+    Args:
+        lines: float64 [num_offers], purchase lines; of an offer for everything all of them.
+        last_days: float64 [num_offers], days since the last; infinity where there is none.
+    """
+
+    lines: NDArray[np.float64]
+    last_days: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, terms: Terms, shopping: Shopping) -> Bought:
+        """Look up the offers that name what was bought."""
+        size = len(terms.offers)
+        lines, last = np.zeros(size), np.full(size, np.inf)
+        named = [(terms.rows_of[item], item) for item in shopping.lines if item in terms.rows_of]
+        if named:
+            rows, times = np.concatenate([each for each, _ in named]), [len(each) for each, _ in named]
+            counts = np.repeat([float(shopping.lines[item]) for _, item in named], times)
+            lines += np.bincount(rows, counts, minlength=size)
+            np.minimum.at(last, rows, np.repeat([shopping.last_days[item] for _, item in named], times))
+        lines[terms.everything] = float(sum(shopping.lines.values()))
+        last[terms.everything] = min(shopping.last_days.values(), default=np.inf)
+        return cls(lines, last)
+
+
+def bought_anyway(bought: Bought, terms: Terms, shopping: Shopping, now: datetime) -> NDArray[np.float64]:
     """float64 [num_offers]: the chance that a user buys an item of an offer while it runs, by their own rate so far.
 
     Purchases are taken as a Poisson process: ``1 - exp(-rate * days)``. An offer for everything counts all purchases.
     """
-    lines = np.array([_lines(items, shopping) for items in _bought(offers, shopping)], np.float64)
-    left = np.array([(offer.ends - now).total_seconds() / SECONDS_A_DAY for offer in offers], np.float64)
-    chances: NDArray[np.float64] = -np.expm1(-lines / max(shopping.history_days, 1.0) * np.maximum(left, 0.0))
+    left = (terms.ends - microseconds(now)) / (1e6 * SECONDS_A_DAY)
+    chances: NDArray[np.float64] = -np.expm1(-bought.lines / max(shopping.history_days, 1.0) * np.maximum(left, 0.0))
     return chances
 
 
-def _known(offers: Sequence[Offer], shopping: Shopping, given: int, redeemed: int) -> Known:
-    count, bought = len(offers), _bought(offers, shopping)
-    last = [min(map(shopping.last_days.__getitem__, items), default=np.inf) for items in bought]
+def _known(bought: Bought, terms: Terms, shopping: Shopping, given: int, redeemed: int) -> Known:
+    count = len(terms.offers)
     return Known(
-        lines=np.array([_lines(items, shopping) for items in bought], np.float64),
-        last_days=np.array(last, np.float64),
+        lines=bought.lines,
+        last_days=bought.last_days,
         all_lines=np.full(count, float(sum(shopping.lines.values()))),
         history_days=np.full(count, shopping.history_days),
         given=np.full(count, float(given)),
         redeemed=np.full(count, float(redeemed)),
-        items=np.array([len(offer.item_ids) or max(len(shopping.lines), 1) for offer in offers], np.float64),
+        items=np.where(terms.everything, float(max(len(shopping.lines), 1)), terms.item_counts),
     )
-
-
-def _is_about(offer: Offer, items: Collection[str]) -> bool:
-    """Whether an offer is for one of some items; without items, and for everything, it is."""
-    return not items or not offer.item_ids or not offer.items.isdisjoint(items)
-
-
-def _bought(offers: Sequence[Offer], shopping: Shopping) -> list[frozenset[str]]:
-    """Of each offer, what of it the user bought before."""
-    everything = frozenset(shopping.lines)
-    return [offer.items & everything if offer.item_ids else everything for offer in offers]
-
-
-def _lines(items: Collection[str], shopping: Shopping) -> int:
-    return sum(map(shopping.lines.__getitem__, items))

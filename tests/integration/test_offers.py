@@ -18,8 +18,9 @@ from pipelines.models.offer_history import known_at
 from pipelines.models.propensity import FEATURES, Known, Propensity
 from pipelines.serving.chances import AT_FIRST, Chances, Share
 from pipelines.serving.fit_offers import fit_offers
-from pipelines.serving.offers import Chosen, Shopping, Wanted, bought_anyway, choose
+from pipelines.serving.offers import Bought, Chosen, Shopping, Wanted, bought_anyway, choose
 from pipelines.serving.state import Offer, State
+from pipelines.serving.state.terms import Terms
 from pipelines.settings import Settings
 from tests.few_campaigns import write_few
 from tests.state_database import RING
@@ -62,8 +63,8 @@ def test_choose_gives_nothing_that_costs_more_than_it_brings(state: State) -> No
 
 
 def test_offer_for_everything_counts_all_purchases() -> None:
-    everything = Offer("all", "coupon", (), NOW, NOW + timedelta(days=1))
-    assert bought_anyway([everything], LIKES_TEA, NOW)[0] == pytest.approx(1 - np.exp(-93 / 90))
+    terms = Terms.of([Offer("all", "coupon", (), NOW, NOW + timedelta(days=1))])
+    assert bought_anyway(Bought.of(terms, LIKES_TEA), terms, LIKES_TEA, NOW)[0] == pytest.approx(1 - np.exp(-93 / 90))
 
 
 def test_choosing_at_once_overspends_nothing_and_gives_the_next_best(state: State) -> None:

@@ -180,11 +180,11 @@ def test_requests_at_once_never_pass_a_cap(state: State) -> None:
 def test_expired_reservation_goes_back(timed: State, clock: Clock) -> None:
     timed.offers.put([an_offer(budget=1.0)])
     held = timed.offers.reserve("tea", ANN, 1.0, holds=timedelta(minutes=1))
-    assert timed.offers.open_for(BOB) == []
+    assert timed.offers.open_for(BOB).offers == []
     with pytest.raises(OfferRefusedError, match="not that much left"):
         timed.offers.reserve("tea", BOB, 1.0)
     clock.time += timedelta(minutes=1)
-    assert [found.left for found in timed.offers.open_for(BOB)] == [1.0]
+    assert len(timed.offers.open_for(BOB).offers) == 1
     other = timed.offers.reserve("tea", BOB, 0.75)
     with pytest.raises(OfferRefusedError, match="is expired"):
         timed.offers.redeem(held.reservation_id)
@@ -204,13 +204,13 @@ def test_offers_keep_their_window_audience_and_cap(timed: State, clock: Clock) -
     timed.identities.link(phone, ANN)
     timed.offers.put([an_offer("late", starts=NOW + timedelta(days=1)), an_offer("bobs", audience=frozenset({BOB}))])
     timed.offers.put([an_offer("phones", audience=frozenset({phone})), an_offer("weekly", cap=1, cap_days=7.0)])
-    assert [found.offer.offer_id for found in timed.offers.open_for(ANN)] == ["phones", "weekly"]
-    assert [found.offer.offer_id for found in timed.offers.open_for(BOB)] == ["bobs", "weekly"]
+    assert [offer.offer_id for offer in timed.offers.open_for(ANN).offers] == ["phones", "weekly"]
+    assert [offer.offer_id for offer in timed.offers.open_for(BOB).offers] == ["bobs", "weekly"]
     held = timed.offers.reserve("weekly", phone, 1.0)
     timed.offers.redeem(held.reservation_id)
-    assert [found.offer.offer_id for found in timed.offers.open_for(ANN)] == ["phones"]
+    assert [offer.offer_id for offer in timed.offers.open_for(ANN).offers] == ["phones"]
     clock.time += timedelta(days=8)
-    assert [found.offer.offer_id for found in timed.offers.open_for(ANN)] == ["late", "phones", "weekly"]
+    assert [offer.offer_id for offer in timed.offers.open_for(ANN).offers] == ["late", "phones", "weekly"]
     for offer_id, reason in (("gone", "unknown"), ("bobs", "audience")):
         with pytest.raises(OfferRefusedError) as caught:
             timed.offers.reserve(offer_id, ANN, 1.0)
@@ -235,7 +235,7 @@ def test_changed_terms_keep_what_is_spent(timed: State) -> None:
     timed.offers.redeem(timed.offers.reserve("tea", ANN, 2.0).reservation_id)
     timed.offers.put([an_offer(budget=1.0)])
     assert timed.offers.all()[0].left == -1.0
-    assert timed.offers.open_for(BOB) == []
+    assert timed.offers.open_for(BOB).offers == []
     timed.close()
 
 

@@ -95,13 +95,11 @@ class OfferState:
         offer: as it was put.
         reserved: held by reservations that are neither redeemed nor over.
         spent: redeemed.
-        held: whether the profile that was asked for holds a part of it now.
     """
 
     offer: Offer
     reserved: float
     spent: float
-    held: bool = False
 
     @property
     def left(self) -> float:
@@ -146,9 +144,9 @@ class Held:
     expires: datetime
 
 
-def offer_state(row: Mapping[Any, Any], held: bool = False) -> OfferState:
+def offer_state(row: Mapping[Any, Any]) -> OfferState:
     terms = _offer(*(row[name] for name in _TERMS))
-    return OfferState(terms, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS, held)
+    return OfferState(terms, row["reserved"] / MILLIONTHS, row["spent"] / MILLIONTHS)
 
 
 _TERMS = ("offer_id", "kind", "item_ids", "starts", "ends", "budget", "cap", "cap_days", "audience", "cost", "value")

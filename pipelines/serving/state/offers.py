@@ -7,11 +7,15 @@ expired (it is back). Each change locks the offer's row first: on SQLite there i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 from sqlalchemy import func, select
 
 from pipelines.errors import DataError
@@ -24,15 +28,20 @@ from pipelines.serving.state.offer_records import (
     MOST_MONEY,
     Held,
     Offer,
+    OfferRefusedError,
     OfferState,
     Reservation,
     offer_state,
     reservation,
 )
 from pipelines.serving.state.records import check_id, check_identity
-from pipelines.serving.state.reservations import amounts_over, held_by, refusal, times_used
+from pipelines.serving.state.reservations import amounts_over, had_enough, held_by, spent_up, times_used
 from pipelines.serving.state.schema import OFFERS, RESERVATIONS, moment
+from pipelines.serving.state.terms import Open, Terms
 from pipelines.serving.state.writer import one_by_one
+
+ELSEWHERE_SECONDS = 1.0
+"""How long terms are kept that another server may change; on SQLite there is no other."""
 
 
 class Offers:
@@ -44,10 +53,17 @@ class Offers:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._terms: tuple[float, Terms] | None = None
+        self._edition = 0
+        self._keeps = ELSEWHERE_SECONDS if core.database.file is None else math.inf
 
     def put(self, offers: Sequence[Offer]) -> None:
         """Store offers; of those that are known the terms change, what is reserved and spent stays."""
-        self._core.writer.submit(_PUT, list(offers), len(offers)).result()
+        try:
+            self._core.writer.submit(_PUT, list(offers), len(offers)).result()
+        finally:
+            self._edition += 1
+            self._terms = None
 
     def all(self) -> list[OfferState]:
         """Every offer, by id. Reservations that are over count until the offer is next asked for."""
@@ -55,21 +71,37 @@ class Offers:
             rows = [dict(row) for row in connection.execute(select(OFFERS).order_by(OFFERS.c.offer_id)).mappings()]
         return [offer_state(row) for row in rows]
 
-    def open_for(self, profile: str) -> list[OfferState]:
-        """Offers whose window, audience, cap and budget would let a profile have them now, or that it holds, by id."""
-        now = self._core.now()
-        window = select(OFFERS).where(OFFERS.c.starts <= now, OFFERS.c.ends > now).order_by(OFFERS.c.offer_id)
+    def open_for(self, profile: str) -> Open:
+        """Offers whose window, audience, cap and budget would let a profile have them now, or that it holds."""
+        now, terms = self._core.now(), self._current()
         with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
             who = identities_of(connection, profile)
-            over = amounts_over(connection, now)
-            rows = [_without(row, over) for row in connection.execute(window).mappings()]
+            gone = spent_up(connection, amounts_over(connection, now))
             used = times_used(connection, who, now)
-            held = {row["offer_id"] for row in held_by(connection, who, now)}
-        return [
-            offer_state(row, row["offer_id"] in held)
-            for row in rows
-            if row["offer_id"] in held or not refusal(row, who, used.get(row["offer_id"], []), now, 0)
-        ]
+            holds = {row["offer_id"] for row in held_by(connection, who, now)}
+        running = (terms.starts <= now) & (now < terms.ends)
+        can = running.copy()
+        can[[terms.rows[name] for name in gone if name in terms.rows]] = False
+        for row in {*terms.limited, *(terms.rows[name] for name in used if name in terms.rows)}:
+            offer = terms.offers[row]
+            if offer.audience is not None and offer.audience.isdisjoint(who):
+                can[row] = False
+            if had_enough(offer.cap, offer.cap_days, used.get(offer.offer_id, []), now):
+                can[row] = False
+        held = np.zeros(len(can), bool)
+        held[[terms.rows[name] for name in holds if name in terms.rows]] = True
+        rows = np.flatnonzero(running & (can | held))
+        return Open(terms, rows, held[rows])
+
+    def _current(self) -> Terms:
+        """The terms as they were last put here, and by other servers a moment ago at most."""
+        kept, edition = self._terms, self._edition
+        if kept is not None and time.monotonic() < kept[0]:
+            return kept[1]
+        terms = Terms.of([state.offer for state in self.all()])
+        if edition == self._edition:
+            self._terms = time.monotonic() + self._keeps, terms
+        return terms
 
     def held_by(self, profile: str) -> list[Held]:
         """Offers that a profile holds now and has not redeemed."""
@@ -120,6 +152,33 @@ class Offers:
             ConflictError: the id is another reservation's.
             DataError: the amount is none.
         """
+        return reservation(self._reserving(offer_id, profile, amount, holds, reservation_id, once).result())
+
+    def reserve_each(
+        self, asked: Sequence[tuple[str, float]], profile: str, holds: timedelta
+    ) -> list[Reservation | None]:
+        """Hold a part of each of some offers, once, within as few flushes to the disk as can be.
+
+        Args:
+            asked: offers and amounts.
+            profile: for whom.
+            holds: how long.
+
+        Returns:
+            For each what is held; None where it cannot be had.
+        """
+        under_way = [self._reserving(name, profile, amount, holds, None, True) for name, amount in asked]
+        found: list[Reservation | None] = []
+        for each in under_way:
+            try:
+                found.append(reservation(each.result()))
+            except OfferRefusedError:
+                found.append(None)
+        return found
+
+    def _reserving(
+        self, offer_id: str, profile: str, amount: float, holds: timedelta, reservation_id: str | None, once: bool
+    ) -> Future[Any]:
         check_id("reservation_id", reservation_id)
         check_identity("profile", profile)
         if not 0 <= amount <= MOST_MONEY:
@@ -134,7 +193,7 @@ class Offers:
             "made": now,
             "expires": now + holds // timedelta(microseconds=1),
         }
-        return reservation(self._core.writer.submit(_RESERVE, (row, once)).result())
+        return self._core.writer.submit(_RESERVE, (row, once))
 
     def redeem(self, reservation_id: str, amount: float | None = None) -> Reservation:
         """Spend a reservation; what it held over the amount goes back. Again is no error. Returns when it is durable.
@@ -164,12 +223,6 @@ class Offers:
     def _end(self, reservation_id: str, status: str, amount: int | None) -> Reservation:
         asked = (reservation_id, status, amount, self._core.now())
         return reservation(self._core.writer.submit(_END, asked).result())
-
-
-def _without(row: Mapping[Any, Any], over: Mapping[str, int]) -> Mapping[Any, Any]:
-    """An offer without what its reservations hold that are over."""
-    back = over.get(row["offer_id"])
-    return {**row, "reserved": row["reserved"] - back} if back else row
 
 
 _PUT = one_by_one(reservations.put)

@@ -150,6 +150,24 @@ def times_used(
     return found
 
 
+def had_enough(cap: int | None, cap_days: float | None, used: Sequence[int], now: int) -> bool:
+    """Whether a profile took an offer as often as it may."""
+    since = 0 if cap_days is None else now - round(cap_days * 86_400_000_000)
+    return cap is not None and sum(made > since for made in used) >= cap
+
+
+def spent_up(connection: Connection, over: Mapping[str, int]) -> list[str]:
+    """Offers of whose budget nothing is left.
+
+    Args:
+        connection: to the database.
+        over: as :func:`amounts_over` tells it; that is left.
+    """
+    left = OFFERS.c.budget - OFFERS.c.reserved - OFFERS.c.spent
+    query = select(OFFERS.c.offer_id, left).where(OFFERS.c.budget.is_not(None), left <= 0)
+    return [name for name, amount in connection.execute(query) if amount + over.get(name, 0) <= 0]
+
+
 def refusal(offer: Mapping[Any, Any], who: Sequence[str], used: Sequence[int], now: int, amount: int) -> Refusal | None:
     """Why a profile cannot have an amount of an offer now; None where it can."""
     if not offer["starts"] <= now < offer["ends"]:
@@ -157,8 +175,7 @@ def refusal(offer: Mapping[Any, Any], who: Sequence[str], used: Sequence[int], n
     audience = None if offer["audience"] is None else offer_state(offer).offer.audience
     if audience is not None and audience.isdisjoint(who):
         return "audience"
-    since = 0 if offer["cap_days"] is None else now - round(offer["cap_days"] * 86_400_000_000)
-    if offer["cap"] is not None and sum(made > since for made in used) >= offer["cap"]:
+    if had_enough(offer["cap"], offer["cap_days"], used, now):
         return "cap"
     left = None if offer["budget"] is None else offer["budget"] - offer["reserved"] - offer["spent"]
     return "budget" if left is not None and (left <= 0 or amount > left) else None
