@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -172,3 +175,33 @@ def test_a_fetched_copy_is_known_by_its_content(tmp_path: Path) -> None:
         file = FoundFile.at(tmp_path / name, "orders.csv", "https://shop.example/orders.csv", lasting=False)
         assert (kept.get(file) is not None) == known
         kept.put(file, memory.Contents(RawFile.of(tmp_path / name, file.given), (MONDAYS[0],), 0, ()))
+
+
+def test_what_a_killed_load_left_is_removed_by_the_next_and_a_living_one_keeps_its_own(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    command = (
+        "import sys, time; from pipelines.sources.tabular import Tabular; "
+        "from pipelines.sources.tabular.reader import read_mapping; from pathlib import Path; "
+        "source = Tabular(read_mapping(Path(sys.argv[1]))); source.span(); print(source.engine.scratch, flush=True); "
+        "time.sleep(600)"
+    )
+    mapping = next(shop.glob("*.yaml"))
+    with subprocess.Popen(
+        [sys.executable, "-c", command, str(mapping)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, cwd=Path(__file__).parents[2],
+    ) as load:  # fmt: skip
+        assert load.stdout is not None
+        scratch = Path(load.stdout.readline().strip())
+        try:
+            assert scratch.parent == tmp_path
+            os.utime(scratch, (0, 0))
+            Engine(read_mapping(mapping)).close()
+            assert scratch.is_dir()
+        finally:
+            load.kill()
+    os.utime(scratch, (0, 0))
+    Engine(read_mapping(mapping)).close()
+    assert not scratch.exists()
+    assert list(tmp_path.glob("shoploom-source-*")) == []

@@ -7,14 +7,11 @@ no place in any partition, and is given apart.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +23,7 @@ from pipelines.sources.tabular.files import FoundFile, SourceFile, find_files, o
 from pipelines.sources.tabular.mapping import MAPPED, Feed, Mapping, Problems
 from pipelines.sources.tabular.memory import Contents, Refused
 from pipelines.sources.tabular.relations import groups_of, mapped, no_objects, no_rows, pointer, rows_of
+from pipelines.sources.tabular.scratch import new_scratch, remove_scratch
 from pipelines.tables import EVENTS, SOURCE_ROW, UNMAPPED, UNPLACED
 
 MEMORY = "1GB"
@@ -57,8 +55,8 @@ class Engine:
         self.hosts = hosts
         self.sample = sample
         self.most_files = most_files
-        self.scratch = Path(tempfile.mkdtemp(prefix="shoploom-source-"))
-        self._finish = weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
+        self.scratch, lock = new_scratch()
+        self._finish = weakref.finalize(self, remove_scratch, self.scratch, lock)
         self.connection = duckdb.connect(
             str(self.scratch / "rows.duckdb"),
             config={
