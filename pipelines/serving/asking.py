@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.serving.answers import Asked
 from pipelines.serving.engine import Engine
-from pipelines.serving.rules import Placed, Rules
+from pipelines.serving.rules import Placed
 from pipelines.serving.searching import Filters, Found, Hit, Query
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.conversation import Conversation
 from pipelines.serving.understanding.masks import Relaxation, mask, relax, wish
 from pipelines.serving.understanding.understand import Understanding, understand
+from pipelines.serving.why_found import score_parts
 
 LIKE_WEIGHT = np.float32(1.0)
 """What an item perfectly like the one that results should be like gains, beside a relevance of 0..1."""
@@ -49,6 +51,19 @@ class Conversed:
     relaxed: Relaxation
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What is asked of items beside their words.
+
+    Args:
+        mask: bool [num_items], what they must be.
+        wished: float32 [num_items], what they gain; None for nothing.
+    """
+
+    mask: NDArray[np.bool_]
+    wished: NDArray[np.float32] | None
+
+
 def read(engine: Engine, query: Query) -> Read:
     """Understand a query's text.
 
@@ -72,29 +87,29 @@ def _must_hold(constraint: Constraint) -> bool:
     return constraint.kind in ("price", "size") and constraint.unit != "share"
 
 
-def converse(engine: Engine, conversation: Conversation, shopper: Shopper, count: int, rules: Rules) -> Conversed:
+def converse(engine: Engine, conversation: Conversation, shopper: Shopper, wanted: Asked) -> Conversed:
     """Results of a conversation: what matches its words, then what else satisfies its constraints.
 
     Args:
         engine: which answers.
         conversation: after the turn.
         shopper: whose taste counts.
-        count: results wanted.
-        rules: the request's own.
+        wanted: how many, under which rules, and whether scores are taken apart.
     """
-    vocabulary = engine.vocabulary
+    vocabulary, count = engine.vocabulary, wanted.count
     asked = [each for each in conversation.constraints if each.kind != "like"]
     relaxed = relax(asked, vocabulary)
     allowed = mask(relaxed.kept, vocabulary)
     wished = _likeness(engine, conversation, allowed, wish(relaxed.kept, vocabulary))
     if conversation.query.strip():
         filters = Filters(mask=allowed)
-        found = engine.search(Query(conversation.query, 0, count, filters, False, rules, wished), shopper)
+        query = Query(conversation.query, 0, count, filters, False, wanted.rules, wished, wanted.explain)
+        found = engine.search(query, shopper)
     else:
         found = Found([], 0, {}, None, None, 0.0, engine.provenance)
-    more = _others(
-        engine, allowed, wished, shopper, count - len(found.hits), {hit.result.item_id for hit in found.hits}, rules
-    )
+    shown = {hit.result.item_id for hit in found.hits}
+    rest = replace(wanted, count=count - len(found.hits))
+    more = _others(engine, Allowed(allowed, wished), shopper, shown, rest)
     return Conversed(
         replace(found, hits=[*found.hits, *more], total=max(found.total, len(found.hits) + len(more))), relaxed
     )
@@ -124,32 +139,29 @@ def _likeness(
     return gained if wished is None else np.add(wished, gained, dtype=np.float32)
 
 
-def _others(
-    engine: Engine,
-    allowed: NDArray[np.bool_],
-    wished: NDArray[np.float32] | None,
-    shopper: Shopper,
-    count: int,
-    shown: set[str],
-    rules: Rules,
-) -> list[Hit]:
+def _others(engine: Engine, allowed: Allowed, shopper: Shopper, shown: set[str], wanted: Asked) -> list[Hit]:
     """Items that satisfy what is asked and do not match its words: the most wished, then the most bought first."""
-    rows = np.flatnonzero(allowed).astype(np.int32)
-    if count < 1 or not len(rows):
+    rows = np.flatnonzero(allowed.mask).astype(np.int32)
+    if wanted.count < 1 or not len(rows):
         return []
     standing = engine.prepare(shopper).standing
-    scores = standing.scores_of(rows, np.zeros(len(rows), np.float32))
-    if wished is not None:
-        scores = scores + wished[rows]
+    taste = standing.scores_of(rows, np.zeros(len(rows), np.float32))
+    parts: dict[str, tuple[NDArray[np.floating], float]] = {}
+    scores = taste
+    if allowed.wished is not None:
+        parts["wish"] = allowed.wished[rows], 1.0
+        scores = taste + allowed.wished[rows]
     best = np.lexsort((rows, -engine.recommender.buyers[rows], -scores))
     seen = set(engine.catalogue.rows_of(sorted(shown)).tolist())
     ranked = (Placed(int(rows[row]), float(scores[row]), "") for row in best.tolist() if int(rows[row]) not in seen)
-    placed = engine.bound(rules).place(ranked, (), count)
-    why = ("satisfies what is asked",)
-    hits = []
+    placed = [each for each in engine.bound(wanted.rules).place(ranked, (), wanted.count) if allowed.mask[each.item]]
+    added = engine.contributions(shopper, [each.item for each in placed]) if wanted.explain else {}
+    why, hits = ("satisfies what is asked",), []
     for each in placed:
-        if allowed[each.item]:
-            features = {"relevance": 0.0, "taste": 0.0, "before_taste": each.score}
-            result = replace(engine.result(each, why), features=features, offer=shopper.offers.get(each.item))
-            hits.append(Hit(result, 0.0, 0.0, 0))
+        features = {"relevance": 0.0, "taste": 0.0, "before_taste": each.score}
+        result = replace(engine.result(each, why), features=features, offer=shopper.offers.get(each.item))
+        result = replace(result, contributions=added.get(each.item, ()))
+        row = int(np.searchsorted(rows, each.item))
+        apart = score_parts(parts, row, float(taste[row]), 1.0, each) if wanted.explain else ()
+        hits.append(Hit(result, 0.0, 0.0, 0, apart))
     return hits

@@ -115,6 +115,7 @@ class ConverseRequest(Whom):
     cart: Annotated[list[Id], Field(max_length=200)] = Field(default=[], description="In the cart now.")
     k: int = Field(default=10, ge=1, le=MOST_RESULTS, description="Results wanted.")
     rules: RulesBody = RulesBody()
+    explain: bool = Field(default=False, description="Take every result's score and taste apart, some ms later.")
 
 
 class ChangeFacts(BaseModel):

@@ -104,6 +104,20 @@ def test_conversation_narrows_and_every_constraint_can_be_withdrawn(server: Serv
     assert [result["item_id"] for result in third["results"]] == [result["item_id"] for result in first["results"]]
 
 
+@pytest.mark.parametrize("text", ["cheese", "something under 3"])
+def test_conversation_takes_scores_apart_as_a_search_does(server: Served, text: str) -> None:
+    plain = said(server, text, user="u01")
+    assert all(result["score_parts"] == result["contributions"] == [] for result in plain["results"])
+    answer = said(server, text, user="u01", explain=True, k=50)
+    assert [result["item_id"] for result in answer["results"]][: len(plain["results"])] == [
+        result["item_id"] for result in plain["results"]
+    ]
+    for result in answer["results"]:
+        assert sum(part["added"] for part in result["score_parts"]) == pytest.approx(result["score"], abs=1e-5)
+        assert all(part["words"] for part in result["score_parts"])
+    assert any(result["contributions"] for result in answer["results"])
+
+
 def test_conversation_knows_what_it_showed(server: Served) -> None:
     first = said(server, "milk", k=5)
     shown = [result["item_id"] for result in first["results"]]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from pipelines.errors import DataError
 from pipelines.serving.access import needs
+from pipelines.serving.answers import Asked
 from pipelines.serving.asking import Conversed, converse, fits
 from pipelines.serving.engine import Engine
 from pipelines.serving.front import note
@@ -61,7 +62,8 @@ async def take(body: ConverseRequest, request: Request) -> ConverseAnswer:
     def work() -> tuple[Turn, Conversed]:
         with service.figures.step("converse"):
             turn = _turn(engine, kept, body)
-            return turn, converse(engine, turn.conversation, shopper, body.k, body.rules.rules())
+            wanted = Asked(count=body.k, rules=body.rules.rules(), explain=body.explain)
+            return turn, converse(engine, turn.conversation, shopper, wanted)
 
     turn, answered = await service.run(work, instant=False)
     found, asked = answered.found, turn.conversation.constraints

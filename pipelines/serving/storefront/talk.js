@@ -23,7 +23,7 @@ async function take(text, withdraw = []) {
   const said = text || "Take that back";
   try {
     const named = talk.answer ? { conversation: talk.answer.conversation } : {};
-    const answer = await ask("/converse", { text, withdraw, k: SHOWN, cart: cartIds(), ...named, ...whom() });
+    const answer = await ask("/converse", { text, withdraw, k: SHOWN, explain: true, cart: cartIds(), ...named, ...whom() });
     talk = { turns: [...talk.turns, { said, answer }].slice(-8), answer };
   } catch (problem) {
     if (problem.code === "unknown_conversation") talk.answer = null;
@@ -65,7 +65,7 @@ export function draw() {
   } }, h("label", { class: "hidden", for: "say" }, "What do you look for?"), field, h("button", { type: "submit", class: "primary" }, "Say"));
   const said = turns.map((turn) => h("li", {}, h("p", { class: "you" }, h("span", { class: "hidden" }, "You: "), turn.said), reply(turn)));
   const log = h("div", { role: "log", "aria-label": "Conversation" }, h("ol", { class: "turns" }, said));
-  const list = answer && listOf(answer, "converse");
+  const list = answer && listOf(answer, "converse", async () => answer);
   byId("panel-talk").replaceChildren(
     h("h2", { class: "hidden" }, "Talk"),
     turns.length ? log : h("p", { class: "quiet" }, "Say what you look for, then narrow it: every turn shows what was understood, and everything can be taken back."),
