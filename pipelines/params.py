@@ -318,7 +318,7 @@ class PackageParams(Section):
     personal_weight: float = Field(default=0.1, ge=0)
     """What the user's own best item gains in search."""
     keyword_weight: float = Field(default=0.3, ge=0)
-    """What the text that shares most words with the query gains in search."""
+    """What the text that shares most words with the query gains in search, where no judgements taught it."""
     popularity_debias: float = Field(default=0.0, ge=0, le=1)
     """How much a recommendation gives up on what everybody buys: 0 nothing, 1 its chance over its buyers."""
     diversity: float = Field(default=0.0, ge=0, lt=1)

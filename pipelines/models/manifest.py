@@ -35,7 +35,8 @@ class Facts:
         shortlist: texts that the relevance head sees for one query.
         popularity_weight: what the most bought item gains in search, beside a relevance of 0..1.
         personal_weight: what the user's best item gains in search.
-        keyword_weight: what the text that shares most words with the query gains in search.
+        keyword_weight: what the text that shares most words with the query gains in search, where judgements did not
+            teach it.
         popularity_debias: 0..1, how much recommendations give up on what everybody buys.
         diversity: 0..1 (1 excluded), how much a list of recommendations avoids products that are alike.
     """

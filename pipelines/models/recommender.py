@@ -112,10 +112,11 @@ class Recommender:
         facts = verify(directory)
         ranker = Ranker.load(directory / RANKER_FOLDER)
         texts = ranker.signals.texts
-        finder = Search(directory, texts.embeddings, texts.text_index)
+        catalogue = Catalogue.load(directory / CATALOGUE_FOLDER)
+        finder = Search(directory, texts.embeddings, texts.text_index, catalogue.titles)
         candidates = ranker.signals.popularity.candidates(ranker.min_buyers)
         near_items = NearItems.load(directory / RANKER_FOLDER, ranker, candidates)
-        return cls(Catalogue.load(directory / CATALOGUE_FOLDER), ranker, finder, facts, near_items)
+        return cls(catalogue, ranker, finder, facts, near_items)
 
     def recommend(
         self,
@@ -171,6 +172,7 @@ class Recommender:
         The score is the head's relevance (0..1) plus ``keyword_weight`` times the text's BM25 as a share of the
         best one's, plus ``popularity_weight`` times the item's share of the most bought one's log buyers and, for a
         user, ``personal_weight`` times the item's place (1 best, 0 last) in the user's own ranking of the shortlist.
+        Where the head learned from judgements, it weighs the words itself, and ``keyword_weight`` is not added.
 
         Args:
             query: free text.
@@ -214,7 +216,7 @@ class Recommender:
         return {
             "relevance": (matches.relevance[rows], 1.0),
             "popularity": (self._popularity[items], self.facts.popularity_weight),
-            "keywords": (matches.keywords[rows], self.facts.keyword_weight),
+            "keywords": (matches.keywords[rows], 0.0 if matches.judged else self.facts.keyword_weight),
         }
 
     @cached_property

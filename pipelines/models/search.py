@@ -1,4 +1,5 @@
-"""Search: texts near in meaning and texts that share words, fused, then judged by the relevance head.
+"""Search: texts near in meaning and texts that share words, fused, then judged by the relevance head; by the one that
+learned from judgements, where the shop has them.
 
 A query in a script that the encoder cannot read is asked of the second encoder's index, where the package holds one.
 
@@ -8,6 +9,7 @@ rank learning methods".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,7 @@ from pipelines.models.spelling import Speller
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
     from pipelines.models.intent import IntentHead
+    from pipelines.models.judged_head import Evidence, JudgedHead
     from pipelines.models.multilingual import MultilingualIndex
     from pipelines.models.relevance import RelevanceHead
 
@@ -48,12 +51,22 @@ class Matches:
         relevance: float32 [num_matches], the head's probability, within 0..1.
         similarity: float32 [num_matches], cosine of query and text.
         keywords: float32 [num_matches], BM25 as a share of the best text's, within 0..1.
+        judged: whether the relevance weighs the shared words already, as judgements taught it.
     """
 
     texts: NDArray[np.int64]
     relevance: NDArray[np.float32]
     similarity: NDArray[np.float32]
     keywords: NDArray[np.float32]
+    judged: bool = False
+
+    def of(self, kept: NDArray[np.bool_]) -> Matches:
+        """Some of the matches.
+
+        Args:
+            kept: bool [num_matches].
+        """
+        return Matches(self.texts[kept], self.relevance[kept], self.similarity[kept], self.keywords[kept], self.judged)
 
 
 def places_of(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -70,17 +83,25 @@ class Search:
         directory: the package.
         embeddings: float32 [num_texts, embedding_size], L2-normalised.
         text_index: int32 [num_items], the text of every item.
+        titles: of every item.
 
     Raises:
         ModelError: an item has no text, or a text no item.
     """
 
-    def __init__(self, directory: Path, embeddings: NDArray[np.float32], text_index: NDArray[np.int32]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        embeddings: NDArray[np.float32],
+        text_index: NDArray[np.int32],
+        titles: Sequence[str],
+    ) -> None:
         if not np.array_equal(np.unique(text_index), np.arange(len(embeddings))):
             raise ModelError(f"{directory}: items and texts do not fit together", mend="shoploom run makes it again")
         self.directory = directory
         self.embeddings = embeddings
         self.text_index = text_index
+        self.titles = titles
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -111,6 +132,20 @@ class Search:
         from pipelines.models.relevance import RelevanceHead
 
         return RelevanceHead.load(self.directory / RELEVANCE_FOLDER)
+
+    @cached_property
+    def judged(self) -> JudgedHead | None:
+        """What learned from judgements; None where the package holds no such head."""
+        from pipelines.models.judged_head import JudgedHead
+
+        return JudgedHead.find(self.directory / RELEVANCE_FOLDER)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the head of judgements reads."""
+        from pipelines.models.judged_head import Evidence
+
+        return Evidence(self.lexical)
 
     @cached_property
     def multilingual(self) -> MultilingualIndex | None:
@@ -214,11 +249,19 @@ class Search:
         keywords = self.lexical.score(query)
         kept = self._fused(vector[0], keywords, shortlist)
         similarity = self.embeddings[kept] @ vector[0]
-        relevance = self.relevance.score(vector, self.embeddings[kept])[0]
-        order = np.lexsort((kept, -similarity, -relevance))
         share = keywords[kept] / max(float(keywords.max(initial=0)), 1e-9)
-        columns = (column[order].astype(np.float32) for column in (relevance, similarity, share))
-        return Matches(kept[order], *columns)
+        if self.judged is None:
+            relevance = self.relevance.score(vector, self.embeddings[kept])[0]
+        else:
+            relevance = self.judged.score(self.evidence.of(asked, self._titles_of(kept), similarity, share))
+        order = np.lexsort((kept, -similarity, -relevance))
+        relevance, similarity, share = (column[order].astype(np.float32) for column in (relevance, similarity, share))
+        return Matches(kept[order], relevance, similarity, share, self.judged is not None)
+
+    def _titles_of(self, texts: NDArray[np.int64]) -> list[str]:
+        """The title of the first item of each text."""
+        order, indptr = self.items_of_texts
+        return [self.titles[item] for item in order[indptr[texts]]]
 
     def _fused(self, vector: NDArray[np.float32], keywords: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """int64, ascending: the ``count`` best texts by the sum of their inverted ranks in both lists."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -30,3 +32,13 @@ def distinct_texts(items: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
     distinct = sorted(set(texts))
     position = {text: place for place, text in enumerate(distinct)}
     return distinct, np.array([position[text] for text in texts], np.int32)
+
+
+def titles_of_texts(titles: Sequence[str], text_index: NDArray[np.int32]) -> list[str]:
+    """The title of the first item of each text.
+
+    Args:
+        titles: of every item.
+        text_index: int32 [num_items], of :func:`distinct_texts`.
+    """
+    return [titles[item] for item in np.unique(text_index, return_index=True)[1]]

@@ -180,7 +180,7 @@ class Matching:
             found = self._recommender.finder.match(text, wanted)
             near = found.relevance >= LEAST_SHARE * found.relevance.max(initial=0)
             kept = near | (found.keywords >= LEAST_SHARE)
-            matches = Matches(found.texts[kept], found.relevance[kept], found.similarity[kept], found.keywords[kept])
+            matches = found.of(kept)
             self._kept.put((text, wanted), matches)
         return matches
 

@@ -5,6 +5,9 @@ from purchases before the validation window, so that what comes out serves both 
 types are divided by hash into three parts: most train the encoder, some train the head, the rest are held out and
 measure.
 
+Judgements also teach the order that search serves: a second head reads the cosine beside the words and letters that
+query and title share.
+
 A shop with fewer product types than ``min_types`` and fewer judged queries than ``min_judged_queries`` has too little
 to train and measure on: it gets the pre-trained encoder as it is, and a head that was not trained. The metrics, the
 package and the report say so.
@@ -28,12 +31,14 @@ from pipelines.metrics.significance import compare
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.judged import GRADES, Judged, judged_batches
+from pipelines.models.judged_head import Evidence, JudgedHead, fit_judged
 from pipelines.models.keras_runtime import import_keras
+from pipelines.models.lexical import Lexical
 from pipelines.models.relevance import RelevanceHead, calibration_error, fit_relevance
 from pipelines.models.text_batches import Index, LabelledPairs, labelled_pairs, training_batches
 from pipelines.models.text_pairs import Query, TextTable, bought_together, queries_by_type, split_by_type
 from pipelines.models.text_pictures import draw_calibration, draw_loss
-from pipelines.models.texts import distinct_texts
+from pipelines.models.texts import distinct_texts, titles_of_texts
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune
 from pipelines.params import EmbedParams, SeedParams, TrainBertParams, load_params
 from pipelines.stages import run_main
@@ -136,6 +141,46 @@ def fit_head(
         return RelevanceHead.prior(vectors.shape[1], "no product fails to answer a query for another")
     asked, answered = encoder.encode(words)[pairs.queries], vectors[pairs.texts]
     return fit_relevance(asked, answered, pairs.labels, epochs=params.head_epochs, seed=seed)
+
+
+def fit_order(
+    titles: list[str], table: TextTable, judged: Judged, encoder: TextEncoder, vectors: Floats
+) -> tuple[JudgedHead, Evidence] | None:
+    """Learn from judgements how cosine, words and letters together tell relevance.
+
+    Args:
+        titles: of every text.
+        table: the catalogue's texts.
+        judged: of queries that the encoder was not trained on.
+        encoder: fine-tuned.
+        vectors: its vectors of the texts.
+
+    Returns:
+        The head and what it reads; None where there are no judgements, or all are alike.
+    """
+    if not judged.queries:
+        return None
+    evidence = Evidence(Lexical.fit(table.texts))
+    features = evidence.of_judged(judged, titles, encoder.encode(judged.queries), vectors)
+    head = fit_judged(features, judged.grades / np.float32(GRADES))
+    return None if head is None else (head, evidence)
+
+
+def measure_order(
+    head: JudgedHead,
+    evidence: Evidence,
+    titles: list[str],
+    held_out: Judged,
+    zero_shot: tuple[TextEncoder, Floats],
+    tuned: tuple[TextEncoder, Floats],
+    seed: int,
+) -> dict[str, Any]:
+    """NDCG@10 of held-out judged queries in the order that search serves, against the pre-trained encoder's cosine."""
+    (zero_shot_encoder, before), (encoder, after) = zero_shot, tuned
+    cosines = (zero_shot_encoder.encode(held_out.queries)[held_out.query_index] * before[held_out.texts]).sum(1)
+    scores = head.score(evidence.of_judged(held_out, titles, encoder.encode(held_out.queries), after))
+    found = gained(held_out.ndcg(scores), held_out.ndcg(cosines), "served_", seed)
+    return {name.replace("fine_tuned", "judged"): value for name, value in found.items()}
 
 
 def measure(
@@ -242,6 +287,12 @@ def main() -> None:
         head.save(output / "relevance")
         before = (zero_shot, zero_shot_vectors)
         metrics, scores, labels = measure(table, held_out, before, (encoder, vectors), head, params, seed + 1)
+        titles = titles_of_texts(items["title"].to_pylist(), text_index)
+        order = fit_order(titles, table, calibration.judged, encoder, vectors)
+        if order is not None:
+            judged_head, evidence = order
+            judged_head.save(output / "relevance")
+            metrics |= measure_order(judged_head, evidence, titles, held_out.judged, before, (encoder, vectors), seed)
         sizes = {"texts": len(texts), "steps": len(losses), "final_loss": float(losses[-5:].mean())}
         write_json(metrics | sizes, output / "metrics.json")
         draw_loss(losses, output / "loss.png")
@@ -258,6 +309,8 @@ def tell(metrics: dict[str, Any], head: RelevanceHead) -> None:
                 f"{metrics[f'{prefix}fine_tuned_ndcg_at_10']:.4f} fine-tuned "
                 f"(p {metrics[f'{prefix}fine_tuned_over_zero_shot']['p_value']:.4f})"
             )
+    if "served_judged_ndcg_at_10" in metrics:
+        print(f"with shared words, weighed by judgements: NDCG@10 {metrics['served_judged_ndcg_at_10']:.4f}")
     if head.untrained or metrics["relevance_auroc"] is None:
         print(f"the relevance head was not measured: {head.untrained or 'every product answers every query'}")
         return

@@ -116,7 +116,7 @@ def measure_worktree() -> None:
     bert, params = load_params(TrainBertParams, "train_bert"), load_params(PackageParams, "package")
     items, arrays = read_table(PREPARED / "items.parquet"), read_arrays(BERT / "texts.safetensors")
     texts, index = distinct_texts(items)
-    search = Search(BERT, arrays["embeddings"].astype(np.float32), index)
+    search = Search(BERT, arrays["embeddings"].astype(np.float32), index, items["title"].to_pylist())
     search.encoder = TextEncoder.load(BERT / "encoder")
     search.relevance = RelevanceHead.load(BERT / "relevance")
     search.lexical, search.near = Lexical.fit(texts), Nearest(search.embeddings)

@@ -16,6 +16,7 @@ import yaml
 from pipelines.artifacts import read_arrays, write_table
 from pipelines.errors import DataError
 from pipelines.models.encoder import TextEncoder
+from pipelines.models.judged_head import JudgedHead
 from pipelines.models.relevance import RelevanceHead
 from pipelines.stages import embed, train_bert
 from pipelines.tables import JUDGEMENTS
@@ -30,6 +31,7 @@ def write_catalogue(folder: Path, types: int = 30) -> None:
     rows = [
         {
             "item_id": f"{kind}-{size}-{copy}",
+            "title": f"{WORDS[kind % 7]} {kind}",
             "text": f"{WORDS[kind % 7]} {kind}, {size}, {department.lower()}",
             "category": [department, f"Shelf {kind % 5}", f"{WORDS[kind % 7]} {kind}"],
             "department": department,
@@ -107,6 +109,7 @@ def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
     query = encoder.encode(["red 7"])
     assert RelevanceHead.load(output / "relevance").score(query, retrained["embeddings"]).shape == (1, 90)
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
+    assert JudgedHead.find(output / "relevance") is None
     fine_tuned = files_of(output)
 
     monkeypatch.setenv("SHOPLOOM_NO_CACHE", "1")
@@ -189,6 +192,9 @@ def test_judgements_teach_where_product_types_are_too_few(worktree: Path, capsys
     assert metrics["relevance_pairs"] == 6 * metrics["judged_queries"]
     assert files_of(output / "encoder") != files_of(worktree / "data/embed/encoder")
     assert not RelevanceHead.load(output / "relevance").untrained
+    assert JudgedHead.find(output / "relevance") is not None
+    assert metrics["served_judged_ndcg_at_10"] >= metrics["judged_fine_tuned_ndcg_at_10"]
+    assert "with shared words, weighed by judgements: NDCG@10" in said
 
 
 def test_judgements_and_product_types_teach_together(worktree: Path) -> None:
