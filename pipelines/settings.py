@@ -141,6 +141,8 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     environment["SHOPLOOM_REPOSITORY"] = str(settings.repository)
     if settings.tracking_url:
         environment["SHOPLOOM_TRACKING_URL"] = settings.tracking_url
+    if settings.state_url:
+        environment["SHOPLOOM_STATE_URL"] = settings.state_url.get_secret_value()
     environment.update(extra)
     return environment
 

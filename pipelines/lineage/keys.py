@@ -27,7 +27,11 @@ from pipelines.settings import Settings
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-_COPY = "bring it back from a copy, or make a new one: shoploom keys rotate"
+_COPY = (
+    "bring it back from a copy; where it is a machine's own and there is no copy, move the folder keys/signing aside, "
+    "which makes a new key at the next signature, and let the policy keep what the lost one signed: shoploom policy "
+    "trust NAME FILE.pub --role trainer, for both"
+)
 
 
 @dataclass(frozen=True)

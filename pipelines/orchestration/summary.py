@@ -68,10 +68,11 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _verdict(gate: Mapping[str, Any]) -> str:
     color = {"promote": "green", "reject": "red", "inconclusive": "yellow"}[gate["decision"]]
     low, high = gate["interval"]
+    tried = f", tried in servers for {gate['serving_seconds']:.0f} s" if gate.get("serving_seconds") else ""
     dry = " (dry run, the champion stays)" if gate.get("mode") == "dry_run" else ""
     return (
         f"[{color}]{gate['decision']}[/]{dry}: {gate['why']} "
-        f"[dim](interval {low:+.4f} to {high:+.4f}, {gate['users']:,} users)[/]"
+        f"[dim](interval {low:+.4f} to {high:+.4f}, {gate['users']:,} users{tried})[/]"
     )
 
 

@@ -85,6 +85,7 @@ def decide(evaluation: Path, params: GateParams, serving: ServingTrial | None = 
         deviation=deviation,
         users_needed=needed,
         guardrails=guardrails,
+        serving_seconds=None if serving is None else round(serving.seconds, 3),
     )
 
 

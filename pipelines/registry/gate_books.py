@@ -21,8 +21,8 @@ def record_verdict(
 ) -> None:
     """Keep a verdict in the books.
 
-    Tags ``gate.*`` go on the run and on the model version; ``verdict.json``, the verdict's page and the report, with
-    the verdict written into it, become artifacts of the run.
+    Tags ``gate.*`` go on the run and on the model version, the seconds of the trial in servers to the run's metrics;
+    ``verdict.json``, the verdict's page and the report, with the verdict written into it, become artifacts of the run.
 
     Args:
         settings: names the store.
@@ -43,6 +43,8 @@ def record_verdict(
         for name, value in tags.items():
             client.set_tag(parent_run_id, name, value)
         client.log_dict(parent_run_id, verdict.as_dict(), VERDICT_FILE)
+        if verdict.serving_seconds is not None:
+            client.log_metric(parent_run_id, "gate.serving_seconds", verdict.serving_seconds)
         if page:
             client.log_text(parent_run_id, page, VERDICT_PAGE)
         if version is not None:

@@ -76,6 +76,7 @@ def _facts(verdict: Verdict, params: GateParams) -> str:
         "users needed": needed,
         "alpha, least gain": f"{params.alpha:g}, {params.min_effect:g}",
         "mode": verdict.mode.replace("_", " "),
+        "trial in servers": "none" if verdict.serving_seconds is None else f"{verdict.serving_seconds:.1f} s",
     }
     return f"<dl>{''.join(f'<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>' for k, v in facts.items())}</dl>"
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,14 @@ class ServingTrial:
         champion: None where there is none, or it could not be served.
         refused: why the candidate could not be served; empty otherwise.
         champion_refused: why the champion could not be served; empty otherwise.
+        seconds: that the trial took, from the start of the servers to their end.
     """
 
     candidate: Reached | None
     champion: Reached | None = None
     refused: str = ""
     champion_refused: str = ""
+    seconds: float = 0.0
 
 
 def try_serving(settings: Settings, candidate: Path, champion: Path | None) -> ServingTrial:
@@ -66,6 +68,12 @@ def try_serving(settings: Settings, candidate: Path, champion: Path | None) -> S
         candidate: its package.
         champion: its package; None where there is none.
     """
+    began = time.perf_counter()
+    tried = _try(settings, candidate, champion)
+    return replace(tried, seconds=time.perf_counter() - began)
+
+
+def _try(settings: Settings, candidate: Path, champion: Path | None) -> ServingTrial:
     with tempfile.TemporaryDirectory(prefix="shoploom-trial-") as name, ExitStack() as stack:
         folder = Path(name)
         ours = stack.enter_context(_served(settings, candidate, folder / "candidate"))

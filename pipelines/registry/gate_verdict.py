@@ -80,6 +80,7 @@ class Verdict:
         deviation: standard deviation of a user's difference; None of an older shoploom.
         users_needed: with which an inconclusive verdict would be none; None where users do not help.
         guardrails: in the order of ``gate.margins``.
+        serving_seconds: that the trial in real servers took; None where there was none.
     """
 
     decision: Decision
@@ -96,6 +97,7 @@ class Verdict:
     deviation: float | None = None
     users_needed: int | None = None
     guardrails: tuple[Guardrail, ...] = field(default=())
+    serving_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, as JSON holds them."""

@@ -486,6 +486,14 @@ def test_a_lost_private_key_stops_signing_alone_and_says_how_to_mend_it(shop: Go
         assert not standing_of(shop.settings, "1").broken
         assert not verify_all(shop.settings, "1").broken
         assert promote_version(shop.settings, "1").why == "version 1 already is champion"
+        aside = lost.parent.rename(lost.parent.with_name("lost"))
+        made = current_key(shop.settings)
+        for name, public in {"before": aside / f"{lost.name}.pub", "now": Path(f"{made.path}.pub")}.items():
+            change_policy(shop.settings, load_key(shop.key("root")), trust=person(name, public, "trainer"))
+        assert not standing_of(shop.settings, "1").broken
+        assert shop.release("milk") == "1"
+        approve_version(shop.settings, "1", shop.key("ann"))
+        assert not standing_of(shop.settings, "1").broken
 
 
 def test_the_package_s_signature_verifies_by_openssf_s_own_verifier(shop: Governed) -> None:

@@ -38,6 +38,7 @@ def test_candidate_and_champion_are_asked_the_same_and_measured(tried: ServingTr
     assert len(ours.latencies_ms) == len(theirs.latencies_ms) > 10 * FIRST
     assert all(took > 0 for took in (*ours.latencies_ms, *theirs.latencies_ms))
     assert 50 < ours.memory_mb < 5000
+    assert tried.seconds > sum((*ours.latencies_ms, *theirs.latencies_ms)) / 1000
     assert ours.memory_mb == pytest.approx(theirs.memory_mb, rel=0.25)
 
 

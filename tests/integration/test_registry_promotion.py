@@ -174,7 +174,7 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
         (tree / "dvc.yaml").write_text("\n".join(lines))
         book_stage(settings, parent, stage, {"lock_entry": {"cmd": "x"}, "cached": False, "seconds": 2.5}, tree)
     rail = Guardrail("light_users", "held", 0.05, "+1.0%", candidate=0.5, reference=0.4, interval=(0.1, 0.3))
-    judged = replace(verdict(), guardrails=(rail,))
+    judged = replace(verdict(), guardrails=(rail,), serving_seconds=4.25)
     record_verdict(settings, parent, judged, version=version, page="<h1>Gate</h1>")
     promote(settings, version, verdict())
     tag_run(settings, parent, run_commit="e" * 40)
@@ -205,6 +205,8 @@ def test_summary_gathers_the_run_from_the_books(settings: Settings, tmp_path: Pa
     shown = drawn(summary)
     assert f"verdict  {page}" in shown
     assert "guardrails  light_users held" in shown
+    assert "40 users, tried in servers for 4 s)" in shown
+    assert connect(settings).get_run(parent).data.metrics["gate.serving_seconds"] == 4.25
     older = {**summary, "gate": {**verdict().as_dict(), "guardrails": None}, "run": {**summary["run"], "verdict": None}}
     assert "guardrails" not in drawn(older)
     assert "promote (dry run, the champion stays): because" in drawn(

@@ -82,6 +82,13 @@ def test_what_the_command_starts_asks_the_same_mlflow_server(monkeypatch: pytest
     assert child_environment(served)["SHOPLOOM_TRACKING_URL"] == "http://127.0.0.1:5000"
 
 
+def test_what_the_command_starts_remembers_where_it_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SHOPLOOM_STATE_URL", raising=False)
+    settings = Settings(SHOPLOOM_HOME=tmp_path, state_url="postgresql://shop:secret@db.example/state")
+    assert child_environment(settings)["SHOPLOOM_STATE_URL"] == "postgresql://shop:secret@db.example/state"
+    assert "SHOPLOOM_STATE_URL" not in child_environment(Settings(SHOPLOOM_HOME=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
