@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ ITEM_COLUMNS = (*NAMED_COLUMNS, *DETAIL_COLUMNS)
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 PURCHASES_FILE = "histories.safetensors"
+AT_ONCE = 1000
+"""Nested values that are turned into Python's at once."""
 PURCHASE_ARRAYS = ("indptr", "items", "ages", "quantities")
 
 
@@ -89,7 +91,7 @@ class Catalogue:
     def categories(self) -> list[tuple[str, ...]]:
         """The category path of every item, the widest level first; empty where it has none."""
         if "category" in self.items.column_names:
-            return [tuple(path or ()) for path in self.items["category"].to_pylist()]
+            return [tuple(path or ()) for path in _values(self.items["category"])]
         ends = zip(self.items["department"].to_pylist(), self.items["product_type"].to_pylist(), strict=True)
         return [tuple(dict.fromkeys(level for level in pair if level)) for pair in ends]
 
@@ -98,7 +100,7 @@ class Catalogue:
         """What the shop says of every item besides, by name."""
         if "attributes" not in self.items.column_names:
             return [{}] * self.num_items
-        return [dict(pairs or ()) for pairs in self.items["attributes"].to_pylist()]
+        return [dict(pairs or ()) for pairs in _values(self.items["attributes"])]
 
     @cached_property
     def item_rows(self) -> dict[str, int]:
@@ -186,6 +188,12 @@ class Catalogue:
         if histories.num_users != len(users) or int(histories.items.max(initial=-1)) >= items.num_rows:
             raise ModelError(f"{directory}: histories, users and items do not fit together", mend=MADE_AGAIN)
         return cls(items, users, histories, key_of(named.schema))
+
+
+def _values(column: pa.ChunkedArray) -> Iterator[Any]:
+    """A column's values, a piece at a time: one call for all would hold up every other thread for as long."""
+    for start in range(0, len(column), AT_ONCE):
+        yield from column.slice(start, AT_ONCE).to_pylist()
 
 
 def _kept(names: Sequence[str]) -> list[str]:

@@ -53,7 +53,7 @@ class Dual(Weights):
     @cached_property
     def _of_candidates(self) -> OfCandidates[csr_matrix[Any]]:
         """Sparse float32 [num_candidates, num_training_users]."""
-        return OfCandidates(self._by_item.__getitem__)
+        return OfCandidates()
 
     @cached_property
     def _scaled_diagonal(self) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ class Dual(Weights):
         """See :meth:`Weights.apply`."""
         own = rows[:, candidates].toarray()
         overlap = (rows @ self._by_item).toarray() @ self.kernel
-        explained = np.asarray(self._of_candidates(candidates) @ overlap.T).T
+        explained = np.asarray(self._of_candidates.of(candidates, self._by_item.__getitem__) @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
         return scores.astype(np.float32, copy=False)
 

@@ -88,7 +88,7 @@ class MatrixFactorization(Model):
         self.num_items = num_items
         self.regularization = regularization
         self.alpha = alpha
-        self._of_candidates = OfCandidates(self.item_vectors)
+        self._of_candidates = OfCandidates[NDArray[np.float32]]()
         self.gram: NDArray[np.float64] = vectors.T.astype(np.float64) @ vectors.astype(np.float64)
         """float64 [factors, factors]: ``Y^T Y``."""
 
@@ -147,7 +147,7 @@ class MatrixFactorization(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        scores: NDArray[np.float32] = self.fold_in(histories) @ self._of_candidates(candidates).T
+        scores: NDArray[np.float32] = self.fold_in(histories) @ self._of_candidates.of(candidates, self.item_vectors).T
         return scores
 
     def facts(self) -> dict[str, float]:

@@ -14,22 +14,22 @@ FEW = 4096
 
 
 class OfCandidates(Generic[Value]):
-    """Safe to use from many threads.
+    """Safe to use from many threads."""
 
-    Args:
-        make: of int32 [num_candidates] candidates, which nobody changes afterwards.
-    """
-
-    def __init__(self, make: Callable[[NDArray[np.int32]], Value]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._kept: tuple[NDArray[np.int32], Value] | None = None
 
-    def __call__(self, candidates: NDArray[np.int32]) -> Value:
-        """What is made of these candidates."""
+    def of(self, candidates: NDArray[np.int32], make: Callable[[NDArray[np.int32]], Value]) -> Value:
+        """What is made of these candidates.
+
+        Args:
+            candidates: int32 [num_candidates], which nobody changes afterwards.
+            make: the same every time; not kept, so that a model that keeps this is no circle of references.
+        """
         kept = self._kept
         if kept is not None and kept[0] is candidates:
             return kept[1]
-        made = self._make(candidates)
+        made = make(candidates)
         if len(candidates) > FEW:
             self._kept = candidates, made
         return made

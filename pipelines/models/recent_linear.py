@@ -64,7 +64,7 @@ class RecentLinear(Model):
         self.kernel = kernel
         self.settings = settings
         self._by_item: csr_matrix[Any] = purchases.T.tocsr()
-        self._of_candidates = OfCandidates(self._by_item.__getitem__)
+        self._of_candidates = OfCandidates[Any]()
         self._scaled_diagonal = _scaled_diagonal(self._by_item, kernel)
 
     @classmethod
@@ -87,7 +87,7 @@ class RecentLinear(Model):
         rows = _rows(histories, self.settings)
         own = rows[:, candidates].toarray()
         overlap = (rows @ self._by_item).toarray() @ self.kernel
-        explained = np.asarray(self._of_candidates(candidates) @ overlap.T).T
+        explained = np.asarray(self._of_candidates.of(candidates, self._by_item.__getitem__) @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
         return scores.astype(np.float32, copy=False)
 

@@ -41,7 +41,7 @@ class TextSimilarity(Model):
         self.embeddings = embeddings
         self.text_index = text_index
         self.weekly_decay = weekly_decay
-        self._of_candidates = OfCandidates(self._distinct)
+        self._of_candidates = OfCandidates[tuple[NDArray[np.float32], NDArray[np.intp]]]()
 
     @classmethod
     def fit(cls, training: Training, settings: Any = None) -> Self:
@@ -85,7 +85,7 @@ class TextSimilarity(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        vectors, position = self._of_candidates(candidates)
+        vectors, position = self._of_candidates.of(candidates, self._distinct)
         scores: NDArray[np.float32] = (self.profiles(histories) @ vectors.T)[:, position]
         return scores
 
