@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from pipelines.serving import problems
 from pipelines.serving.front import Front
@@ -44,7 +45,9 @@ def create_app(service: Service, life: Callable[[], AbstractAsyncContextManager[
         async with life():
             yield
 
-    app = FastAPI(title="shoploom", version=version("shoploom"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="shoploom", version=version("shoploom"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
     app.state.service = service
     problems.install(app)
     for routes in (

@@ -519,6 +519,13 @@ def test_key_that_is_refused_is_asked_for_and_kept_for_the_tab(
         expect(page.locator("#people")).to_contain_text("a key with the scope admin is needed")
 
 
+def test_routes_are_shown_to_a_person_without_a_network(visiting: Open) -> None:
+    docs = visiting()
+    docs.go("/docs", ".opblock-summary")
+    expect(docs.page.locator(".opblock-summary-path[data-path='/search']")).to_be_visible()
+    docs.shot("docs")
+
+
 def test_connection_that_is_lost_is_told_and_found_again(browser: Browser, server: Served) -> None:
     with visit(browser, server.address) as lost:
         lost.go()
