@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -43,17 +44,26 @@ pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).parents[2]
 
+TOLD = ".shoploom/openlineage.jsonl"
+
 PIPELINE = """
 stages:
   left: {cmd: python step.py left, deps: [step.py, data/raw/events], outs: [data/left.txt]}
-  right: {cmd: python step.py right, deps: [step.py, data/raw/events], outs: [data/right.txt]}
+  right:
+    cmd: python step.py right
+    deps: [step.py, data/raw/events]
+    outs: [data/right.txt, data/validate/report.json]
 """
 
 STEP = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 time.sleep(4)
 Path(f"data/{sys.argv[1]}.txt").write_text(sys.argv[1])
+if sys.argv[1] == "right":
+    Path("data/validate").mkdir(parents=True, exist_ok=True)
+    events = {"accepted": 40, "quarantined": 2, "reasons": {"price_is_positive": 2}}
+    Path("data/validate/report.json").write_text(json.dumps({"tables": {"events": events}}))
 """
 
 
@@ -97,6 +107,8 @@ def settings(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
 def up(settings: Settings) -> Iterator[services.Up]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHOPLOOM_SOURCE", "tests.tiny_shop")
+        told = {"type": "file", "log_file_path": str(settings.repository / TOLD), "append": True}
+        patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(told))
         yield services.up(settings)
     services.down(settings)
 
@@ -276,6 +288,32 @@ def test_scheduler_trains_when_the_monitor_asks_and_runs_two_stages_in_parallel(
     begun = [datetime.fromisoformat(tasks[name]["start_date"]) for name in ("left", "right")]
     ended = [datetime.fromisoformat(tasks[name]["end_date"]) for name in ("left", "right")]
     assert max(begun) < min(ended), "the two stages ran one after the other"
+
+
+def test_scheduler_tells_what_each_stage_read_and_wrote_as_openlineage(settings: Settings, up: services.Up) -> None:
+    file, deadline = settings.repository / TOLD, time.monotonic() + 60
+    while True:  # a task is told of after it has ended
+        events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        ended = {event["job"]["name"]: event for event in events if event["eventType"] == "COMPLETE"}
+        if {"train.left", "train.right"} <= set(ended):
+            break
+        assert time.monotonic() < deadline, sorted(ended)
+        time.sleep(0.5)
+    tip = latest_data_version(settings)
+    assert tip is not None
+    for stage, files in {"left": ["left.txt"], "right": ["right.txt", "validate/report.json"]}.items():
+        (read,) = ended[f"train.{stage}"]["inputs"]
+        assert read["name"] == "data/raw/events"
+        assert read["facets"]["version"]["datasetVersion"] == tip.listings["events"]
+        written = {
+            one["name"]: one["facets"]["version"]["datasetVersion"] for one in ended[f"train.{stage}"]["outputs"]
+        }
+        assert sorted(written) == [f"data/{name}" for name in files]
+        assert written[f"data/{stage}.txt"] == hashlib.md5(stage.encode()).hexdigest()
+    (judged,) = ended["train.right"]["inputs"]
+    assert judged["inputFacets"]["dataQualityMetrics"]["rowCount"] == 42
+    found = {one["assertion"]: one["success"] for one in judged["inputFacets"]["dataQualityAssertions"]["assertions"]}
+    assert found == {"price_is_positive": False, "rows_are_accepted": False}
 
 
 def wait_for_line(log: Path, *parts: str, seconds: float = 60) -> None:
