@@ -762,7 +762,7 @@ def offers() -> None:
 @offers.command("fit")
 @json_option
 def fit_offers_command(as_json: bool) -> None:
-    """Fit how likely offers are redeemed on the source's real campaigns, and say how well later ones are foretold."""
+    """Fit and sign how likely offers are redeemed, on real campaigns; say how well later ones are foretold."""
     from dataclasses import asdict
 
     from pipelines.serving.fit_offers import fit_offers

@@ -218,7 +218,7 @@ def make_governed(mlflow_home: Path, folder: Path, patch: pytest.MonkeyPatch) ->
 
 def _files(home: Path) -> list[Path]:
     """Files that may be attacked; MLflow's database is kept by its own client."""
-    chosen = ("audit", "keys", "mlflow", "cache", "champions", "data_docs", "policy.dsse.json")
+    chosen = ("audit", "keys", "mlflow", "cache", "champions", "data_docs", "serving", "policy.dsse.json")
     found = []
     for name in chosen:
         place = home / name

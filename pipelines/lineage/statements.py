@@ -7,6 +7,7 @@ a stage              SLSA provenance v1                          the stage's out
 validation, gate     in-toto test-result v0.1                    the stage ``validate``'s outputs; the package
 approval, override   ``urn:shoploom:approval:v1``, ``override``  the package
 a release            ``urn:shoploom:release:v1``                 the package; names every statement above by its hash
+a file               ``urn:shoploom:file:v1``                    a file that no package holds, by its SHA-256
 ===================  ==========================================  ====================================================
 """
 
@@ -27,6 +28,7 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 APPROVAL = "urn:shoploom:approval:v1"
 OVERRIDE = "urn:shoploom:override:v1"
 RELEASE = "urn:shoploom:release:v1"
+SIGNED_FILE = "urn:shoploom:file:v1"
 PACKAGE = "package"
 """The name of the subject that is a registered version's package; its digest is the one in the registry."""
 
@@ -123,6 +125,11 @@ def override(digest: str, version: str, release_hash: str, reason: str, refused:
     """That a person lets a release out although something was refused."""
     facts = {"version": version, "release": release_hash, "reason": reason, "refused": refused, "time": now()}
     return _statement(OVERRIDE, [package_subject(digest)], facts)
+
+
+def signed_file(name: str, sha256: str, facts: Mapping[str, Any]) -> Statement:
+    """That these are the bytes of a file that no package holds."""
+    return _statement(SIGNED_FILE, [{"name": name, "digest": {"sha256": sha256}}], {**facts, "time": now()})
 
 
 def package_subject(digest: str) -> dict[str, Any]:

@@ -127,14 +127,18 @@ class Propensity:
         write_json({"format": FORMAT, "features": list(FEATURES), **asdict(self)}, path)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def parse(cls, content: bytes, name: str) -> Self:
         """Read what :meth:`save` wrote.
 
+        Args:
+            content: of the file.
+            name: how messages name it.
+
         Raises:
-            ModelError: the file is missing or no such model.
+            ModelError: this is no such model.
         """
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(content)
             if stored["format"] != FORMAT or tuple(stored["features"]) != FEATURES:
                 raise ValueError("it has another format")
             vectors = [tuple(map(float, stored[name])) for name in ("weights", "lowest", "highest")]
@@ -143,6 +147,6 @@ class Propensity:
             if any(len(vector) != len(FEATURES) or not np.isfinite(vector).all() for vector in vectors):
                 raise ValueError("its weights are none")
             made = cls(weights, intercept, lowest, highest, int(stored["pairs"]), int(stored["redemptions"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is no model of redemptions: {error}", mend="shoploom offers fit") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{name} is no model of redemptions: {error}", mend="shoploom offers fit") from None
         return made

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError
+from pipelines.lineage.signed_file import signed_file
 from pipelines.models.offer_history import known_at
 from pipelines.models.propensity import Known, Propensity
 from pipelines.serving.chances import model_path
@@ -48,19 +49,21 @@ class FitReport:
             f"{self.redemptions:,} of {self.pairs:,} offers were redeemed. On later campaigns a redeemed one "
             f"is ranked over another with {self.auc:.3f}\n(by lines bought before alone with {self.auc_of_lines:.3f}), "
             f"and {self.expected_to_seen:.2f} times the redemptions that came are expected.\n"
-            f"The model is in {self.path}"
+            f"The model is in {self.path}, signed"
         )
 
 
 def fit_offers(settings: Settings, out: Path | None = None) -> FitReport:
-    """Fit, measure and write the model.
+    """Fit, measure, write and sign the model.
 
     Args:
-        settings: names the source and the state folder.
+        settings: names the source, the state folder and the repository.
         out: where to; the state folder by default.
 
     Raises:
         ConfigError: the source has no campaigns that say who was sent what.
+        TrustError: the signing key is missing.
+        RunError: the audit log takes no entry.
     """
     import pandas as pd
 
@@ -80,8 +83,9 @@ def fit_offers(settings: Settings, out: Path | None = None) -> FitReport:
     sent = sent_offers(source.folder).to_pandas()
     known, redeemed, days = known_at(purchases, sent, source.offers().to_pandas(), pd.Timestamp(starts))
     path = out or model_path(settings.home)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Propensity.fit(known, redeemed).save(path)
+    facts = {"source": source.name, "pairs": len(redeemed), "redemptions": int(redeemed.sum())}
+    with signed_file(settings, path, **facts) as temporary:
+        Propensity.fit(known, redeemed).save(temporary)
     return _measured(path, known, redeemed, days)
 
 
@@ -111,7 +115,9 @@ def main() -> None:
     from dataclasses import asdict
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="where to write the model; default: the state folder")
+    parser.add_argument(
+        "--out", type=Path, help="where to write the model, its signature beside it; default: the state folder"
+    )
     print(json.dumps(asdict(fit_offers(Settings(), parser.parse_args().out))))
 
 

@@ -16,7 +16,7 @@ from pipelines.errors import ServiceError
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.access import Access
 from pipelines.serving.answers import Provenance
-from pipelines.serving.chances import Chances, model_path
+from pipelines.serving.chances import Chances
 from pipelines.serving.engine import Engine
 from pipelines.serving.figures import Figures
 from pipelines.serving.ledger import Ledger
@@ -172,7 +172,7 @@ class Service:
     @cached_property
     def chances(self) -> Chances:
         """How likely offers are redeemed."""
-        return Chances(model_path(self.settings.home))
+        return Chances(self.settings)
 
     @cached_property
     def ring(self) -> KeyRing:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pipelines.artifacts import write_json
+from pipelines.artifacts import file_sha256, write_json
 from pipelines.cli import main
 from pipelines.errors import ShoploomError
 from pipelines.lineage import anchors, statements
@@ -23,9 +23,11 @@ from pipelines.lineage.keys import current_key, load_key, new_key, ring, ring_fo
 from pipelines.lineage.policy import change_policy, person, policy_path
 from pipelines.lineage.promotions import approve_version, promote_version, roll_back_version, standing_of
 from pipelines.lineage.release import sign_package
+from pipelines.lineage.signed_file import envelope_path, open_signed_file, signed_file
 from pipelines.lineage.verify_deep import verify_all
 from pipelines.registry.promotion import champion
 from pipelines.registry.store import CHAMPION
+from pipelines.serving.chances import model_path
 from tests.governed_shop import Governed, make_governed
 
 
@@ -355,6 +357,27 @@ def roll_back_to_changed(shop: Governed) -> None:
     roll_back_version(shop.settings)
 
 
+def offers_model(shop: Governed) -> Path:
+    path = model_path(shop.settings.home)
+    with signed_file(shop.settings, path) as temporary:
+        write_json({}, temporary)
+    return path
+
+
+def change_offers_model(shop: Governed) -> None:
+    path = offers_model(shop)
+    flip(path, 0)
+    open_signed_file(shop.settings, path, "")
+
+
+def sign_offers_model_as_approver(shop: Governed) -> None:
+    """An approver's word is for a release, and not for what a machine fitted."""
+    path = offers_model(shop)
+    said = statements.signed_file(path.name, file_sha256(path), {})
+    envelope_path(path).write_bytes(sign(said, load_key(shop.key("ann"))))
+    open_signed_file(shop.settings, path, "")
+
+
 @dataclass(frozen=True)
 class Attack:
     """What is done, of which version it is asked, and what it is answered with."""
@@ -420,6 +443,8 @@ ATTACKS = [
     Attack(override_a_changed_byte, r"does not verify: package: catalogue/items.parquet"),
     Attack(override_by_trainer, r"version 2 does not verify: approval: awaiting approval", "2"),
     Attack(roll_back_to_changed, r"version 1 does not verify: package: catalogue/items.parquet"),
+    Attack(change_offers_model, r"offers.json is not what key \w+ signed: its SHA-256 is \w+"),
+    Attack(sign_offers_model_as_approver, r"offers.dsse.json is signed by key \w+, which is not trusted"),
 ]
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,17 +18,24 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from pipelines.artifacts import file_sha256
 from pipelines.cli import main
-from pipelines.errors import ConfigError, DataError, ModelError
+from pipelines.errors import ConfigError, DataError, ModelError, ServiceError, TrustError
+from pipelines.lineage.audit import Entry, log_path, read
+from pipelines.lineage.dsse import sign
+from pipelines.lineage.keys import current_key, new_key
+from pipelines.lineage.signed_file import envelope_path, open_signed_file, signed_file
+from pipelines.lineage.statements import signed_file as signed_statement
 from pipelines.models.offer_history import known_at
 from pipelines.models.propensity import FEATURES, Known, Propensity
-from pipelines.serving.chances import AT_FIRST, Chances, Share
+from pipelines.serving.chances import AT_FIRST, SECONDS_KEPT, Chances, Share, model_path
 from pipelines.serving.fit_offers import fit_offers
 from pipelines.serving.offers import Bought, Chosen, Shopping, Wanted, bought_anyway, choose
 from pipelines.serving.state import Offer, State
 from pipelines.serving.state.terms import Terms
 from pipelines.settings import Settings
 from tests.few_campaigns import write_few
+from tests.repositories import new_repository
 from tests.state_database import RING
 from tests.state_database import state as state
 from tests.state_database import url as url
@@ -117,16 +130,135 @@ def test_page_and_cart_say_which_offers_can_be_meant(state: State) -> None:
     assert given() == {"tea", "nails", "all"}
 
 
+def put_model(settings: Settings, model: Propensity) -> Path:
+    path = model_path(settings.home)
+    with signed_file(settings, path) as temporary:
+        model.save(temporary)
+    return path
+
+
 def test_chances_come_from_the_newest_model_or_else_from_what_was_redeemed_here(state: State, tmp_path: Path) -> None:
-    chances = Chances(tmp_path / "offers.json")
+    settings = new_repository(tmp_path / "shop")
+    chances = Chances(settings)
     redeeming, source, wrong = chances.now(state)
     assert (source, wrong, redeeming) == ("redemptions", None, Share(AT_FIRST))
     assert Share.of(30, 100).chance == pytest.approx((30 + AT_FIRST * 20) / 120)
-    ONCE_BOUGHT.save(tmp_path / "offers.json")
+    path = put_model(settings, ONCE_BOUGHT)
     assert chances.now(state) == (ONCE_BOUGHT, "model", None)
-    (tmp_path / "offers.json").write_text("damaged")
+    newer = replace(ONCE_BOUGHT, pairs=2000)
+    put_model(settings, newer)
+    assert chances.now(state) == (newer, "model", None)
+    path.unlink()
+    assert chances.now(state) == (Share(AT_FIRST), "redemptions", None)
+
+
+def edit_one_byte(settings: Settings, path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"1000", b"1001"))
+
+
+def lose_the_envelope(settings: Settings, path: Path) -> None:
+    envelope_path(path).unlink()
+
+
+def take_another_file_s_envelope(settings: Settings, path: Path) -> None:
+    other = path.with_name("other.json")
+    with signed_file(settings, other) as temporary:
+        ONCE_BOUGHT.save(temporary)
+    envelope_path(other).replace(envelope_path(path))
+
+
+def take_an_earlier_model_s_envelope(settings: Settings, path: Path) -> None:
+    earlier = envelope_path(path).read_bytes()
+    put_model(settings, replace(ONCE_BOUGHT, pairs=2000))
+    envelope_path(path).write_bytes(earlier)
+
+
+def sign_by_another_key(settings: Settings, path: Path) -> None:
+    said = signed_statement(path.name, file_sha256(path), {})
+    envelope_path(path).write_bytes(sign(said, new_key(settings.home.parent / "mallory.pem")))
+
+
+def garble_the_envelope(settings: Settings, path: Path) -> None:
+    envelope_path(path).write_text("{}")
+
+
+def sign_what_is_no_model(settings: Settings, path: Path) -> None:
+    with signed_file(settings, path) as temporary:
+        temporary.write_text("damaged")
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (
+            edit_one_byte,
+            r"offers.json is not what key \w{12} signed: its SHA-256 is \w{12}, that of the signed file \w+",
+        ),
+        (
+            lose_the_envelope,
+            r"offers.json is not signed: offers.dsse.json is missing, or an older shoploom wrote the file",
+        ),
+        (take_another_file_s_envelope, r"offers.dsse.json is of another file, other.json, and not of offers.json"),
+        (take_an_earlier_model_s_envelope, r"offers.json is not what key \w{12} signed"),
+        (sign_by_another_key, r"offers.dsse.json is signed by key \w{12}, which is not trusted"),
+        (garble_the_envelope, r"offers.dsse.json is no signed envelope"),
+        (sign_what_is_no_model, r"offers.json is no model of redemptions"),
+    ],
+)
+def test_a_model_that_does_not_verify_is_not_used_and_the_one_before_stays(
+    tmp_path: Path, attack: Callable[[Settings, Path], None], says: str
+) -> None:
+    settings = new_repository(tmp_path / "shop")
+    with closing(State.open(f"sqlite:///{tmp_path / 'state.db'}", RING)) as state:
+        path = put_model(settings, ONCE_BOUGHT)
+        running = Chances(settings)
+        assert running.now(state) == (ONCE_BOUGHT, "model", None)
+        attack(settings, path)
+        for chances, before in (
+            (running, (ONCE_BOUGHT, "model")),
+            (Chances(settings), (Share(AT_FIRST), "redemptions")),
+        ):
+            redeeming, source, wrong = chances.now(state)
+            assert (redeeming, source) == before
+            assert wrong is not None
+            assert re.search(says, wrong.message), wrong.message
+            assert wrong.mend.startswith("shoploom offers fit")
+        newest: Entry = read(settings)[-1]
+        assert (newest.action, newest.subject, newest.details["why"]) == ("refusal", "file offers.json", wrong.message)
+        put_model(settings, ONCE_BOUGHT)
+        assert running.now(state) == (ONCE_BOUGHT, "model", None)
+    assert [entry.action for entry in read(settings)][:3] == ["key", "sign", "load"]
+
+
+def test_a_model_that_the_audit_log_cannot_name_is_tried_again(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_repository(tmp_path / "shop")
+    put_model(settings, ONCE_BOUGHT)
+    chances = Chances(settings)
+    log = log_path(settings)
+    log.rename(log.with_name("aside"))
+    log.mkdir()
     redeeming, source, wrong = chances.now(state)
-    assert (source, isinstance(wrong, ModelError)) == ("redemptions", True)
+    assert (redeeming, source) == (Share(AT_FIRST), "redemptions")
+    assert isinstance(wrong, ServiceError)
+    assert "offers.json is not taken up" in wrong.message
+    log.rmdir()
+    log.with_name("aside").rename(log)
+    assert chances.now(state)[2] is wrong
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + SECONDS_KEPT)
+    assert chances.now(state) == (ONCE_BOUGHT, "model", None)
+
+
+def test_nothing_is_replaced_where_the_signing_key_is_lost(tmp_path: Path) -> None:
+    settings = new_repository(tmp_path / "shop")
+    path = put_model(settings, ONCE_BOUGHT)
+    current_key(settings).path.unlink()
+    with pytest.raises(TrustError, match=r"the private key .* is missing"):
+        put_model(settings, replace(ONCE_BOUGHT, pairs=2000))
+    assert Propensity.parse(open_signed_file(settings, path, ""), "it") == ONCE_BOUGHT
+    assert sorted(each.name for each in path.parent.iterdir()) == ["offers.dsse.json", "offers.json"]
 
 
 def test_what_was_redeemed_before_counts(state: State) -> None:
@@ -169,7 +301,7 @@ def test_propensity_learns_and_is_read_back(tmp_path: Path) -> None:
     fitted = Propensity.fit(known, random.random(count) < truth)
     assert np.abs(fitted.score(known) - truth).mean() < 0.03
     fitted.save(tmp_path / "offers.json")
-    assert Propensity.load(tmp_path / "offers.json") == fitted
+    assert Propensity.parse((tmp_path / "offers.json").read_bytes(), "offers.json") == fitted
     more = Known(1e6 * ones[:1], 0 * ones[:1], 1e9 * ones[:1], ones[:1], 0 * ones[:1], 9 * ones[:1], ones[:1])
     assert fitted.score(more)[0] == pytest.approx(fitted.score(known).max(), abs=0.05)
     with pytest.raises(ModelError, match="nothing can be learned"):
@@ -177,16 +309,17 @@ def test_propensity_learns_and_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 1, "features": 7}'])
-def test_propensity_refuses_another_file(tmp_path: Path, text: str) -> None:
-    (tmp_path / "offers.json").write_text(text)
-    with pytest.raises(ModelError, match="no model of redemptions"):
-        Propensity.load(tmp_path / "offers.json")
+def test_propensity_refuses_another_file(text: str) -> None:
+    with pytest.raises(ModelError, match=r"offers\.json is no model of redemptions"):
+        Propensity.parse(text.encode(), "offers.json")
     assert len(FEATURES) == 6
 
 
 def test_command_fits_real_campaigns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_few(tmp_path / "few")
-    monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
+    settings = new_repository(tmp_path / "shop")
+    monkeypatch.setenv("SHOPLOOM_REPOSITORY", str(settings.repository))
+    monkeypatch.setenv("SHOPLOOM_HOME", str(settings.home))
     monkeypatch.setenv("SHOPLOOM_SOURCE", f"tests.few_campaigns:{tmp_path / 'few'}")
     done = CliRunner().invoke(main, ["offers", "fit", "--json"])
     assert done.exit_code == 0, done.output
@@ -194,7 +327,12 @@ def test_command_fits_real_campaigns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert report["pairs"] > 100_000
     assert report["auc"] > 0.85
     assert 0.5 < report["expected_to_seen"] < 2
-    assert Propensity.load(tmp_path / "serving" / "offers.json").redemptions == report["redemptions"]
+    content = open_signed_file(settings, model_path(settings.home), "")
+    assert Propensity.parse(content, "it").redemptions == report["redemptions"]
+    signed = read(settings)[-1]
+    assert (signed.action, signed.subject) == ("sign", "file offers.json")
+    assert signed.details["redemptions"] == report["redemptions"]
+    assert signed.details["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_command_refuses_a_source_without_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:

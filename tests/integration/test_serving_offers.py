@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.lineage.signed_file import envelope_path, signed_file
 from pipelines.models.propensity import Propensity
 from pipelines.models.recommender import Recommender
 from pipelines.serving.chances import AT_FIRST, model_path
@@ -213,21 +214,36 @@ def test_terms_keep_window_audience_and_cap_and_are_read_back(server: Served) ->
     assert page["total"] > 3
 
 
-def test_fitted_model_is_taken_up_while_serving_and_a_damaged_one_is_told(server: Served, settings: Settings) -> None:
+def test_fitted_model_is_taken_up_while_serving_and_one_that_does_not_verify_is_told(
+    server: Served, settings: Settings
+) -> None:
     set_terms(server, terms("i001"))
     path = model_path(settings.home)
-    try:
-        MODEL.save(path)
-        assert given(server, user="modelled")["chances_from"] == "model"
-        path.write_text("damaged")
-        assert given(server, user="modelled")["chances_from"] == "redemptions"
+
+    def refused(says: str, still: str) -> None:
+        assert given(server, user="modelled")["chances_from"] == still
         ready, facts = server.ask("/readyz")
         assert ready == 200
-        assert "offers.json is no model of redemptions" in facts["trouble"]["offers"]
-        assert "/" not in facts["trouble"]["offers"]
-        assert server.said(event="offers", level="error")["reason"] == facts["trouble"]["offers"]
+        told = facts["trouble"]["offers"]
+        assert says in told
+        assert told.endswith("-> shoploom offers fit")
+        assert "/" not in told
+        assert server.said(event="offers", level="error", reason=told)
+
+    try:
+        MODEL.save(path)
+        refused("offers.json is not signed: offers.dsse.json is missing, or an older shoploom", "redemptions")
+        with signed_file(settings, path) as temporary:
+            MODEL.save(temporary)
+        assert given(server, user="modelled")["chances_from"] == "model"
+        assert "offers" not in server.ask("/readyz")[1]["trouble"]
+        path.write_bytes(path.read_bytes().replace(b"1000", b"1001"))
+        refused("offers.json is not what key", "model")
+        envelope_path(path).unlink()
+        refused("offers.json is not signed", "model")
     finally:
         path.unlink()
+        envelope_path(path).unlink(missing_ok=True)
     assert given(server, user="modelled")["chances_from"] == "redemptions"
     assert "offers" not in server.ask("/readyz")[1]["trouble"]
 

@@ -58,7 +58,7 @@ async def offers(body: OffersRequest, request: Request) -> OffersAnswer:
         past = memory.past(identity)
         user = engine.user_row(past.profile)
         redeeming, source, wrong = service.chances.now(memory.state)
-        service.tell("offers", None if wrong is None else public(wrong.message), wrong)
+        service.tell("offers", None if wrong is None else public(str(wrong)), wrong)
         shopping = shopping_of(engine, user, past.events)
         with service.figures.step("offers"):
             chosen = choose(memory.state, redeeming, past.profile, shopping, wanted)
