@@ -18,7 +18,7 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import decayed_counts
-from pipelines.models.of_candidates import OfCandidates
+from pipelines.models.linear_forms import Dual
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -60,12 +60,8 @@ class RecentLinear(Model):
     }
 
     def __init__(self, purchases: csr_matrix[Any], kernel: NDArray[np.float32], settings: RecentLinearSettings) -> None:
-        self.purchases = purchases
-        self.kernel = kernel
+        self.weights = Dual(purchases, kernel)
         self.settings = settings
-        self._by_item: csr_matrix[Any] = purchases.T.tocsr()
-        self._of_candidates = OfCandidates[Any]()
-        self._scaled_diagonal = _scaled_diagonal(self._by_item, kernel)
 
     @classmethod
     def fit(cls, training: Training, settings: RecentLinearSettings) -> Self:
@@ -84,22 +80,11 @@ class RecentLinear(Model):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        rows = _rows(histories, self.settings)
-        own = rows[:, candidates].toarray()
-        overlap = (rows @ self._by_item).toarray() @ self.kernel
-        explained = np.asarray(self._of_candidates.of(candidates, self._by_item.__getitem__) @ overlap.T).T
-        scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]
-        return scores.astype(np.float32, copy=False)
+        return self.weights.apply(_rows(histories, self.settings), candidates)
 
     def save(self, directory: Path) -> None:
-        arrays = {
-            "indptr": self.purchases.indptr.astype(np.int64),
-            "indices": self.purchases.indices.astype(np.int32),
-            "values": self.purchases.data.astype(np.float32),
-            "kernel": self.kernel,
-        }
-        settings = {"num_items": self.purchases.shape[1], **self.settings.model_dump()}
-        write_model(directory, self.name, arrays, settings)
+        settings = {"num_items": self.weights.matrix.shape[1], **self.settings.model_dump()}
+        write_model(directory, self.name, self.weights.arrays(), settings)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -124,12 +109,3 @@ def _rows(histories: Histories, settings: RecentLinearSettings) -> csr_matrix[An
     rows = decayed_counts(histories, settings.weekly_decay)
     rows.data = rows.data ** np.float32(settings.power)
     return rows
-
-
-def _scaled_diagonal(by_item: csr_matrix[Any], kernel: NDArray[np.float32], at_once: int = 8192) -> NDArray[np.float32]:
-    """float32 [num_items]: ``l diag(P)``."""
-    diagonal = np.zeros(by_item.shape[0])
-    for start in range(0, len(diagonal), at_once):
-        rows = by_item[start : start + at_once]
-        diagonal[start : start + at_once] = np.asarray(rows.multiply(rows @ kernel).sum(axis=1)).ravel()
-    return np.maximum(1.0 - diagonal, 1e-6).astype(np.float32)
