@@ -42,14 +42,29 @@ def decayed_counts(histories: Histories, weekly_decay: float) -> csr_matrix[Any]
     return weighted(histories, np.float32(weekly_decay) ** (histories.ages / np.float32(7)))
 
 
+def look_up(ids: NDArray[np.int32], wanted: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Find ids among ascending ones.
+
+    Args:
+        ids: int32 [num_ids], ascending; at least one unless nothing is wanted.
+        wanted: int [num_wanted].
+
+    Returns:
+        int [num_wanted], the row of each; bool [num_wanted], whether it is there: of one that is not, the row is of
+        another.
+    """
+    rows = np.searchsorted(ids, wanted).clip(0, max(len(ids) - 1, 0))
+    return rows, ids[rows] == wanted
+
+
 def dense_columns(matrix: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
     """float32 [num_users, num_candidates]: the candidates' columns of a matrix that holds no entry twice.
 
     Ascending candidates are looked up by what the matrix holds, which costs the same however wide it is.
     """
     if len(candidates) and (np.diff(candidates) > 0).all():
-        place = np.searchsorted(candidates, matrix.indices).clip(0, len(candidates) - 1)
-        found = np.flatnonzero(candidates[place] == matrix.indices)
+        place, known = look_up(candidates, matrix.indices)
+        found = np.flatnonzero(known)
         columns: NDArray[np.float32] = np.zeros((matrix.shape[0], len(candidates)), np.float32)
         columns[np.searchsorted(matrix.indptr, found, side="right") - 1, place[found]] = matrix.data[found]
         return columns
@@ -70,8 +85,7 @@ def vectors_of_items(
     Returns:
         float32 [num_wanted, size]; zero for an item without a vector.
     """
-    row = np.searchsorted(item_ids, items).clip(0, max(len(item_ids) - 1, 0))
-    known = item_ids[row] == items
+    row, known = look_up(item_ids, items)
     found: NDArray[np.float32] = vectors.take(row, axis=0)
     if not known.all():
         found[~known] = 0

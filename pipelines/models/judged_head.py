@@ -6,13 +6,12 @@ alone. How much words count beside the cosine is learned, not set.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,15 +92,16 @@ class Evidence:
         rows = np.zeros((len(titles), len(FEATURES)), np.float32)
         rows[:, 0], rows[:, 1] = similarity, keywords
         for row, title in enumerate(titles):
-            said, neighbours, has = _read(title)
-            found = np.array([term in said for term in asked], np.float64)
+            said = _read(title)
+            found = np.array([term in said.terms for term in asked], np.float64)
+            shared = len(letters & said.letters)
             rows[row, 2:] = (
                 found.sum() / max(len(asked), 1),
                 (found * rarity).sum() / max(float(rarity.sum()), 1e-9),
-                len(letters & has) / max(len(letters), 1),
-                len(letters & has) / max(len(letters | has), 1),
-                len(pairs & neighbours) / max(len(pairs), 1),
-                np.log1p(sum(said.values())),
+                shared / max(len(letters), 1),
+                shared / max(len(letters | said.letters), 1),
+                len(pairs & said.neighbours) / max(len(pairs), 1),
+                np.log1p(said.length),
             )
         return rows
 
@@ -195,11 +195,20 @@ def fit_judged(features: Floats, labels: Floats) -> JudgedHead | None:
     return JudgedHead(weights.astype(np.float32), float(model.intercept_[0] - mean @ weights))
 
 
+class _Said(NamedTuple):
+    """A title's stems, the pairs of neighbours among them, its runs of letters, and how many stems it has."""
+
+    terms: frozenset[str]
+    neighbours: frozenset[tuple[str, str]]
+    letters: frozenset[str]
+    length: int
+
+
 @lru_cache(maxsize=65_536)
-def _read(title: str) -> tuple[Counter[str], frozenset[tuple[str, str]], frozenset[str]]:
-    """A title's stems, the pairs of neighbours among them, and its letters; popular titles are read once."""
+def _read(title: str) -> _Said:
+    """What a title says; popular ones are read once."""
     said = terms(title)
-    return Counter(said), frozenset(pairwise(said)), _letters(title)
+    return _Said(frozenset(said), frozenset(pairwise(said)), _letters(title), len(said))
 
 
 def _letters(text: str) -> frozenset[str]:

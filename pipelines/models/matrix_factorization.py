@@ -22,7 +22,7 @@ from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Previous, Serves, Span, Training
 from pipelines.models.factorization_learner import FactorizationLearner
 from pipelines.models.files import read_model, write_model
-from pipelines.models.histories import purchase_counts, vectors_of_items
+from pipelines.models.histories import look_up, purchase_counts, vectors_of_items
 from pipelines.models.of_candidates import OfCandidates
 from pipelines.models.training import Plan, code_of, identity_of, train_epochs
 from pipelines.params import Section
@@ -123,8 +123,7 @@ class MatrixFactorization(Model):
             float32 [num_users, factors]; zero for a user without events.
         """
         ratings = confidences(histories, self.alpha)
-        rows = np.searchsorted(self.item_ids, ratings.indices).clip(0, len(self.item_ids) - 1)
-        known = self.item_ids[rows] == ratings.indices
+        rows, known = look_up(self.item_ids, ratings.indices)
         users = np.zeros((histories.num_users, self.vectors.shape[1]), np.float32)
         with blas().limit(limits=1, user_api="blas"):
             for user in np.flatnonzero(np.diff(ratings.indptr)):
@@ -189,8 +188,7 @@ def first_vectors(
         print(f"the champion has {earlier.vectors.shape[1]} factors: no warm start")
         return None
     ids = previous.items[earlier.item_ids]
-    row = np.searchsorted(item_ids, ids).clip(0, len(item_ids) - 1)
-    known = item_ids[row] == ids
+    row, known = look_up(item_ids, ids)
     vectors = np.zeros((len(item_ids), settings.factors), np.float32)
     vectors[row[known]] = earlier.vectors[known]
     return vectors

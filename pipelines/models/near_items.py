@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
+from pipelines.models.histories import look_up
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.nearest import GRAPH_FILE, Nearest
 from pipelines.models.ranker import Ranker
@@ -86,8 +87,7 @@ class NearItems:
         if vector.any():
             parts.append(self._candidates[self._near.nearest(vector, wanted)])
         items = np.unique(np.concatenate(parts)).astype(np.int32)
-        place = np.searchsorted(self._candidates, items).clip(0, len(self._candidates) - 1)
-        found: NDArray[np.int32] = items[self._candidates[place] == items]
+        found: NDArray[np.int32] = items[look_up(self._candidates, items)[1]]
         return found
 
     def _first_new(self, popular: NDArray[np.int32], own: NDArray[np.int32]) -> NDArray[np.int32]:

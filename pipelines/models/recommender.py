@@ -16,6 +16,7 @@ from pipelines.metrics.ranking import top_k
 from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.contributions import Contribution, strongest_words
 from pipelines.models.diversity import debiased, diversified
+from pipelines.models.histories import look_up
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, Facts, verify
 from pipelines.models.near_items import NearItems
 from pipelines.models.ranker import Ranker
@@ -255,8 +256,7 @@ class Recommender:
 
     def allowed(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
         """Those of int32 [num_items] items, ascending, that may be recommended."""
-        place = np.searchsorted(self.candidates, items).clip(0, len(self.candidates) - 1)
-        allowed: NDArray[np.int32] = items[self.candidates[place] == items]
+        allowed: NDArray[np.int32] = items[look_up(self.candidates, items)[1]]
         return allowed
 
     def arranged(

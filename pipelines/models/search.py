@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
+from pipelines.models.histories import look_up
 from pipelines.models.lexical import Lexical
 from pipelines.models.manifest import (
     ENCODER_FOLDER,
@@ -29,6 +30,7 @@ from pipelines.models.manifest import (
 )
 from pipelines.models.nearest import Nearest
 from pipelines.models.spelling import Speller
+from pipelines.models.texts import titles_of_texts
 
 if TYPE_CHECKING:
     from pipelines.models.encoder import TextEncoder
@@ -141,6 +143,11 @@ class Search:
         return JudgedHead.find(self.directory / RELEVANCE_FOLDER)
 
     @cached_property
+    def titles_of_texts(self) -> list[str]:
+        """By which the head of judgements knows a text."""
+        return titles_of_texts(self.titles, self.text_index)
+
+    @cached_property
     def evidence(self) -> Evidence:
         """What the head of judgements reads."""
         from pipelines.models.judged_head import Evidence
@@ -218,8 +225,8 @@ class Search:
         mine, times = np.unique(own, return_counts=True)
         bought = np.zeros(len(items), np.int64)
         if len(mine):
-            place = np.searchsorted(mine, items).clip(0, len(mine) - 1)
-            bought = np.where(mine[place] == items, times[place], 0)
+            place, known = look_up(mine, items)
+            bought = np.where(known, times[place], 0)
         worth = np.zeros(len(items), np.float32) if gained is None else gained[items]
         ranked = np.lexsort((items, -buyers[items], -bought, -worth, rows))
         first = np.ones(len(ranked), bool)
@@ -253,15 +260,11 @@ class Search:
         if self.judged is None:
             relevance = self.relevance.score(vector, self.embeddings[kept])[0]
         else:
-            relevance = self.judged.score(self.evidence.of(asked, self._titles_of(kept), similarity, share))
+            titles = [self.titles_of_texts[text] for text in kept.tolist()]
+            relevance = self.judged.score(self.evidence.of(asked, titles, similarity, share))
         order = np.lexsort((kept, -similarity, -relevance))
         relevance, similarity, share = (column[order].astype(np.float32) for column in (relevance, similarity, share))
         return Matches(kept[order], relevance, similarity, share, self.judged is not None)
-
-    def _titles_of(self, texts: NDArray[np.int64]) -> list[str]:
-        """The title of the first item of each text."""
-        order, indptr = self.items_of_texts
-        return [self.titles[item] for item in order[indptr[texts]]]
 
     def _fused(self, vector: NDArray[np.float32], keywords: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """int64, ascending: the ``count`` best texts by the sum of their inverted ranks in both lists."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.contributions import Contribution
+from pipelines.models.histories import look_up
 from pipelines.models.search import places_of
 from pipelines.serving.rules import Placed
 from pipelines.serving.searching import Found, Hit, Matched, Query, facets_of
@@ -138,7 +139,6 @@ def _taste(engine: Engine, shopper: Shopper, items: NDArray[np.int32]) -> NDArra
     scores = scores + LIKENESS_WEIGHT * (texts.embeddings[texts.text_index[items]] @ prepared.profile(texts))
     affinity = engine.affinity(shopper.interests)
     if len(affinity.items):
-        place = np.searchsorted(affinity.items, items).clip(0, len(affinity.items) - 1)
-        hit = affinity.items[place] == items
+        place, hit = look_up(affinity.items, items)
         scores[hit] += SESSION_WEIGHT * affinity.strength[place[hit]]
     return scores
