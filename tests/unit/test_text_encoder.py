@@ -79,6 +79,24 @@ def test_encoder_gives_what_the_hugging_face_weights_say(bert: Path, encoder_dir
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=2e-3)
 
 
+def test_encoder_gives_what_keras_does_where_the_activation_is_approximate(tmp_path: Path) -> None:
+    model = build_encoder(tiny_bert(tmp_path / "bert", activation="gelu_new"))
+    (tmp_path / "encoder").mkdir()
+    export_encoder(model, tmp_path / "bert", tmp_path / "encoder", max_length=32, precision="f32")
+    encoder = TextEncoder.load(tmp_path / "encoder")
+    texts = some_texts(5)
+    keras = [
+        np.asarray(model({"token_ids": ids[None], "padding_mask": np.ones_like(ids[None])}))[0]
+        for ids in encoder.tokenize(texts)
+    ]
+    np.testing.assert_allclose(encoder.encode(texts), np.stack(keras), atol=2e-3)
+
+
+def test_weights_with_an_activation_that_is_not_known_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="hidden_act is 'relu'"):
+        build_encoder(tiny_bert(tmp_path / "bert", activation="relu"))
+
+
 def test_encoder_vector_is_bit_identical_whatever_else_is_in_the_batch(encoder_directory: Path) -> None:
     encoder = TextEncoder.load(encoder_directory)
     texts = some_texts(61)
