@@ -64,7 +64,7 @@ class Margins(BaseModel):
     coverage: float | None = Field(default=0.2, ge=0, lt=1)
     """Share of the catalogue that is in anybody's first ten."""
     calibration: float | None = Field(default=0.1, ge=0)
-    """Brier score of the relevance head, which may grow."""
+    """Brier score of the relevance that search serves, which may grow."""
     latency: float | None = Field(default=0.5, ge=0)
     """99th percentile of a server's answers to the golden requests, which may grow."""
     memory: float | None = Field(default=0.25, ge=0)

@@ -10,7 +10,7 @@ rank learning methods".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -252,19 +252,37 @@ class Search:
         asked = " ".join(query.lower().split())
         if self.multilingual is not None and self.is_foreign(asked):
             return self._match_foreign(asked, shortlist, self.multilingual)
-        vector = self.encoder.encode([asked])
-        keywords = self.lexical.score(query)
-        kept = self._fused(vector[0], keywords, shortlist)
-        similarity = self.embeddings[kept] @ vector[0]
-        share = keywords[kept] / max(float(keywords.max(initial=0)), 1e-9)
+        vector, keywords = self.encoder.encode([asked])[0], self.lexical.score(query)
+        found = self.weigh(asked, vector, keywords, self._fused(vector, keywords, shortlist))
+        order = np.lexsort((found.texts, -found.similarity, -found.relevance))
+        return replace(
+            found,
+            texts=found.texts[order],
+            relevance=found.relevance[order],
+            similarity=found.similarity[order],
+            keywords=found.keywords[order],
+        )
+
+    def weigh(
+        self, asked: str, vector: NDArray[np.float32], keywords: NDArray[np.float32], texts: NDArray[np.int64]
+    ) -> Matches:
+        """What the head that is served says of texts, in their order: the one of judgements, where there is one.
+
+        Args:
+            asked: the query in lower case, with single spaces.
+            vector: float32 [embedding_size], the query's.
+            keywords: float32 [num_texts], BM25 of every text.
+            texts: int64, rows of the text vectors.
+        """
+        similarity = self.embeddings[texts] @ vector
+        share = keywords[texts] / max(float(keywords.max(initial=0)), 1e-9)
         if self.judged is None:
-            relevance = self.relevance.score(vector, self.embeddings[kept])[0]
+            relevance = self.relevance.score(vector[None], self.embeddings[texts])[0]
         else:
-            titles = [self.titles_of_texts[text] for text in kept.tolist()]
+            titles = [self.titles_of_texts[text] for text in texts.tolist()]
             relevance = self.judged.score(self.evidence.of(asked, titles, similarity, share))
-        order = np.lexsort((kept, -similarity, -relevance))
-        relevance, similarity, share = (column[order].astype(np.float32) for column in (relevance, similarity, share))
-        return Matches(kept[order], relevance, similarity, share, self.judged is not None)
+        relevance, similarity, share = (column.astype(np.float32) for column in (relevance, similarity, share))
+        return Matches(texts, relevance, similarity, share, self.judged is not None)
 
     def _fused(self, vector: NDArray[np.float32], keywords: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """int64, ascending: the ``count`` best texts by the sum of their inverted ranks in both lists."""

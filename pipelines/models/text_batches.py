@@ -24,12 +24,20 @@ class LabelledPairs:
     Args:
         queries: int64 [num_pairs], position in the list of queries.
         texts: int64 [num_pairs].
-        labels: float32 [num_pairs], 1 where the text answers the query.
+        labels: float32 [num_pairs], 1 where the text answers the query; between 0 and 1 where people judged so.
     """
 
     queries: NDArray[np.int64]
     texts: NDArray[np.int64]
     labels: Floats
+
+    def of(self, kept: NDArray[np.bool_]) -> LabelledPairs:
+        """Some of the pairs.
+
+        Args:
+            kept: bool [num_pairs].
+        """
+        return LabelledPairs(self.queries[kept], self.texts[kept], self.labels[kept])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ light_users    NDCG@10 of the third of the users who bought least           thes
 cold_users     NDCG@10 of everybody as if nothing were known of them        all users
 cold_items     purchases of items that nobody had bought, found among 50    users who made such
 coverage       share of the catalogue in anybody's first ten                all users, by jackknife
-calibration    Brier score of the relevance head on held-out product types  queries
+calibration    Brier score of the relevance served to held-out queries      queries
 latency        99th percentile of a server's answers                        the golden requests
 memory         of a server that answered the golden requests                one process, no test
 =============  ===========================================================  ==========================

@@ -6,7 +6,7 @@ if it was trained on any event of the window its figures flatter it, and ``saw_t
 older shoploom packaged, whole but in a form that this one does not read, cannot be scored: ``not_compared`` says why.
 
 ``per_user.parquet`` and ``cold_purchases.parquet`` hold what the gate's paired tests need of every user, and
-``relevance.parquet`` of every query that the relevance heads were asked.
+``relevance.parquet`` of every held-out query that search was asked.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from pipelines.stages import run_main
 
 PACKAGE = Path("data/package")
 CHAMPION = Path("data/champion")
+JUDGEMENTS = Path("data/accepted/judgements.parquet")
 EVALUATE = Path("data/evaluate")
 
 FEW_USERS = 100
@@ -379,7 +380,8 @@ def main() -> None:
     evaluation = evaluate(window, candidate, champion, params, seed)
     packages = {CANDIDATE: candidate} | ({CHAMPION_NAME: champion.recommender} if champion.recommender else {})
     heads = load_params(TrainBertParams, "train_bert")
-    relevance = check_relevance(read_table(PREPARED / "items.parquet"), packages, heads, seed + 1)
+    items, judgements = read_table(PREPARED / "items.parquet"), read_table(JUDGEMENTS)
+    relevance = check_relevance(items, judgements, packages, heads, seed + 1)
     evaluation.metrics["relevance"] = relevance.facts
     write_table(relevance.per_query, EVALUATE / "relevance.parquet")
     write_table(evaluation.per_user, EVALUATE / "per_user.parquet")

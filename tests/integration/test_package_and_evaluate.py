@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays, write_json, write_table
 from pipelines.errors import ConfigError, DataError, ModelError
-from pipelines.metrics.calibration import check_relevance, text_vectors
+from pipelines.metrics.calibration import check_relevance
 from pipelines.models.base import Histories, Previous, Training
 from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import Catalogue, NamedHistories
@@ -24,6 +24,7 @@ from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import feature_names
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.fused import Fused
+from pipelines.models.judged_head import FEATURES, JudgedHead
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.manifest import verify, write_manifest
 from pipelines.models.matrix_factorization import MatrixFactorization
@@ -40,6 +41,7 @@ from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.registry import gate
 from pipelines.stage_environment import side_folder
 from pipelines.stages import evaluate, package, train
+from pipelines.tables import JUDGEMENTS
 from pipelines.validation import read_previous, read_training
 from tests.tiny_models import BLEND, FACTORIZATION, FUSION
 
@@ -179,6 +181,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     write_json({"version": None, "digest": None, "run": None}, root / "data/champion/champion.json")
+    write_table(_no_judgements(), root / "data/accepted/judgements.parquet")
     for source in package.OPTIONAL.values():
         write_json(NOT_CHOSEN, root / source / CHOSEN_FILE)
     with chdir(root):
@@ -569,21 +572,66 @@ def test_evaluate_writes_what_every_guardrail_is_tested_with(inside: Path) -> No
     assert verdict.decision == "inconclusive"
 
 
-def test_relevance_check_encodes_texts_that_a_package_lacks_and_says_what_it_cannot_measure(
-    inside: Path, model: Recommender
-) -> None:
+def _no_judgements() -> pa.Table:
+    return pa.Table.from_pylist([], JUDGEMENTS.schema)
+
+
+def _judged_colours() -> pa.Table:
+    """Of 40 queries each says that the items of its own word answer it, and of the next word do not."""
+    rows = [
+        {"query": f"{WORDS[number % 7]} {number}", "item_id": f"i{item:03}", "grade": 4 * (item % 7 == number % 7)}
+        for number in range(40)
+        for item in range(NUM_ITEMS)
+        if item % 7 in (number % 7, (number + 1) % 7)
+    ]
+    return pa.Table.from_pylist(rows, JUDGEMENTS.schema)
+
+
+HEADS = TrainBertParams(min_types=3, queries_per_type=6, pairs_per_query=3)
+
+
+def test_relevance_check_says_what_it_measured_and_what_it_cannot(inside: Path, model: Recommender) -> None:
     items = read_table(inside / "data/prepared/items.parquet")
-    titles = items["title"].to_pylist()
-    stored = text_vectors(model, ["i003", "i010"], [titles[3], titles[10]])
-    np.testing.assert_allclose(text_vectors(model, ["i003", "unknown"], [titles[3], titles[10]]), stored, atol=1e-6)
-    heads = TrainBertParams(min_types=3, queries_per_type=6, pairs_per_query=3)
-    checked = check_relevance(items, {"rank": model}, heads, 1)
+    checked = check_relevance(items, _no_judgements(), {"rank": model}, HEADS, 1)
     facts = checked.facts["models"]["rank"]
+    assert (facts["head"], checked.facts["judged"]) == ("vectors", False)
     assert 0 < facts["brier"] < 1
     assert facts["brier"] == pytest.approx(np.mean(checked.per_query["brier"].to_pylist()), abs=0.05)
-    few = check_relevance(items, {"rank": model}, TrainBertParams(min_types=50), 1)
+    few = check_relevance(items, _no_judgements(), {"rank": model}, TrainBertParams(min_types=50), 1)
     assert few.facts["not_measured"] == "7 product types, and a head is trained from 50"
     assert few.per_query.num_rows == 0
+
+
+def test_relevance_check_asks_only_about_products_that_every_package_holds(inside: Path, model: Recommender) -> None:
+    items = read_table(inside / "data/prepared/items.parquet")
+    renamed = [f"new{row}" if row % 3 else name for row, name in enumerate(items["item_id"].to_pylist())]
+    others = items.set_column(items.schema.get_field_index("item_id"), "item_id", pa.array(renamed))
+    every = check_relevance(items, _no_judgements(), {"rank": model}, HEADS, 1)
+    some = check_relevance(others, _no_judgements(), {"rank": model}, HEADS, 1)
+    assert 0 < some.facts["pairs"] < every.facts["pairs"]
+    none = items.set_column(items.schema.get_field_index("item_id"), "item_id", pa.array(["?"] * items.num_rows))
+    assert "not_measured" in check_relevance(none, _no_judgements(), {"rank": model}, HEADS, 1).facts
+
+
+def test_relevance_check_holds_to_account_the_head_that_search_serves(inside: Path, model: Recommender) -> None:
+    weights = np.zeros(len(FEATURES), np.float32)
+    weights[FEATURES.index("title_words")] = 8
+    served = Recommender.load(inside / "data/package")
+    served.finder.judged = JudgedHead(weights, -2.0)
+    items = read_table(inside / "data/prepared/items.parquet")
+    both = {"rank": served, "champion": model}
+    checked = check_relevance(items, _judged_colours(), both, HEADS, 1)
+    models = checked.facts["models"]
+    assert checked.facts["judged"]
+    assert {name: facts["head"] for name, facts in models.items()} == {"rank": "judgements", "champion": "vectors"}
+    # Of the two words of a query one is in the titles that answer it, none in the others: 8 / 2 - 2, and -2.
+    assert models["rank"]["brier"] == pytest.approx((1 / (1 + np.exp(2.0))) ** 2, abs=1e-4)
+    assert models["rank"]["brier"] != models["champion"]["brier"]
+    word = WORDS[2]
+    found = served.finder.match(f"{word} 2", 20)
+    best = found.texts[found.relevance > 0.5]
+    assert found.judged
+    assert {served.finder.titles_of_texts[text].split()[0] for text in best} == {word}
 
 
 @pytest.mark.parametrize("change", ["format", "facts", "model"])
