@@ -289,8 +289,8 @@ class EmbedParams(Section):
     """What ``model.safetensors`` must hash to; empty accepts any weights."""
     max_length: int = Field(default=128, ge=8, le=512)
     """Tokens kept of a text, special tokens included."""
-    precision: Literal["bf16", "f32"] = "bf16"
-    """OpenVINO's inference precision; a processor without bfloat16 computes in float32."""
+    precision: Literal["bf16", "f32", "int8"] = "bf16"
+    """What is computed in. A processor without bfloat16 computes ``bf16`` in float32; there ``int8`` is faster."""
 
 
 class EmbedMultilingualParams(Section):

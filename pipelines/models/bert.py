@@ -17,6 +17,7 @@ from pipelines.models.encoder import FORMAT_VERSION, IR_FILE, TOKENIZER_FILE, TO
 from pipelines.models.encoder_graph import encoder_graph, exact_gelu
 from pipelines.models.installed import installed_file
 from pipelines.models.keras_runtime import import_keras
+from pipelines.models.quantised import quantised
 
 WEIGHTS_FILE = "model.safetensors"
 GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
@@ -112,19 +113,19 @@ def export_encoder(model: Any, source: Path, directory: Path, *, max_length: int
     """Write a Keras encoder as OpenVINO IR with its tokenizer, readable by ``TextEncoder.load``.
 
     Node names, which OpenVINO numbers by a counter of the process, are replaced by their position, so equal weights
-    give equal bytes. Weights are stored as float16.
+    give equal bytes. Weights are stored as float16, for ``"int8"`` in 8 bits.
 
     Args:
         model: what :func:`build_encoder` returns, as it is or fine-tuned.
         source: the Hugging Face directory that the tokenizer comes from.
         directory: exists and is empty.
         max_length: tokens kept of a text, special tokens included.
-        precision: OpenVINO's inference precision, ``"bf16"`` or ``"f32"``.
+        precision: what is computed in: ``"bf16"``, ``"f32"`` or ``"int8"``.
     """
     import openvino
 
     shutil.copyfile(source / TOKENIZER_SOURCE, directory / TOKENIZER_FILE)
-    graph = encoder_graph(model)
+    graph = quantised(encoder_graph(model)) if precision == "int8" else encoder_graph(model)
     for position, node in enumerate(graph.get_ordered_ops()):
         kept = node.get_friendly_name() if node.get_type_name() == "Parameter" else f"node_{position}"
         node.set_friendly_name(kept)
