@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.models.judged import GRADES, Judged
+from pipelines.models.judged import Judged
 from pipelines.models.recommender import Recommender
 from pipelines.models.relevance import calibration_error
-from pipelines.models.text_batches import LabelledPairs, labelled_pairs
-from pipelines.models.text_pairs import TextTable, queries_by_type, split_by_type
+from pipelines.models.text_batches import LabelledPairs
+from pipelines.models.text_pairs import TextTable
+from pipelines.models.text_parts import Part, divide, pairs_of
 from pipelines.models.texts import distinct_texts
 from pipelines.params import TrainBertParams
 
@@ -71,7 +72,7 @@ def check_relevance(
     trained = {name: package for name, package in packages.items() if _is_trained(package)}
     if not trained:
         return _nothing("no package has a head that was trained")
-    asked = _judged(judged, params) or _attributes(table, params, seed)
+    asked = _held_out(table, judged, params, seed)
     if asked is None:
         return _nothing(f"{types} product types, and a head is trained from {params.min_types}")
     first = np.unique(text_index, return_index=True)[1]
@@ -79,7 +80,7 @@ def check_relevance(
         name: package.catalogue.rows_of(items["item_id"].take(pa.array(first)).to_pylist())
         for name, package in trained.items()
     }
-    foreign = np.array([any(package.finder.is_foreign(words) for package in trained.values()) for words in asked.words])
+    foreign = np.array([any(each.finder.is_foreign(words) for each in trained.values()) for words in asked.words], bool)
     known = np.logical_and.reduce([places >= 0 for places in rows.values()])
     pairs = asked.pairs.of(known[asked.pairs.texts] & ~foreign[asked.pairs.queries])
     if not len(pairs.labels):
@@ -104,29 +105,23 @@ def _is_trained(package: Recommender) -> bool:
     return package.finder.judged is not None or not package.finder.relevance.untrained
 
 
-def _judged(judged: Judged, params: TrainBertParams) -> _Asked | None:
-    """Held-out judged queries; None where ``train_bert`` holds none out."""
-    if len(judged.queries) < params.min_judged_queries:
+def _held_out(table: TextTable, judged: Judged, params: TrainBertParams, seed: int) -> _Asked | None:
+    """Judged queries where ``train_bert`` holds any out, else attribute queries; None where it holds out nothing."""
+    *_, part = divide(table, judged, params)
+    if part.judged.queries:
+        part = Part(part.texts[:0], part.judged.of_queries(_thinned(len(part.judged.queries))))
+    elif not len(part.texts):
         return None
-    *_, held_out = judged.split(params.held_out_types, params.calibration_types)
-    if not held_out.queries:
-        return None
-    every = max(1, -(-len(held_out.queries) // MOST_QUERIES))
-    held_out = held_out.of_queries(np.arange(len(held_out.queries)) % every == 0)
-    labels = held_out.grades / np.float32(GRADES)
-    return _Asked(held_out.queries, LabelledPairs(held_out.query_index, held_out.texts, labels), True)
+    queries, words, pairs = pairs_of(table, part, params, np.random.default_rng(seed))
+    if queries:
+        pairs = pairs.of(_thinned(len(queries))[pairs.queries])
+    return _Asked(words, pairs, bool(part.judged.queries))
 
 
-def _attributes(table: TextTable, params: TrainBertParams, seed: int) -> _Asked | None:
-    """Attribute queries for held-out product types; None where there are too few types to hold any out."""
-    if len(table.values["product_type"]) < params.min_types:
-        return None
-    generator = np.random.default_rng(seed)
-    *_, held_out = split_by_type(table, params.held_out_types, params.calibration_types)
-    queries = queries_by_type(table, held_out, params.queries_per_type, generator)
-    queries = queries[:: max(1, -(-len(queries) // MOST_QUERIES))]
-    pairs = labelled_pairs(table, queries, params.pairs_per_query, generator)
-    return _Asked([query.words for query in queries], pairs, False)
+def _thinned(count: int) -> NDArray[np.bool_]:
+    """bool [count]: every n-th, so that ``MOST_QUERIES`` are left."""
+    kept: NDArray[np.bool_] = np.arange(count) % max(1, -(-count // MOST_QUERIES)) == 0
+    return kept
 
 
 def served(package: Recommender, queries: list[str], pairs: LabelledPairs, rows: NDArray[np.int32]) -> Floats:
@@ -140,12 +135,12 @@ def served(package: Recommender, queries: list[str], pairs: LabelledPairs, rows:
     """
     finder = package.finder
     texts = finder.text_index[rows[pairs.texts]].astype(np.int64)
-    vectors = finder.encoder.encode(queries)
+    asked = np.unique(pairs.queries)
+    vectors = finder.encoder.encode([queries[query] for query in asked])
     scores = np.zeros(len(texts), np.float32)
-    for query in np.unique(pairs.queries):
-        mine = pairs.queries == query
-        words = queries[query]
-        scores[mine] = finder.weigh(words, vectors[query], finder.lexical.score(words), texts[mine]).relevance
+    for query, vector in zip(asked, vectors, strict=True):
+        mine, words = pairs.queries == query, queries[query]
+        scores[mine] = finder.weigh(words, vector, finder.lexical.score(words), texts[mine]).relevance
     return scores
 
 

@@ -16,7 +16,6 @@ package and the report say so.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,17 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import atomic_directory, read_arrays, read_table, write_arrays, write_json
 from pipelines.errors import DataError
-from pipelines.metrics.ranking import ndcg, rank_users
-from pipelines.metrics.significance import compare
+from pipelines.metrics.encoder_gain import measure, measure_order
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.judged import GRADES, Judged, judged_batches
 from pipelines.models.judged_head import Evidence, JudgedHead, fit_judged
 from pipelines.models.keras_runtime import import_keras
 from pipelines.models.lexical import Lexical
-from pipelines.models.relevance import RelevanceHead, calibration_error, fit_relevance
-from pipelines.models.text_batches import Index, LabelledPairs, labelled_pairs, training_batches
-from pipelines.models.text_pairs import Query, TextTable, bought_together, queries_by_type, split_by_type
+from pipelines.models.relevance import RelevanceHead, fit_relevance
+from pipelines.models.text_batches import Index, training_batches
+from pipelines.models.text_pairs import TextTable, bought_together
+from pipelines.models.text_parts import Part, divide, pairs_of
 from pipelines.models.text_pictures import draw_calibration, draw_loss
 from pipelines.models.texts import distinct_texts, titles_of_texts
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune
@@ -52,50 +51,6 @@ OUTPUT = Path("data/train_bert")
 Floats = NDArray[np.float32]
 
 
-def ndcg_at_10(
-    table: TextTable, queries: list[Query], query_vectors: Floats, text_vectors: Floats
-) -> NDArray[np.float64]:
-    """NDCG@10 of each query over the whole catalogue's texts; binary gain, ties by position.
-
-    Returns:
-        float64 [num_queries].
-    """
-    ranked = (
-        rank_users((text_vectors @ vector)[None], query.answers(table)[None], 10)
-        for query, vector in zip(queries, query_vectors, strict=True)
-    )
-    return np.array([ndcg(one)[0] for one in ranked])
-
-
-@dataclass(frozen=True)
-class Part:
-    """Texts and judgements of one of the three parts; either may be empty.
-
-    Args:
-        texts: int64, texts of the part's product types.
-        judged: judgements of the part's queries.
-    """
-
-    texts: NDArray[np.int64]
-    judged: Judged
-
-
-def divide(table: TextTable, judged: Judged, params: TrainBertParams) -> tuple[Part, Part, Part]:
-    """Divide into what trains the encoder, what trains the head and what measures.
-
-    Product types, or judged queries, that are too few are in no part.
-    """
-    few_types = len(table.values["product_type"]) < params.min_types
-    few_queries = len(judged.queries) < params.min_judged_queries
-    shares = params.held_out_types, params.calibration_types
-    nothing = np.zeros(0, np.int64)
-    texts = (nothing, nothing, nothing) if few_types else split_by_type(table, *shares)
-    none = judged.of_queries(np.zeros(len(judged.queries), np.bool_))
-    graded = (none, none, none) if few_queries else judged.split(*shares)
-    training, head, held_out = (Part(*part) for part in zip(texts, graded, strict=True))
-    return training, head, held_out
-
-
 def batches_of(
     table: TextTable, part: Part, together: NDArray[np.int32], params: TrainBertParams, index: Index, seed: int
 ) -> list[PairBatch]:
@@ -109,24 +64,6 @@ def batches_of(
     if not weak or not judged:
         return both
     return [both[place] for place in np.random.default_rng(seed).permutation(len(both))]
-
-
-def pairs_of(
-    table: TextTable, part: Part, params: TrainBertParams, generator: np.random.Generator
-) -> tuple[list[Query], list[str], LabelledPairs]:
-    """Attribute queries for the part's texts, the words of these and of its judged queries, and pairs with labels.
-
-    A judged pair's label is its grade as a share of the highest.
-    """
-    queries = queries_by_type(table, part.texts, params.queries_per_type, generator)
-    weak = labelled_pairs(table, queries, params.pairs_per_query, generator)
-    judged = part.judged
-    pairs = LabelledPairs(
-        np.concatenate([weak.queries, len(queries) + judged.query_index]),
-        np.concatenate([weak.texts, judged.texts]),
-        np.concatenate([weak.labels, judged.grades / np.float32(GRADES)]),
-    )
-    return queries, [*(query.words for query in queries), *judged.queries], pairs
 
 
 def fit_head(
@@ -164,87 +101,6 @@ def fit_order(
     features = evidence.of_judged(judged, titles, encoder.encode(judged.queries), vectors)
     head = fit_judged(features, judged.grades / np.float32(GRADES))
     return None if head is None else (head, evidence)
-
-
-def measure_order(
-    head: JudgedHead,
-    evidence: Evidence,
-    titles: list[str],
-    held_out: Judged,
-    zero_shot: tuple[TextEncoder, Floats],
-    tuned: tuple[TextEncoder, Floats],
-    seed: int,
-) -> dict[str, Any]:
-    """NDCG@10 of held-out judged queries in the order that search serves, against the pre-trained encoder's cosine."""
-    (zero_shot_encoder, before), (encoder, after) = zero_shot, tuned
-    cosines = (zero_shot_encoder.encode(held_out.queries)[held_out.query_index] * before[held_out.texts]).sum(1)
-    scores = head.score(evidence.of_judged(held_out, titles, encoder.encode(held_out.queries), after))
-    found = gained(held_out.ndcg(scores), held_out.ndcg(cosines), "served_", seed)
-    return {name.replace("fine_tuned", "judged"): value for name, value in found.items()}
-
-
-def measure(
-    table: TextTable,
-    held_out: Part,
-    zero_shot: tuple[TextEncoder, Floats],
-    tuned: tuple[TextEncoder, Floats],
-    head: RelevanceHead,
-    params: TrainBertParams,
-    seed: int,
-) -> tuple[dict[str, Any], Floats, Floats]:
-    """Measure on product types and judged queries that neither the encoder nor the head was trained on.
-
-    Args:
-        table: the catalogue's texts.
-        held_out: the held-out part.
-        zero_shot: the pre-trained encoder and its text vectors.
-        tuned: the fine-tuned encoder and its text vectors.
-        head: the relevance head, on the fine-tuned vectors.
-        params: section ``train_bert``.
-        seed: of the queries, pairs and resampling.
-
-    Returns:
-        The metrics, and of each pair the probability and the label.
-    """
-    queries, words, pairs = pairs_of(table, held_out, params, np.random.default_rng(seed))
-    (zero_shot_encoder, zero_shot_vectors), (encoder, vectors) = zero_shot, tuned
-    before, after = zero_shot_encoder.encode(words), encoder.encode(words)
-    scores = head.score_pairs(after[pairs.queries], vectors[pairs.texts])
-    metrics: dict[str, Any] = {"attribute_queries": len(queries), "judged_queries": len(held_out.judged.queries)}
-    weak = len(queries)
-    if queries:
-        untrained = ndcg_at_10(table, queries, before[:weak], zero_shot_vectors)
-        metrics |= gained(ndcg_at_10(table, queries, after[:weak], vectors), untrained, "", seed)
-    judged = held_out.judged
-    if judged.queries:
-        cosines = (before[weak:][judged.query_index] * zero_shot_vectors[judged.texts]).sum(1)
-        metrics |= gained(judged.ndcg(scores[-len(judged.texts) :]), judged.ndcg(cosines), "judged_", seed)
-    metrics |= {"relevance_pairs": len(pairs.labels)} | weighed(scores, pairs.labels)
-    return metrics, scores, pairs.labels
-
-
-def gained(after: NDArray[np.float64], before: NDArray[np.float64], prefix: str, seed: int) -> dict[str, Any]:
-    """What training changed of a metric, by query; queries without a value count in neither."""
-    told = np.isfinite(after) & np.isfinite(before)
-    if not told.any():
-        return {}
-    return {
-        f"{prefix}zero_shot_ndcg_at_10": float(before[told].mean()),
-        f"{prefix}fine_tuned_ndcg_at_10": float(after[told].mean()),
-        f"{prefix}fine_tuned_over_zero_shot": compare(after[told], before[told], seed=seed).as_dict(),
-    }
-
-
-def weighed(scores: Floats, labels: Floats) -> dict[str, float | None]:
-    """How well the head tells pairs of the upper half of the grades from others, and how calibrated it is."""
-    from sklearn.metrics import roc_auc_score
-
-    answers = labels > 0.5
-    telling = len(labels) > 0 and 0 < answers.mean() < 1
-    return {
-        "relevance_auroc": float(roc_auc_score(answers, scores)) if telling else None,
-        "relevance_calibration_error": calibration_error(scores, labels) if len(labels) else None,
-    }
 
 
 def main() -> None:
