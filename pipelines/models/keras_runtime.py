@@ -63,5 +63,12 @@ def restore_keras(state: Mapping[str, NDArray[Any]], *owners: Any) -> None:
         variable.assign(state[f"variable_{place:04d}"].reshape(variable.shape))
 
 
+class Variables:
+    """Variables that belong to no layer, or to some of a model's."""
+
+    def __init__(self, variables: list[Any]) -> None:
+        self.variables = variables
+
+
 def _variables(owners: tuple[Any, ...]) -> list[Any]:
     return [variable for owner in owners for variable in owner.variables]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipelines.models.base import Histories, Texts
 from pipelines.models.graph import normalised, spectral_start
 from pipelines.models.histories import purchase_counts
-from pipelines.models.keras_runtime import import_keras, keras_state, restore_keras
+from pipelines.models.keras_runtime import Variables, import_keras, keras_state, restore_keras
 from pipelines.models.sequence_batches import Arrays, Batches
 from pipelines.models.sequence_network import first_weights, states
 from pipelines.models.training import State, epoch_generator
@@ -65,7 +65,7 @@ class SequenceLearner:
         return {}
 
     def _owners(self) -> tuple[Any, ...]:
-        return (_Variables(list(self.variables.values())), self.optimizer)
+        return (Variables(list(self.variables.values())), self.optimizer)
 
     def state(self) -> State:
         """The weights and the optimizer's variables."""
@@ -83,13 +83,6 @@ class SequenceLearner:
         projection, ids = learned.pop("projection"), learned.pop("ids")
         with threadpool_limits(limits=1, user_api="blas"):
             return learned, ids, (self.batches.texts @ projection).astype(np.float32)
-
-
-class _Variables:
-    """Variables that belong to no layer."""
-
-    def __init__(self, variables: list[Any]) -> None:
-        self.variables = variables
 
 
 def principal_start(texts: NDArray[np.float32], size: int, generator: np.random.Generator) -> NDArray[np.float32]:

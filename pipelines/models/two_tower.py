@@ -5,16 +5,21 @@ Both towers are the same encoder: one reads queries, the other product texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
-from pipelines.models.keras_runtime import import_keras
-from pipelines.progress import track
+from pipelines.models.keras_runtime import Variables, import_keras, keras_state, restore_keras
+from pipelines.models.training import Plan, State, code_of, train_epochs
+
+EPOCH_STEPS = 10
+"""Steps between two checkpoints, and two points of the curve."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,62 @@ class TwoTowerParams:
     product_tokens: int
 
 
-def fine_tune(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) -> NDArray[np.float32]:
+class TwoTowerLearner:
+    """One training of the encoder, in place; a :class:`pipelines.models.training.Learner`.
+
+    Args:
+        model: what ``build_encoder`` returned.
+        batches: all with the same numbers of queries and of products.
+        params: how.
+    """
+
+    def __init__(self, model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) -> None:
+        keras = import_keras()
+        self.batches, self.params = batches, params
+        self.variables = trained_variables(model, params.trained_layers)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            decay_steps=max(len(batches) - len(batches) // 10, 1),
+            warmup_target=params.learning_rate,
+            warmup_steps=max(len(batches) // 10, 1),
+        )
+        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
+        self.optimizer.build(self.variables)
+        self.losses = np.zeros(len(batches), np.float32)
+        self._step = _compiled_step(model, self.optimizer, self.variables, params.temperature)
+
+    def steps(self) -> int:
+        return min(EPOCH_STEPS, len(self.batches))
+
+    def epoch(self, number: int) -> Iterator[float]:
+        """Learn from the next ``EPOCH_STEPS`` batches."""
+        for place in range((number - 1) * EPOCH_STEPS, min(number * EPOCH_STEPS, len(self.batches))):
+            batch = self.batches[place]
+            inputs = (
+                *padded(batch.queries, self.params.query_tokens),
+                *padded(batch.products, self.params.product_tokens),
+            )
+            self.losses[place] = float(self._step(*inputs, batch.excluded, batch.weights, batch.wanted()))
+            yield float(self.losses[place])
+
+    def measure(self) -> Mapping[str, float]:
+        return {}
+
+    def state(self) -> State:
+        """The weights that change, the optimizer's variables, and the losses so far."""
+        kept = keras_state(Variables(self.variables), self.optimizer)
+        return {name: np.atleast_1d(array) for name, array in kept.items()} | {"losses": self.losses}
+
+    def restore(self, state: State) -> None:
+        """See :meth:`state`."""
+        self.losses = np.array(state["losses"])
+        kept = {name: array for name, array in state.items() if name != "losses"}
+        restore_keras(kept, Variables(self.variables), self.optimizer)
+
+
+def fine_tune(
+    model: Any, batches: Sequence[PairBatch], params: TwoTowerParams, side: Path | None = None
+) -> NDArray[np.float32]:
     """Train the encoder in place, one step a batch: softmax over the batch's products, AdamW.
 
     Dropout is off: with so few steps it costs more than it gives, and the result needs no generator.
@@ -73,35 +133,38 @@ def fine_tune(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) 
         model: what ``build_encoder`` returned.
         batches: all with the same numbers of queries and of products.
         params: how.
+        side: where a checkpoint is kept every ``EPOCH_STEPS`` steps, and the curve; None keeps neither.
 
     Returns:
         float32 [num_batches], the loss of each step before its update.
 
     Raises:
-        ModelError: the loss stopped being a number; the message names the step.
+        ModelError: the training diverges.
 
     Source: Yi et al. 2019 (in-batch softmax); Reimers and Gurevych 2019.
     """
-    keras = import_keras()
-    variables = trained_variables(model, params.trained_layers)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(len(batches) - len(batches) // 10, 1),
-        warmup_target=params.learning_rate,
-        warmup_steps=max(len(batches) // 10, 1),
+    learner = TwoTowerLearner(model, batches, params)
+    plan = Plan(
+        "fine-tune the encoder",
+        epochs=-(-len(batches) // EPOCH_STEPS),
+        identity=_identity(model, batches, params),
+        mend="lower train_bert.learning_rate",
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
-    optimizer.build(variables)
-    step = _compiled_step(model, optimizer, variables, params.temperature)
-    losses = np.zeros(len(batches), np.float32)
-    for position, batch in enumerate(track(batches, "fine-tune the encoder")):
-        inputs = (*padded(batch.queries, params.query_tokens), *padded(batch.products, params.product_tokens))
-        losses[position] = float(step(*inputs, batch.excluded, batch.weights, batch.wanted()))
-        if not np.isfinite(losses[position]):
-            raise ModelError(
-                f"the loss of step {position} is {losses[position]}", mend="lower train_bert.learning_rate"
-            )
-    return losses
+    train_epochs(learner, plan, side)
+    return learner.losses
+
+
+def _identity(model: Any, batches: Sequence[PairBatch], params: TwoTowerParams) -> str:
+    """SHA-256 of what a training's result depends on: code, settings, the weights at its start, batches."""
+    digest = hashlib.sha256(repr((code_of(fine_tune), params)).encode())
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(weight.numpy()).data)
+    for batch in batches:
+        for tokens in (*batch.queries, *batch.products):
+            digest.update(np.append(tokens, -1).astype(np.int32).data)
+        for array in (batch.excluded, batch.weights, batch.wanted()):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def trained_variables(model: Any, layers: int) -> list[Any]:

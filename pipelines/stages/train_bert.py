@@ -38,8 +38,10 @@ from pipelines.models.text_pairs import TextTable, bought_together
 from pipelines.models.text_parts import Part, divide, pairs_of
 from pipelines.models.text_pictures import draw_calibration, draw_loss
 from pipelines.models.texts import distinct_texts, titles_of_texts
+from pipelines.models.training import CURVES_FILE, forget
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune
 from pipelines.params import EmbedParams, SeedParams, TrainBertParams, load_params
+from pipelines.stage_environment import side_folder
 from pipelines.stages import run_main
 
 ITEMS = Path("data/prepared/items.parquet")
@@ -112,6 +114,7 @@ def main() -> None:
     table = TextTable.of(items, texts, text_index)
     judged = Judged.of(read_table(JUDGEMENTS), items["item_id"].to_pylist(), text_index)
     training, calibration, held_out = divide(table, judged, params)
+    forget(side_folder(OUTPUT.name), CURVES_FILE)
     zero_shot, zero_shot_vectors = TextEncoder.load(ZERO_SHOT / "encoder"), read_zero_shot(text_index)
     index = Index(zero_shot.tokenize, zero_shot.encode, zero_shot_vectors)
     together = training_pairs(table, training.texts, history, params)
@@ -128,7 +131,8 @@ def main() -> None:
     source = find_weights(pretrained.weights, pretrained.weights_sha256)
     import_keras(seed)
     model = build_encoder(source)
-    losses = fine_tune(model, batches, params.settings(TwoTowerParams))
+    side = side_folder(OUTPUT.name)
+    losses = fine_tune(model, batches, params.settings(TwoTowerParams), side)
     print(f"{len(losses)} steps of {params.batch_size} products: {losses[:5].mean():.3f} -> {losses[-5:].mean():.3f}")
     with atomic_directory(OUTPUT) as output:
         (output / "encoder").mkdir()
@@ -153,6 +157,7 @@ def main() -> None:
         write_json(metrics | sizes, output / "metrics.json")
         draw_loss(losses, output / "loss.png")
         draw_calibration(scores, labels, output / "calibration.png")
+    forget(side)
     tell(metrics, head)
 
 

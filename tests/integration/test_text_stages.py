@@ -18,6 +18,7 @@ from pipelines.errors import DataError
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.judged_head import JudgedHead
 from pipelines.models.relevance import RelevanceHead
+from pipelines.models.training import CHECKPOINT_FILE, read_curves
 from pipelines.stages import embed, train_bert
 from pipelines.tables import JUDGEMENTS
 from tests.tiny_bert import WIDTH, WORDS, tiny_bert
@@ -110,6 +111,9 @@ def test_text_stages_write_what_the_next_stages_read_and_the_same_bytes_again(
     assert RelevanceHead.load(output / "relevance").score(query, retrained["embeddings"]).shape == (1, 90)
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("loss.png", "calibration.png"))
     assert JudgedHead.find(output / "relevance") is None
+    side = worktree / "home/side/train_bert"
+    assert [point["epoch"] for point in read_curves(side)] == [1]
+    assert not (side / CHECKPOINT_FILE).exists(), "what was trained is saved"
     fine_tuned = files_of(output)
 
     monkeypatch.setenv("SHOPLOOM_NO_CACHE", "1")

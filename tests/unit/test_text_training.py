@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import DataError, ModelError
+from pipelines.models import two_tower
 from pipelines.models.bert import build_encoder
 from pipelines.models.relevance import RelevanceHead, calibration_error, fit_relevance, sigmoid
 from pipelines.models.text_pairs import (
@@ -22,6 +24,7 @@ from pipelines.models.text_pairs import (
     split_by_type,
     words_of,
 )
+from pipelines.models.training import read_curves
 from pipelines.models.two_tower import PairBatch, TwoTowerParams, fine_tune, padded
 from tests.tiny_bert import tiny_bert
 
@@ -172,8 +175,37 @@ def test_fine_tuning_refuses_more_layers_than_there_are(tmp_path: Path) -> None:
 
 
 def test_fine_tuning_stops_when_the_loss_is_no_number(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the loss of step 0 is nan"):
+    with pytest.raises(ModelError, match=r"diverged in epoch 1: loss is nan\n  -> lower train_bert.learning_rate"):
         fine_tune(build_encoder(tiny_bert(tmp_path / "bert")), batches_of(1, last=float("nan")), PARAMS)
+
+
+def test_fine_tuning_that_is_killed_goes_on_after_its_last_checkpoint_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, batches = tiny_bert(tmp_path / "bert"), batches_of(25)
+    whole, killed, resumed = (build_encoder(directory) for _ in range(3))
+    losses = fine_tune(whole, batches, PARAMS, tmp_path / "whole")
+    assert [point["epoch"] for point in read_curves(tmp_path / "whole")] == [1, 2, 3]
+    assert read_curves(tmp_path / "whole")[2]["loss"] == pytest.approx(losses[20:].mean())
+    step, ran = two_tower.TwoTowerLearner.epoch, []
+
+    def epoch(self: two_tower.TwoTowerLearner, number: int) -> Iterator[float]:
+        ran.append(number)
+        if ran == [1, 2, 3]:
+            raise KeyboardInterrupt
+        yield from step(self, number)
+
+    monkeypatch.setattr(two_tower.TwoTowerLearner, "epoch", epoch)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(killed, batches, PARAMS, tmp_path / "side")
+    assert np.array_equal(fine_tune(resumed, batches, PARAMS, tmp_path / "side"), losses)
+    assert ran == [1, 2, 3, 3]
+    assert all(
+        np.array_equal(one.numpy(), two.numpy()) for one, two in zip(whole.weights, resumed.weights, strict=True)
+    )
+    other = TwoTowerParams(**{**PARAMS.__dict__, "learning_rate": 1e-3})
+    fine_tune(build_encoder(directory), batches, other, tmp_path / "side")
+    assert ran == [1, 2, 3, 3, 1, 2, 3]
 
 
 def head_pairs(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
