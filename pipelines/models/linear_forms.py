@@ -66,7 +66,7 @@ class Dual(Weights):
 
     def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Weights.apply`."""
-        own = rows[:, candidates].toarray()
+        own = dense_columns(rows, candidates)
         overlap = (rows @ self._by_item).toarray() @ self.kernel
         explained = np.asarray(self._of_candidates.of(candidates, self._by_item.__getitem__) @ overlap.T).T
         scores: NDArray[np.float32] = own - (own - explained) / self._scaled_diagonal[candidates]

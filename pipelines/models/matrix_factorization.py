@@ -89,6 +89,7 @@ class MatrixFactorization(Model):
         self.regularization = regularization
         self.alpha = alpha
         self._of_candidates = OfCandidates[NDArray[np.float32]]()
+        self._folded: tuple[Histories, NDArray[np.float32]] | None = None
         self.gram: NDArray[np.float64] = vectors.T.astype(np.float64) @ vectors.astype(np.float64)
         """float64 [factors, factors]: ``Y^T Y``."""
 
@@ -119,9 +120,20 @@ class MatrixFactorization(Model):
 
         .. math:: x_u = (Y^T Y + \\lambda I + Y_u^T (C_u - I) Y_u)^{-1} Y_u^T C_u 1
 
+        Kept while the very same histories are asked about: first for what is near, then for its scores.
+
         Returns:
             float32 [num_users, factors]; zero for a user without events.
         """
+        kept = self._folded
+        if kept is not None and kept[0] is histories:
+            return kept[1]
+        users = self._fold_in(histories)
+        users.flags.writeable = False
+        self._folded = histories, users
+        return users
+
+    def _fold_in(self, histories: Histories) -> NDArray[np.float32]:
         ratings = confidences(histories, self.alpha)
         rows, known = look_up(self.item_ids, ratings.indices)
         users = np.zeros((histories.num_users, self.vectors.shape[1]), np.float32)
@@ -203,7 +215,13 @@ def blas() -> ThreadpoolController:
 
 
 def confidences(histories: Histories, alpha: float) -> csr_matrix[Any]:
-    """Sparse float32 [num_users, num_items]: ``1 + alpha * log(1 + purchases)`` where something was bought."""
+    """Sparse float32 [num_users, num_items]: :func:`confidence` where something was bought."""
     counts = purchase_counts(histories)
-    counts.data = (1.0 + alpha * np.log1p(counts.data)).astype(np.float32)
+    counts.data = confidence(counts.data, alpha)
     return counts
+
+
+def confidence(purchases: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
+    """float32 [num_pairs]: ``1 + alpha * log(1 + purchases)``, how sure it is that a user wants an item."""
+    weights: NDArray[np.float32] = (1.0 + alpha * np.log1p(purchases)).astype(np.float32)
+    return weights

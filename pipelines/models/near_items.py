@@ -82,18 +82,16 @@ class NearItems:
         """
         own = np.unique(history.items).astype(np.int32)
         wanted = SPARE * self._new + len(own)
-        parts = [own, *(self._first_new(popular, own) for popular in self._popular)]
+        parts = [own[look_up(self._candidates, own)[1]], *(self._first_new(popular, own) for popular in self._popular)]
         vector = self._model.fold_in(history)[0]
         if vector.any():
             parts.append(self._candidates[self._near.nearest(vector, wanted)])
-        items = np.unique(np.concatenate(parts)).astype(np.int32)
-        found: NDArray[np.int32] = items[look_up(self._candidates, items)[1]]
-        return found
+        return np.unique(np.concatenate(parts)).astype(np.int32)
 
     def _first_new(self, popular: NDArray[np.int32], own: NDArray[np.int32]) -> NDArray[np.int32]:
         """The most popular that are not the user's own, as many as a signal puts on a shortlist."""
         among = popular[: self._new + len(own)]
-        new: NDArray[np.int32] = among[~np.isin(among, own)][: self._new]
+        new: NDArray[np.int32] = (among[~look_up(own, among)[1]] if len(own) else among)[: self._new]
         return new
 
 

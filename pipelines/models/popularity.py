@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -52,6 +53,11 @@ class Popularity(Model):
         """float32 [num_items]: distinct buyers in the last month."""
         month: NDArray[np.float32] = self.recent[:, RECENT_DAYS.index(MONTH_DAYS)]
         return month
+
+    @cached_property
+    def ties(self) -> NDArray[np.float32]:
+        """float32 [num_items]: see :func:`tie_breaker`."""
+        return tie_breaker(self.buyers)
 
     @classmethod
     def fit(cls, training: Training, settings: Any = None) -> Self:

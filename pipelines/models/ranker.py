@@ -17,7 +17,7 @@ from pipelines.models.contributions import Contribution, contributions, words_of
 from pipelines.models.features import feature_names, features
 from pipelines.models.files import read_model, write_model
 from pipelines.models.found import checked
-from pipelines.models.popularity import Popularity, tie_breaker
+from pipelines.models.popularity import Popularity
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 
 
@@ -61,7 +61,7 @@ class Ranker(Scoring):
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
-        fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
+        fallback = self.signals.popularity.ties[candidates] - np.float32(1)
         scores = np.tile(fallback, (histories.num_users, 1))
         for start, chunk in histories.chunks():
             rows, described = self.described(chunk, candidates)
@@ -75,7 +75,7 @@ class Ranker(Scoring):
             history: of one user.
             candidates: int32 [num_candidates], dense item ids.
         """
-        fallback = tie_breaker(self.signals.popularity.buyers)[candidates] - np.float32(1)
+        fallback = self.signals.popularity.ties[candidates] - np.float32(1)
         rows, described = self.described(history, candidates)
         fallback[rows.positions] = self.blend.predict(described)
         return Explained(fallback, rows.positions, described)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
-from pipelines.models.matrix_factorization import MatrixFactorization, confidences
+from pipelines.models.matrix_factorization import MatrixFactorization, confidence
 from pipelines.models.signals import Signals
 
 MAX_REASONS = 2
@@ -34,7 +34,7 @@ def explain(
     factorization = signals.chosen.get(MatrixFactorization.name)
     because = [np.zeros(0, np.intp)] * len(items)
     if isinstance(factorization, MatrixFactorization):
-        because = _contributions(factorization, history, own, items)
+        because = _contributions(factorization, own, counts.astype(np.float32), items)
     reasons: list[tuple[str, ...]] = []
     for row, item in enumerate(items):
         place = int(np.searchsorted(own, item))
@@ -48,17 +48,28 @@ def explain(
 
 
 def _contributions(
-    factorization: MatrixFactorization, history: Histories, own: NDArray[np.int32], items: NDArray[np.int32]
+    factorization: MatrixFactorization,
+    own: NDArray[np.int32],
+    purchases: NDArray[np.float32],
+    items: NDArray[np.int32],
 ) -> list[NDArray[np.intp]]:
-    """For each item, the positions among ``own``, the user's distinct items, of those that add most, best first."""
+    """For each item, the positions among ``own``, the user's distinct items, of those that add most, best first.
+
+    Args:
+        factorization: as fitted.
+        own: int32 [num_own].
+        purchases: float32 [num_own], how many there were of each.
+        items: int32 [num_items].
+    """
     if not len(own):
         return [np.zeros(0, np.intp) for _ in items]
-    confidence = confidences(history, factorization.alpha).data.astype(np.float64)
+    weights = confidence(purchases, factorization.alpha).astype(np.float64)
     vectors = factorization.item_vectors(own).astype(np.float64)
-    left = factorization.gram + factorization.regularization * np.eye(vectors.shape[1])
-    left += vectors.T @ (vectors * (confidence - 1.0)[:, None])
+    left = factorization.gram.copy()
+    left[np.diag_indices_from(left)] += factorization.regularization
+    left += vectors.T @ (vectors * (weights - 1.0)[:, None])
     offered = factorization.item_vectors(items).astype(np.float64)
-    parts = (offered @ np.linalg.solve(left, vectors.T)) * confidence
+    parts = (offered @ np.linalg.solve(left, vectors.T)) * weights
     best = np.argsort(-parts, axis=1, kind="stable")[:, :MAX_REASONS]
     return [row[parts[place, row] > 0] for place, row in enumerate(best)]
 

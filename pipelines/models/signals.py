@@ -15,7 +15,7 @@ from pipelines.models.base import Histories, Model
 from pipelines.models.files import load_trained
 from pipelines.models.found import model_named
 from pipelines.models.histories import decayed_counts, dense_columns, purchase_counts
-from pipelines.models.popularity import Popularity, tie_breaker
+from pipelines.models.popularity import Popularity
 from pipelines.models.repeat import DecayedCounts, OwnCounts
 from pipelines.models.text import TextSimilarity
 
@@ -145,12 +145,12 @@ def score_densely(signals: Signals, histories: Histories, candidates: NDArray[np
 
 def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
     """What a user bought, and the best ``per_signal`` new items of every signal and of popularity; ties by id."""
-    buyers = signals.popularity.buyers
+    popularity = signals.popularity
     chosen = scored.bought.copy()
     for name, scores in zip(signals.dense, scored.dense, strict=True):
-        ties = np.float32(1e-3) * tie_breaker(buyers)[scored.candidates] if name == SAME_TEXT else np.float32(0)
+        ties = np.float32(1e-3) * popularity.ties[scored.candidates] if name == SAME_TEXT else np.float32(0)
         _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
-    for demand in (buyers, signals.popularity.last_month):
+    for demand in (popularity.buyers, popularity.last_month):
         _add_first(chosen, scored.bought, demand[scored.candidates], per_signal)
     users, positions = np.nonzero(chosen)
     return Shortlist(users, positions)

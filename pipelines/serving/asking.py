@@ -159,7 +159,7 @@ def _others(engine: Engine, allowed: Allowed, shopper: Shopper, shown: set[str],
     why, hits = ("satisfies what is asked",), []
     for each in placed:
         features = {"relevance": 0.0, "taste": 0.0, "before_taste": each.score}
-        result = replace(engine.result(each, why), features=features, offer=shopper.offers.get(each.item))
+        result = engine.result(each, why, features, shopper.offers.get(each.item))
         result = replace(result, contributions=added.get(each.item, ()))
         row = int(np.searchsorted(rows, each.item))
         apart = score_parts(parts, row, float(taste[row]), 1.0, each) if wanted.explain else ()

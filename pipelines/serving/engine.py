@@ -20,7 +20,6 @@ from pipelines.models.catalogue import Catalogue
 from pipelines.models.contributions import Contribution
 from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
-from pipelines.models.popularity import tie_breaker
 from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import KeyRing
@@ -67,7 +66,7 @@ class Engine:
         self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories)
         self._preparing = Preparing(recommender, self.neighbours)
         self._intents: Kept[str, dict[str, float]] = Kept(KEPT_QUERIES)
-        fallback = tie_breaker(recommender.buyers)[recommender.candidates] - np.float32(1)
+        fallback = recommender.ranker.signals.popularity.ties[recommender.candidates] - np.float32(1)
         order = np.lexsort((recommender.candidates, -fallback))
         self.rest = Standing(recommender.candidates[order], fallback[order])
         """Every candidate as it ranks outside a shortlist."""
@@ -226,8 +225,10 @@ class Engine:
             for item in items
         ]
 
-    def result(self, placed: Placed, reasons: tuple[str, ...]) -> Result:
-        """What is told of an item."""
+    def result(
+        self, placed: Placed, reasons: tuple[str, ...], features: dict[str, float], offer: str | None = None
+    ) -> Result:
+        """What is told of an item; see :class:`Result`."""
         item, shelf = placed.item, self.shelf
         return Result(
             item_id=str(self.catalogue.item_ids[item]),
@@ -238,4 +239,6 @@ class Engine:
             price=shelf.price(item),
             reasons=reasons,
             rule=placed.rule or None,
+            offer=offer,
+            features=features,
         )

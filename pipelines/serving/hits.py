@@ -110,7 +110,7 @@ def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Sh
     hits = []
     for position, (each, why) in enumerate(zip(page, because, strict=True), start=query.first):
         row, offer = rows.get(each.item), offers.get(each.item)
-        result = replace(engine.result(each, why.reasons), contributions=why.contributions, offer=offer)
+        result = replace(engine.result(each, why.reasons, {}, offer), contributions=why.contributions)
         if row is None:
             hits.append(Hit(result, 0.0, 0.0, 0))
             continue

@@ -65,9 +65,21 @@ class Memory:
         return None if session is None else self.state.device(f"session {session}")
 
     def at_hand(self, identity: str) -> Past | None:
-        """The past of somebody where it can be told without reading."""
+        """The past of somebody where it can be told at once: it is kept, or one look into the file shows that there
+        is none. In a database elsewhere nothing is looked up.
+
+        Raises:
+            StateError: the database cannot be read.
+        """
         profile = self._profiles.get(identity)
-        return None if profile is None else self._pasts.get(profile)
+        if profile is not None or not self._alone:
+            return None if profile is None else self._pasts.get(profile)
+        edition = next(self._editions)
+        if self.state.knows(identity):
+            return None
+        if self._relinked < edition:
+            self._profiles.put(identity, identity)
+        return self._keep(Past(identity, (), edition))
 
     def past(self, identity: str) -> Past:
         """What somebody did, with everything that is linked with them.
@@ -81,9 +93,12 @@ class Memory:
             return kept
         edition = next(self._editions)
         events, held = self.state.events.of(profile, NEWEST), self.state.offers.held_by(profile)
-        found = Past(profile, tuple(events), edition, tuple(held))
-        if self._alone and max(self._changed[_stripe(profile)], self._relinked) < edition:
-            self._pasts.put(profile, found)
+        return self._keep(Past(profile, tuple(events), edition, tuple(held)))
+
+    def _keep(self, found: Past) -> Past:
+        """Keep what was read, unless something of it was written since."""
+        if self._alone and max(self._changed[_stripe(found.profile)], self._relinked) < found.edition:
+            self._pasts.put(found.profile, found)
         return found
 
     def append(self, events: Sequence[Event]) -> list[Receipt]:

@@ -108,7 +108,7 @@ def _answer(
 
     def stream() -> Iterator[Placed]:
         for standing in (ranked, engine.rest) if rest else (ranked,):
-            for item, score in zip(standing.items.tolist(), standing.scores.tolist(), strict=True):
+            for item, score in standing.in_order():
                 if item not in hidden and (within is None or within[item]):
                     yield Placed(item, score, moved.get(item, ""))
 
@@ -117,7 +117,7 @@ def _answer(
     reasons = engine.reasons(prepared, affinity, [each.item for each in placed])
     known = _features(prepared, affinity, [each.item for each in placed])
     results = [
-        replace(engine.result(each, why), features=features, offer=shopper.offers.get(each.item))
+        engine.result(each, why, features, shopper.offers.get(each.item))
         for each, why, features in zip(placed, reasons, known, strict=True)
     ]
     if asked.explain:

@@ -14,6 +14,9 @@ from pipelines.models.features import features
 from pipelines.models.ranker import Ranker
 from pipelines.models.signals import Shortlist, score_densely
 
+AT_ONCE = 1000
+"""Items that are turned into Python's numbers at once."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -32,6 +35,12 @@ class Standing:
         """Put scored items in order."""
         order = np.lexsort((items, -scores))
         return cls(items[order], scores[order])
+
+    def in_order(self) -> Iterator[tuple[int, float]]:
+        """Items with their scores, best first; a catalogue is made into Python's numbers no further than it is read."""
+        for start in range(0, len(self.items), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            yield from zip(self.items[part].tolist(), self.scores[part].tolist(), strict=True)
 
     def scores_of(self, items: NDArray[np.int32], missing: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [num_wanted]: scores of int32 [num_wanted] items; ``missing`` where one is not on the shortlist."""

@@ -124,10 +124,10 @@ async def _past(service: Service, identity: str) -> Past | None:
     memory = service.memory
     if memory is None:
         return None
-    at_hand = memory.at_hand(identity)
-    if at_hand is not None:
-        return at_hand
     try:
+        at_hand = memory.at_hand(identity)
+        if at_hand is not None:
+            return at_hand
         return await service.run(lambda: memory.past(identity), instant=False)
     except StateError as error:
         service.trouble["state"] = f"the state cannot be read: {error.reason}"

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.pseudonyms import KeyRing, key_of
+from pipelines.serving.memory import Memory
 from pipelines.serving.state import ConflictError, Exposure, Offer, OfferRefusedError, Session, State, answered
 from pipelines.serving.state.answered import Answered
 from pipelines.tables import EVENTS
@@ -45,6 +46,40 @@ def clock() -> Clock:
 @pytest.fixture
 def timed(url: str, clock: Clock) -> State:
     return State.open(url, RING, clock=clock)
+
+
+def test_state_knows_who_did_something_was_linked_or_given_an_offer(timed: State) -> None:
+    phone, carol, dave = timed.device("phone"), timed.account("carol"), timed.account("dave")
+    everybody = [ANN, BOB, phone, carol, dave]
+    assert not any(map(timed.knows, everybody))
+    timed.events.append([an_event("e1", identity=ANN, timestamp=NOW)])
+    assert list(map(timed.knows, everybody)) == [True, False, False, False, False]
+    timed.offers.put([an_offer()])
+    timed.offers.reserve("tea", BOB, 1.0)
+    timed.identities.link(phone, carol)
+    assert list(map(timed.knows, everybody)) == [True, True, True, True, False]
+
+
+def test_who_has_no_past_is_told_without_reading_it_and_told_anew_once_there_is_one(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(state, alone=True)
+    phone = state.device("phone")
+    monkeypatch.setattr(state.events, "of", lambda *_: pytest.fail("the past was read"))
+    for who in (ANN, phone):
+        told = memory.at_hand(who)
+        assert told is not None
+        assert (told.profile, told.events, told.held) == (who, (), ())
+    monkeypatch.setattr(state, "knows", lambda _: pytest.fail("it was looked up again"))
+    assert memory.at_hand(ANN) == memory.past(ANN)
+    monkeypatch.undo()
+    memory.append([an_event("e1", identity=ANN), an_event("e2", identity=phone)])
+    assert memory.at_hand(ANN) is None
+    assert [event.event_id for event in memory.past(ANN).events] == ["e1"]
+    memory.link(phone, ANN, True)
+    assert memory.at_hand(phone) is None
+    assert {event.event_id for event in memory.past(phone).events} == {"e1", "e2"}
+    assert Memory(state, alone=False).at_hand(BOB) is None
 
 
 def test_exposures_come_back_with_what_the_ranking_knew(state: State) -> None:

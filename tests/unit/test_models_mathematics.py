@@ -53,6 +53,14 @@ def test_matrix_factorization_folds_in_as_implicit_does(shop: TinyShop) -> None:
     np.testing.assert_allclose(model.fold_in(shop.histories), expected, rtol=2e-3, atol=2e-5)
 
 
+def test_matrix_factorization_folds_the_same_histories_in_once(shop: TinyShop) -> None:
+    model, one, other = shop.factorization(), shop.histories.take(0, 1), shop.histories.take(1, 2)
+    first = model.fold_in(one)
+    assert model.fold_in(one) is first
+    np.testing.assert_array_equal(model.fold_in(other), shop.factorization().fold_in(other))
+    np.testing.assert_array_equal(model.fold_in(one), first)
+
+
 def test_matrix_factorization_gives_equal_bytes_when_threads_differ(shop: TinyShop, tmp_path: Path) -> None:
     for threads in (1, 2):
         directory = tmp_path / str(threads)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, text
+from sqlalchemy import Column, Connection, Exists, bindparam, delete, exists, insert, or_, select, text
 
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.serving.state.answered import Answers
@@ -21,7 +21,7 @@ from pipelines.serving.state.migrate import migrate
 from pipelines.serving.state.offers import Offers
 from pipelines.serving.state.records import check_id
 from pipelines.serving.state.rekey import bring_to, user_key
-from pipelines.serving.state.schema import FACTS
+from pipelines.serving.state.schema import EVENTS, FACTS, LINKS, RESERVATIONS
 from pipelines.serving.state.sessions import Sessions
 from pipelines.serving.state.stock import Stock
 from pipelines.serving.state.writer import Writer, one_by_one
@@ -110,6 +110,15 @@ class State:
         check_id("device_id", device_id)
         return self._ring.pseudonym(f"device\0{device_id}")
 
+    def knows(self, identity: str) -> bool:
+        """Whether an identity did something, was linked or was given an offer: one look at indexes.
+
+        Raises:
+            StateError: the database cannot be read.
+        """
+        with in_our_words(self._database.place), self._database.snapshot() as connection:
+            return bool(connection.execute(_KNOWN, {"identity": identity}).scalar_one())
+
     def check(self) -> None:
         """See that the database is there and answers.
 
@@ -143,3 +152,10 @@ def _probe(connection: Connection, value: str | None) -> None:
 
 
 _PROBE = one_by_one(_probe)
+
+
+def _named_in(column: Column[str]) -> Exists:
+    return exists().where(column == bindparam("identity"))
+
+
+_KNOWN = select(or_(*map(_named_in, (EVENTS.c.identity, LINKS.c.device, LINKS.c.account, RESERVATIONS.c.identity))))
