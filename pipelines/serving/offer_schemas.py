@@ -26,7 +26,7 @@ class OffersRequest(Whom):
         default=[], description="What the page is about: offers for these, or for everything."
     )
     cart: Annotated[list[Id], Field(max_length=200)] = Field(
-        default=[], description="In the cart now: bought anyway, so no offer is given for it."
+        default=[], description="In the cart now: bought anyway, so no new offer is given for it."
     )
     k: int = Field(default=1, ge=1, le=MOST_OFFERS, description="Offers wanted.")
 

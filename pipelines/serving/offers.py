@@ -5,7 +5,7 @@ a model of really sent offers; ``a`` the chance that the user buys one of its it
 their own rate of buying; ``value`` and ``cost`` are the offer's. An offer that is expected to cost more than it brings
 is not given, nor is one whose budget, cap, audience or window does not allow it: that is decided by the reservation,
 within one transaction, so that requests at the same time cannot overspend. What a user holds comes first and is held
-once, however often the page is shown. What is in the cart is bought anyway.
+once, however often the page is shown. What is in the cart is bought anyway, unless an offer for it is held already.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Chosen:
     def reason(self) -> str:
         """Why this one, in words."""
         return (
-            f"redeemed with a chance of {self.chance:.1%}, its items bought without it with {self.anyway:.0%}: "
-            f"{self.expected:.2g} expected"
+            f"{self.chance:.1%} likely to be used, its items {self.anyway:.0%} likely to be bought without it: "
+            f"expected to bring {self.expected:.2f}"
         )
 
 
@@ -116,7 +116,7 @@ def choose(state: State, redeeming: Redeeming, profile: str, shopping: Shopping,
     chances = redeeming.score(_known(bought, terms, shopping, given, redeemed).pick(rows))
     anyway = bought_anyway(bought, terms, shopping, wanted.now)[rows]
     if wanted.cart:
-        anyway[terms.about(wanted.cart)[rows]] = 1.0
+        anyway[terms.about(wanted.cart)[rows] & ~held] = 1.0
     costs, values = terms.money[:, rows]
     expected = chances * ((1.0 - anyway) * values - costs)
     worth = np.flatnonzero(expected > 0)

@@ -264,6 +264,7 @@ class EventReceipt(BaseModel):
     event_id: str
     received: AwareDatetime = Field(description="When it was first accepted, by the server's clock.")
     repeated: bool = Field(description="It was there already, with the same content.")
+    offer: str | None = Field(description="The offer that this purchase redeemed: the shopper held it for the item.")
 
 
 class EventsAnswer(BaseModel):

@@ -30,7 +30,8 @@ class SlotFacts(BaseModel):
 
     id: str = Field(description="Names it within a conversation; empty in a search.")
     kind: str = Field(description="`category`, `brand`, `attribute`, `size`, `price`, `item` or `like`.")
-    value: str
+    value: str = Field(description="Of `item` and `like` the item's id.")
+    said: str = Field(description="All of it in words, for people.")
     negated: bool
     text: str = Field(description="The piece of the text that it came from.")
     start: int = Field(description="Where that starts; -1 where it was not typed.")
@@ -48,6 +49,7 @@ class SlotFacts(BaseModel):
             id=constraint.id,
             kind=constraint.kind,
             value=constraint.value,
+            said=str(constraint),
             negated=constraint.negated,
             text=span.text if span else "",
             start=span.start if span else -1,

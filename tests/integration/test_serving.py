@@ -390,6 +390,8 @@ def test_event_that_comes_again_is_acknowledged_and_another_of_its_id_refused(se
     assert [receipt["repeated"] for receipt in told(server, one, one)["receipts"]] == [True, True]
     status, problem = server.ask("/events", {"events": [{**one, "item_id": "i002"}]})
     assert (status, problem["code"]) == (409, "conflict")
+    undated = event(user="u05", item_id="i001")
+    assert [told(server, undated)["receipts"][0]["repeated"] for _ in range(2)] == [False, True]
 
 
 def test_exposure_is_kept_with_what_ranked_the_item_then(server: Served, settings: Settings) -> None:

@@ -101,7 +101,9 @@ def test_offer_is_given_with_its_reservation_reason_and_expected_value(server: S
     assert offer["bought_anyway"] == 0
     assert offer["chance"] == pytest.approx(AT_FIRST)
     assert offer["expected_value"] == pytest.approx(AT_FIRST * (20 - 0.5))
-    assert "redeemed with a chance of" in offer["reasons"][0]
+    assert offer["reasons"] == [
+        "5.0% likely to be used, its items 0% likely to be bought without it: expected to bring 0.98"
+    ]
     assert offer["title"]
     held = datetime.fromisoformat(offer["expires"]) - datetime.now(UTC)
     assert timedelta(minutes=14) < held <= timedelta(minutes=15)
@@ -187,6 +189,28 @@ def test_reservation_is_redeemed_or_released_once_however_often_it_is_sent(serve
         server, mine["offer_id"]
     )
     assert given(server, user="third")["offers"]
+
+
+def test_purchase_redeems_the_offer_that_is_held_for_it(server: Served) -> None:
+    mine = terms("i003", budget=10, cost=2)
+    set_terms(server, mine)
+    body = {"device": "buyer's phone", "cart": ["i003"]}
+    assert given(server, **body)["offers"] == []
+    offer = given(server, device="buyer's phone")["offers"][0]
+    # What is held stays told of when its item is put into the cart, and is used by buying it.
+    assert [each["reservation_id"] for each in given(server, **body)["offers"]] == [offer["reservation_id"]]
+    event = {"event_id": f"used-{next(NUMBERS)}", "type": "purchase", "device": "buyer's phone", "item_id": "i003"}
+    for repeated in (False, True):
+        status, told = server.ask("/events", {"events": [event]})
+        assert status == 200, told
+        assert [(each["offer"], each["repeated"]) for each in told["receipts"]] == [(mine["offer_id"], repeated)]
+    left = {"reserved": 0, "spent": 2, "left": 8}
+    assert stored(server, mine["offer_id"]) | left == stored(server, mine["offer_id"])
+    status, ended = server.ask("/reservations", {"reservation_id": offer["reservation_id"], "action": "redeem"})
+    assert (status, ended["status"], ended["amount"]) == (200, "redeemed", 2)
+    assert server.said(route="/events", redeemed=[mine["offer_id"]])
+    found = server.ask("/recommend", {"device": "buyer's phone", "k": 200})[1]["results"]
+    assert {each["offer"] for each in found} == {None}
 
 
 def test_terms_keep_window_audience_and_cap_and_are_read_back(server: Served) -> None:

@@ -53,7 +53,7 @@ def test_open_brings_an_older_schema_up_to_date_and_keeps_what_is_there(url: str
 def test_open_refuses_a_schema_from_the_future(state: State, url: str) -> None:
     with Database(url).transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StateError, match="schema 9999, newer than the 0004") as caught:
+    with pytest.raises(StateError, match="schema 9999, newer than the 0005") as caught:
         State.open(url, RING)
     assert caught.value.reason == "newer"
 
@@ -88,6 +88,16 @@ def test_append_gives_the_same_receipt_when_an_event_comes_again(state: State) -
     assert [receipt.repeated for receipt in first] == [False, False, True]
     assert state.events.append([event]) == [first[0]] == [first[2]]
     assert [found.event_id for found in state.events.of(event.identity)] == ["e1", "e2"]
+
+
+def test_append_takes_an_event_without_a_time_again_whenever_it_comes(state: State) -> None:
+    first = an_event("e1", undated=True)
+    (receipt,) = state.events.append([first])
+    later = replace(first, timestamp=first.timestamp + timedelta(seconds=2))
+    assert state.events.append([later, later]) == [receipt, receipt]
+    assert state.events.of(first.identity) == [first]
+    with pytest.raises(ConflictError, match="price"):
+        state.events.append([replace(later, price=99.0)])
 
 
 def test_append_refuses_other_content_under_a_known_id_and_names_both(state: State) -> None:

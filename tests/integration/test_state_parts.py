@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from pipelines.errors import ConfigError, DataError
 from pipelines.pseudonyms import KeyRing, key_of
 from pipelines.serving.memory import Memory
-from pipelines.serving.state import ConflictError, Exposure, Offer, OfferRefusedError, Session, State, answered
+from pipelines.serving.state import ConflictError, Event, Exposure, Offer, OfferRefusedError, Session, State, answered
 from pipelines.serving.state.answered import Answered
 from pipelines.tables import EVENTS
 from tests.state_database import RING, an_event
@@ -232,6 +232,64 @@ def test_expired_reservation_goes_back(timed: State, clock: Clock) -> None:
     assert timed.offers.expire() == 1
     assert timed.offers.all()[0].left == 0.5
     timed.close()
+
+
+def test_purchase_redeems_what_is_held_for_its_item_once_and_within_its_time(timed: State, clock: Clock) -> None:
+    timed.offers.put(
+        [an_offer("tea", cost=2.0, budget=10.0), an_offer("dear", cost=3.0), an_offer("all", item_ids=(), cost=9.0)]
+    )
+    phone = timed.device("phone")
+    timed.identities.link(phone, ANN)
+    before = an_event("before", identity=phone, item_id="tea", timestamp=clock.time - timedelta(seconds=1))
+    for name, cost in (("tea", 2.0), ("dear", 3.0), ("all", 9.0)):
+        timed.offers.reserve(name, ANN, cost)
+
+    def bought(event_id: str, item_id: str = "tea", who: str = phone, event_type: str = "purchase") -> Event:
+        return an_event(event_id, identity=who, item_id=item_id, event_type=event_type, timestamp=clock.time)
+
+    asked = [before, bought("look", event_type="view"), bought("bob's", who=BOB), bought("one"), bought("two")]
+    receipts = timed.events.append(asked)
+    assert [each.offer for each in receipts] == [None, None, None, "dear", "tea"]
+    assert timed.events.append(asked) == receipts
+    assert [each.offer for each in timed.events.append([bought("milk", "milk"), bought("three")])] == ["all", None]
+    assert {each.offer.offer_id: (each.reserved, each.spent) for each in timed.offers.all()} == {
+        "tea": (0, 2.0), "dear": (0, 3.0), "all": (0, 9.0)
+    }  # fmt: skip
+    assert timed.offers.record_of(ANN) == (3, 3)
+    timed.offers.reserve("tea", ANN, 2.0)
+    clock.time += timedelta(minutes=15)
+    assert [each.offer for each in timed.events.append([bought("too late")])] == [None]
+
+
+def test_refused_request_redeems_nothing(timed: State, clock: Clock) -> None:
+    timed.offers.put([an_offer("tea", cost=2.0)])
+    timed.offers.reserve("tea", ANN, 2.0)
+    timed.events.append([an_event("known", item_id="milk", timestamp=clock.time)])
+    with pytest.raises(ConflictError):
+        timed.events.append([an_event(name, item_id="tea", timestamp=clock.time) for name in ("new", "known")])
+    assert [each.offer_id for each in timed.offers.held_by(ANN)] == ["tea"]
+
+
+def test_purchases_at_once_redeem_each_reservation_once(state: State, url: str) -> None:
+    now = datetime.now(UTC)
+    state.offers.put([an_offer("tea", cost=1.0, starts=now - timedelta(days=1), ends=now + timedelta(days=1))])
+    held = [state.offers.reserve("tea", ANN, 1.0) for _ in range(3)]
+    other = State.open(url, RING)
+    found: list[str | None] = []
+
+    def buy(place: int) -> None:
+        mine = an_event(f"at once {place}", item_id="tea", timestamp=datetime.now(UTC))
+        found.extend(each.offer for each in (state, other)[place % 2].events.append([mine]))
+
+    buyers = [threading.Thread(target=buy, args=(place,)) for place in range(8)]
+    for buyer in buyers:
+        buyer.start()
+    for buyer in buyers:
+        buyer.join()
+    other.close()
+    assert sorted(map(str, found)) == ["None"] * 5 + ["tea"] * len(held)
+    (offer,) = state.offers.all()
+    assert (offer.reserved, offer.spent) == (0, 3.0)
 
 
 def test_offers_keep_their_window_audience_and_cap(timed: State, clock: Clock) -> None:

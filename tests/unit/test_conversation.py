@@ -87,12 +87,14 @@ def test_same_brand_stays_with_it() -> None:
 def test_like_names_the_item_that_was_shown(line: str) -> None:
     turn = talk("pizza", line, shown=["p4", "p3", "p1"])
     assert turn.conversation.like == "p3"
+    title = SHOP.catalogue.titles[SHOP.catalogue.item_rows["p3"]]
+    assert turn.changes[0].said == f"like \u201c{title}\u201d"
     assert left(turn.conversation) == ["p1", "p2", "p3", "p4"]
 
 
 def test_pointing_at_what_was_not_shown_is_said() -> None:
     assert [each.why for each in talk("pizza", "more like the ninth one", shown=["p1"]).not_understood] == [
-        "only 1 were shown"
+        "only 1 was shown"
     ]
     assert [each.why for each in talk("pizza", "like the first", shown=[]).not_understood] == [
         "nothing has been shown yet"

@@ -27,7 +27,7 @@ CLICKS = ("view", "cart", "purchase")
 )
 async def events(body: EventsRequest, request: Request) -> EventsAnswer:
     """All events of a request are stored or none. An event that comes again is acknowledged again; one with the id of
-    another is refused. The next request of the shopper knows them."""
+    another is refused. The next request of the shopper knows them. A purchase redeems the offer that is held for it."""
     service: Service = request.app.state.service
     memory = service.remembering()
     now = datetime.now(UTC)
@@ -48,7 +48,10 @@ async def events(body: EventsRequest, request: Request) -> EventsAnswer:
         if not receipt.repeated:
             clicked = event.event_type in CLICKS and event.request_id is not None
             service.figures.happened(event.event_type, clicked)
-    note(request, events=len(told))
+            if receipt.offer is not None:
+                service.figures.offers.labels("redeemed").inc()
+    redeemed = [receipt.offer for receipt in receipts if receipt.offer is not None]
+    note(request, events=len(told), **({"redeemed": redeemed} if redeemed else {}))
     engine, named = service.engine, dict.fromkeys(event.item_id for event in told if event.item_id)
     return EventsAnswer(
         request_id=request.scope["request_id"],
@@ -68,6 +71,7 @@ def _event(memory: Memory, body: EventBody, now: datetime, place: int) -> Event:
         timestamp = body.timestamp.astimezone(UTC) if body.timestamp is not None else now
         return Event(
             **kept,
+            undated=body.timestamp is None,
             identity=identity,
             device=device,
             session_id=body.session,

@@ -71,7 +71,9 @@ class Database:
 
     def _open_read_only(self, address: URL, file: Path) -> None:
         if not file.is_file():
-            raise StateError(f"{self.place}: there is no such file", "lost", mend="start the server, which makes it")
+            raise StateError(
+                f"{self.place}: there is no such file", "lost", mend="start shoploom serve once, which makes it"
+            )
         self._lock, self._inode = -1, file.stat().st_ino
         query = {"mode": "ro", "uri": "true"}
         only = address.set(database=f"file:{quote(str(file))}", query=query)

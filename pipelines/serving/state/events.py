@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from pipelines.serving.state.errors import ConflictError, in_our_words
 from pipelines.serving.state.export import landed
 from pipelines.serving.state.identities import identities_of
 from pipelines.serving.state.records import Event, Receipt, Row
+from pipelines.serving.state.redeeming import redeem_bought, redeemed_by
 from pipelines.serving.state.schema import EVENTS, microseconds, moment
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Events:
         self._core = core
 
     def append(self, events: Sequence[Event]) -> list[Receipt]:
-        """Store events, all or none; returns when they are durable.
+        """Store events, all or none, and redeem what is held for what was bought; returns when that is durable.
 
         Args:
             events: in the order they came; the same one again is no error and gives the same receipt.
@@ -108,6 +109,7 @@ class Events:
 def _append(connection: Connection, batches: Sequence[tuple[int, Sequence[Row]]]) -> list[list[Receipt] | Exception]:
     """Write several requests' events with one statement; a request with a conflict is refused whole."""
     known = _stored(connection, [row["event_id"] for _, rows in batches for row in rows])
+    before = [name for name, row in known.items() if row["event_type"] == "purchase"]
     received = _received(connection, max(now for now, _ in batches))
     fresh: list[Row] = []
     outcomes: list[list[Receipt] | Exception] = []
@@ -116,13 +118,13 @@ def _append(connection: Connection, batches: Sequence[tuple[int, Sequence[Row]]]
         receipts: list[Receipt] = []
         try:
             for row in rows:
-                before = mine.get(row["event_id"]) or known.get(row["event_id"])
-                if before is None:
-                    before = mine[row["event_id"]] = {**row, "received": received}
+                there = mine.get(row["event_id"]) or known.get(row["event_id"])
+                if there is None:
+                    mine[row["event_id"]] = {name: row[name] for name in _CONTENT} | {"received": received}
                     receipts.append(Receipt(row["event_id"], moment(received)))
                 else:
-                    _check_same(before, row)
-                    receipts.append(Receipt(row["event_id"], moment(before["received"]), repeated=True))
+                    _check_same(there, row)
+                    receipts.append(Receipt(row["event_id"], moment(there["received"]), repeated=True))
         except ConflictError as error:
             outcomes.append(error)
             continue
@@ -131,7 +133,14 @@ def _append(connection: Connection, batches: Sequence[tuple[int, Sequence[Row]]]
         outcomes.append(receipts)
     if fresh:
         connection.execute(insert(EVENTS), fresh)
-    return outcomes
+    offers = redeemed_by(connection, before)
+    offers |= redeem_bought(connection, [row for row in fresh if row["event_type"] == "purchase"], received)
+    if not offers:
+        return outcomes
+    return [
+        each if isinstance(each, Exception) else [replace(one, offer=offers.get(one.event_id)) for one in each]
+        for each in outcomes
+    ]
 
 
 def _received(connection: Connection, now: int) -> int:
@@ -149,7 +158,8 @@ def _stored(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
 
 
 def _check_same(stored: Row, sent: Row) -> None:
-    differ = [name for name in _CONTENT if stored[name] != sent[name]]
+    told = [name for name in _CONTENT if name != "happened" or not sent["undated"]]
+    differ = [name for name in told if stored[name] != sent[name]]
     if differ:
         there, here = ({name: _plain(name, row[name]) for name in differ} for row in (stored, sent))
         raise ConflictError(

@@ -53,7 +53,7 @@ class Identities:
     def profile_of(self, identity: str) -> str:
         """The account that a device belongs to now; the identity itself where it is an account or has no link."""
         with in_our_words(self._core.database.place), self._core.database.snapshot() as connection:
-            return _accounts(connection, [identity])[identity]
+            return accounts_of(connection, [identity])[identity]
 
     def _change(self, device: str, account: str, action: str) -> None:
         check_identity("device", device)
@@ -65,11 +65,21 @@ class Identities:
 
 def identities_of(connection: Connection, profile: str) -> list[str]:
     """A profile and the devices that belong to it now."""
-    ever = connection.execute(select(LINKS.c.device).where(LINKS.c.account == profile).distinct()).scalars().all()
-    return [profile, *(device for device, account in _accounts(connection, ever).items() if account == profile)]
+    return list(members_of(connection, [profile]))
 
 
-def _accounts(connection: Connection, devices: Iterable[str]) -> dict[str, str]:
+def members_of(connection: Connection, profiles: Collection[str]) -> dict[str, str]:
+    """Identity -> profile: the profiles themselves, and the devices that belong to them now."""
+    wanted, ever = {profile: profile for profile in profiles}, set[str]()
+    named = list(wanted)
+    for start in range(0, len(named), _CHUNK):
+        linked = select(LINKS.c.device).where(LINKS.c.account.in_(named[start : start + _CHUNK])).distinct()
+        ever.update(connection.execute(linked).scalars())
+    owners = accounts_of(connection, sorted(ever))
+    return wanted | {device: account for device, account in owners.items() if account in wanted}
+
+
+def accounts_of(connection: Connection, devices: Iterable[str]) -> dict[str, str]:
     """Device -> the account on top of its links now, or itself."""
     wanted = list(devices)
     stacks: dict[str, list[str]] = defaultdict(list)

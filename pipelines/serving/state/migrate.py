@@ -43,7 +43,7 @@ def check_readable(database: Database) -> None:
         raise StateError(
             f"{database.place} has schema {found}, and {HEAD} is known here",
             "newer",
-            mend="start the server of this version once, which brings an older one up to date",
+            mend="start shoploom serve of this version once, which brings an older one up to date",
         )
 
 

@@ -75,6 +75,7 @@ class Event:
         request_id: of the answer that the item was seen in.
         placement: where it was seen: ``home``, ``cart``.
         position: its place there, from 0.
+        undated: the sender told no time, and ``timestamp`` is when it came: sent again, it comes at another.
 
     Raises:
         DataError: a field that the tables' contract would refuse; the message names it.
@@ -94,6 +95,7 @@ class Event:
     request_id: str | None = None
     placement: str | None = None
     position: int | None = None
+    undated: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("event_id", "item_id", "session_id", "channel", "request_id", "placement"):
@@ -127,11 +129,13 @@ class Receipt:
     Args:
         event_id: the sender's.
         received: when it was first accepted, by the server's clock, which never runs backwards here.
+        offer: the offer that this purchase redeemed, because it was held for the item; None where none was.
         repeated: it was there already, with the same content.
     """
 
     event_id: str
     received: datetime
+    offer: str | None = None
     repeated: bool = field(default=False, compare=False)
 
 

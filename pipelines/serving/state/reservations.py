@@ -37,7 +37,7 @@ def put(connection: Connection, offers: Sequence[Offer]) -> None:
 
 def reserve(connection: Connection, asked: tuple[Row, bool]) -> Row:
     row, once = asked
-    offer = _locked(connection, row["offer_id"])
+    offer = locked(connection, row["offer_id"])
     before = (
         connection.execute(select(RESERVATIONS).where(RESERVATIONS.c.reservation_id == row["reservation_id"]))
         .mappings()
@@ -67,7 +67,7 @@ def end(connection: Connection, asked: tuple[str, str, int | None, int]) -> Row:
     offer_id = connection.execute(select(RESERVATIONS.c.offer_id).where(mine)).scalar_one_or_none()
     if offer_id is None:
         raise OfferRefusedError(f"there is no reservation {reservation_id!r}", "unknown")
-    _locked(connection, offer_id)
+    locked(connection, offer_id)
     _expire(connection, now, offer_id)
     row = dict(connection.execute(select(RESERVATIONS).where(mine)).mappings().one())
     if row["status"] == status or (status == "released" and row["status"] == "expired"):
@@ -80,9 +80,23 @@ def end(connection: Connection, asked: tuple[str, str, int | None, int]) -> Row:
             f"reservation {reservation_id!r} holds {row['amount'] / MILLIONTHS:g}, not {spent / MILLIONTHS:g}",
             mend="redeem at most what it holds",
         )
+    return settle(connection, row, status, spent)
+
+
+def settle(connection: Connection, row: Row, status: str, spent: int, event_id: str | None = None) -> Row:
+    """End a reservation whose offer is locked: what it held is spent, or goes back.
+
+    Args:
+        connection: to the database.
+        row: the reservation, which is held still.
+        status: what becomes of it.
+        spent: of what it holds.
+        event_id: the purchase that redeemed it; None where none did.
+    """
     changed = {"reserved": OFFERS.c.reserved - row["amount"], "spent": OFFERS.c.spent + spent}
-    connection.execute(update(OFFERS).where(OFFERS.c.offer_id == offer_id).values(changed))
-    kept = {"status": status, "amount": spent if status == "redeemed" else row["amount"]}
+    connection.execute(update(OFFERS).where(OFFERS.c.offer_id == row["offer_id"]).values(changed))
+    kept = {"status": status, "amount": spent if status == "redeemed" else row["amount"], "event_id": event_id}
+    mine = RESERVATIONS.c.reservation_id == row["reservation_id"]
     connection.execute(update(RESERVATIONS).where(mine).values(kept))
     return {**row, **kept}
 
@@ -90,14 +104,15 @@ def end(connection: Connection, asked: tuple[str, str, int | None, int]) -> Row:
 def expire_all(connection: Connection, now: int) -> int:
     count = 0
     for offer_id in sorted(amounts_over(connection, now)):
-        _locked(connection, offer_id)
+        locked(connection, offer_id)
         held = RESERVATIONS.c.offer_id == offer_id, RESERVATIONS.c.status == "reserved", RESERVATIONS.c.expires <= now
         count += connection.execute(select(func.count()).select_from(RESERVATIONS).where(*held)).scalar_one()
         _expire(connection, now, offer_id)
     return count
 
 
-def _locked(connection: Connection, offer_id: str) -> Row | None:
+def locked(connection: Connection, offer_id: str) -> Row | None:
+    """An offer's row, which nobody else changes before this transaction ends; None where there is none."""
     query = select(OFFERS).where(OFFERS.c.offer_id == offer_id).with_for_update()
     found = connection.execute(query).mappings().one_or_none()
     return None if found is None else dict(found)

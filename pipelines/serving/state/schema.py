@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Insert, Integer, MetaData, String, Table, Text
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a database that names one unknown here was written by a newer shoploom."""
 
 METADATA = MetaData()
@@ -118,9 +118,11 @@ RESERVATIONS = Table(
     Column("status", String(16), nullable=False),
     Column("made", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
+    Column("event_id", ID),
     Index("reservations_to_expire", "status", "expires"),
     Index("reservations_of_identity", "offer_id", "identity", "made"),
     Index("reservations_of_shopper", "identity", "status"),
+    Index("reservations_of_event", "event_id"),
 )
 
 STOCK = Table("stock", METADATA, Column("item_id", ID, primary_key=True))

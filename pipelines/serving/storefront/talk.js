@@ -44,7 +44,7 @@ function reply({ answer, problem }) {
     answer.changes.map((change) => h("p", { class: "change-said" }, change.action !== "none" && [h("span", { class: "action" }, change.action), " "], change.said)),
     Object.entries(answer.corrections).map(([from, to]) => h("p", {}, `\u201c${from}\u201d taken for \u201c${to}\u201d`)),
     answer.not_understood.map(({ text, why }) => h("p", { class: "not-understood" }, text ? `Not understood: \u201c${text}\u201d \u2013 ${why}.` : `Not understood: ${why}.`)),
-    answer.let_go.length > 0 && h("p", { class: "not-understood" }, "Nothing satisfies everything; let go for now: ", answer.constraints.filter((each) => answer.let_go.includes(each.id)).map((each) => each.value).join(", "), "."),
+    answer.let_go.length > 0 && h("p", { class: "not-understood" }, "Nothing satisfies everything; let go for now: ", answer.constraints.filter((each) => answer.let_go.includes(each.id)).map((each) => each.said).join(", "), "."),
     h("p", { class: "quiet" }, count(answer.total, "product")),
   );
 }
@@ -52,8 +52,9 @@ function reply({ answer, problem }) {
 function chip(constraint) {
   const [low, high] = constraint.bounds ?? [null, null];
   const span = [low !== null && `from ${money(low)}`, high !== null && `to ${money(high)}`].filter(Boolean).join(" ");
-  const words = `${constraint.negated ? "not " : ""}${constraint.value}`;
-  return h("li", { class: constraint.negated ? "chip not" : "chip" }, h("span", { class: "quiet" }, constraint.kind, " "), words, span && h("span", { class: "quiet" }, ` ${span}`), h("button", { type: "button", "aria-label": `Withdraw ${words}`, onclick: () => take("", [constraint.id]) }, "\u00d7"));
+  const words = constraint.said;
+  const kind = words.startsWith(constraint.kind) || constraint.kind === "item" ? "" : h("span", { class: "quiet" }, constraint.kind, " ");
+  return h("li", { class: constraint.negated ? "chip not" : "chip" }, kind, words, span && h("span", { class: "quiet" }, ` ${span}`), h("button", { type: "button", "aria-label": `Withdraw ${words}`, onclick: () => take("", [constraint.id]) }, "\u00d7"));
 }
 
 export function draw() {

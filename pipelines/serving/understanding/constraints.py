@@ -31,6 +31,7 @@ class Constraint:
             of ``size`` also ``g``, ``ml``, ``oz`` (either), ``count``, and ``content`` (grams or millilitres in all).
         span: what it was understood from; None where it was not typed.
         id: names it within a conversation.
+        title: of ``item`` and ``like``, what people call it; empty for what ``value`` says already.
     """
 
     kind: Kind
@@ -43,10 +44,11 @@ class Constraint:
     unit: str = ""
     span: Span | None = None
     id: str = ""
+    title: str = ""
 
     def __str__(self) -> str:
-        words = {"category": "", "attribute": "", "price": "", "size": "", "item": "this item: ", "like": "like "}
-        said = f"{words.get(self.kind, f'{self.kind} ')}{self.value}"
+        named = f"\u201c{self.title}\u201d" if self.title else self.value
+        said = f"{self.kind} {named}" if self.kind in ("brand", "like") else named
         return f"not {said}" if self.negated else said
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +65,8 @@ class Constraint:
         mend = "start the conversation over"
         try:
             plain = dict(given)
-            if plain["kind"] not in get_args(Kind) or set(plain) != {field.name for field in fields(cls)}:
+            # Conversations that an older server kept have no titles.
+            if plain["kind"] not in get_args(Kind) or {*plain, "title"} != {field.name for field in fields(cls)}:
                 raise DataError(f"not a constraint: {sorted(plain)}", mend=mend)
             plain["terms"] = tuple(tuple(str(word) for word in terms) for terms in plain["terms"])
             plain["span"] = None if plain["span"] is None else Span(**plain["span"])

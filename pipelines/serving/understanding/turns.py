@@ -133,7 +133,7 @@ class _Taker:
         elif cue.place == THIS and len(self.shown) > 1:
             self._miss(cue.span, f"which one is meant? {len(self.shown)} were shown")
         elif cue.place is not None and cue.place > len(self.shown):
-            self._miss(cue.span, f"only {len(self.shown)} were shown")
+            self._miss(cue.span, f"only {len(self.shown)} {'was' if len(self.shown) == 1 else 'were'} shown")
         else:
             return self.shown[-1 if cue.place == LAST else max((cue.place or 1) - 1, 0)]
         return None
@@ -211,12 +211,13 @@ class _Taker:
         item = self._meant(cue)
         if item is None:
             return
+        title = self.vocabulary.catalogue.titles[self.vocabulary.catalogue.item_rows[item]]
         if cue.act == "not_item":
             liked = [each for each in self.conversation.constraints if each.kind == "like" and each.value == item]
-            self._put(Constraint("item", item, True, span=cue.span), liked)
+            self._put(Constraint("item", item, True, span=cue.span, title=title), liked)
             return
         older = [each for each in self.conversation.constraints if each.kind == "like"]
-        self._put(Constraint("like", item, span=cue.span), older)
+        self._put(Constraint("like", item, span=cue.span, title=title), older)
 
     def _change_subject(self, understood: Understanding) -> None:
         """Another kind of product: what was asked of the one before in particular no longer holds."""
@@ -272,7 +273,7 @@ class _Taker:
 
 
 def _same(one: Constraint, other: Constraint) -> bool:
-    return replace(one, id="", span=None) == replace(other, id="", span=None)
+    return replace(one, id="", span=None, title="") == replace(other, id="", span=None, title="")
 
 
 def _gives_way(old: Constraint, new: Constraint, fresh: Collection[str]) -> bool:
