@@ -154,7 +154,9 @@ def _others(engine: Engine, allowed: Allowed, shopper: Shopper, shown: set[str],
     best = np.lexsort((rows, -engine.recommender.buyers[rows], -scores))
     seen = set(engine.catalogue.rows_of(sorted(shown)).tolist())
     ranked = (Placed(int(rows[row]), float(scores[row]), "") for row in best.tolist() if int(rows[row]) not in seen)
-    placed = [each for each in engine.bound(wanted.rules).place(ranked, (), wanted.count) if allowed.mask[each.item]]
+    placed = engine.bound(wanted.rules).place(
+        ranked, (), wanted.count, lambda item: bool(allowed.mask[item]) and item not in seen
+    )
     added = engine.contributions(shopper, [each.item for each in placed]) if wanted.explain else {}
     why, hits = ("satisfies what is asked",), []
     for each in placed:

@@ -23,6 +23,7 @@ MOST_BYTES = 1_000_000
 MOST_DISCARDED = 1_000
 """Pieces of a body that is too long, some 64 kB each, that are read before it is refused."""
 SECONDS_FOR_A_BODY = 10.0
+_READING = ("GET", "HEAD", "OPTIONS")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -41,6 +42,10 @@ class _TooLargeError(Exception):
 
 class _TooSlowError(Exception):
     """A body did not come in time."""
+
+
+class _ForeignError(Exception):
+    """A browser sends what the page of another site told it to."""
 
 
 class Front:
@@ -74,6 +79,8 @@ class Front:
 
         failure: BaseException | None = None
         try:
+            if headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] not in _READING:
+                raise _ForeignError
             if int(headers.get(b"content-length", b"0")) > MOST_BYTES:
                 raise _TooLargeError
             await self._app(scope, _bounded(receive), named)
@@ -144,6 +151,9 @@ def _refusal(error: Exception) -> tuple[int, Problem]:
     if isinstance(error, _TooSlowError):
         waited = f"{SECONDS_FOR_A_BODY:.0f} s"
         return 408, Problem(code="too_slow", reason=f"the body did not come within {waited}", where="body")
+    if isinstance(error, _ForeignError):
+        reason = "a page of another site may not send anything here"
+        return 403, Problem(code="forbidden", reason=reason, where="header.sec-fetch-site", mend="ask from your server")
     if isinstance(error, ClientDisconnect):
         return 400, Problem(code="cut_short", reason="the body ended before it was complete", where="body")
     return 500, Problem(code="internal", reason="this is the server's fault", mend="the log names this request_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,7 @@ def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Sh
     before[ordered.order(matched.base)] = np.arange(len(order))
     items = matched.items.tolist()
     ranked = (Placed(items[row], float(scores[row]), moved.get(items[row], "")) for row in order.tolist())
-    placed = bound.place(ranked, (), len(order) + len(bound.pins))
+    placed = bound.place(ranked, (), len(order) + len(bound.pins), _may_pin(engine, query, matched))
     page = placed[query.first : query.first + query.count]
     whose = shopper if ordered.weight else None
     because = _because(engine, query, whose, [each.item for each in page])
@@ -121,6 +122,19 @@ def _page(engine: Engine, query: Query, text: str, ordered: Ordered, shopper: Sh
         parts = score_parts(matched.parts, row, taste, ordered.weight, each) if query.explain else ()
         hits.append(Hit(result, relevance, taste, places, parts))
     return hits, len(placed)
+
+
+def _may_pin(engine: Engine, query: Query, matched: Matched) -> Callable[[int], bool]:
+    """Of pinned items, those that pass the filters; the request's own, and those of the shop's file that match."""
+    texts = engine.recommender.finder.text_index
+    said, own = set(texts[matched.items].tolist()), set(query.rules.pin)
+
+    def may(item: int) -> bool:
+        if not query.filters.passes(engine.shelf, np.array([item], np.int32))[0]:
+            return False
+        return int(texts[item]) in said or str(engine.catalogue.item_ids[item]) in own
+
+    return may
 
 
 def _because(engine: Engine, query: Query, shopper: Shopper | None, items: list[int]) -> list[Because]:

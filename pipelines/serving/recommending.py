@@ -106,14 +106,17 @@ def _answer(
         ranked = Standing.of(ranked.items, scores)
     within = _within(engine, asked)
 
+    def fits(item: int) -> bool:
+        return item not in hidden and (within is None or bool(within[item]))
+
     def stream() -> Iterator[Placed]:
         for standing in (ranked, engine.rest) if rest else (ranked,):
             for item, score in standing.in_order():
-                if item not in hidden and (within is None or within[item]):
+                if fits(item):
                     yield Placed(item, score, moved.get(item, ""))
 
-    new = _new(engine, prepared, hidden) if bound.rules.min_new_share else ()
-    placed = bound.place(stream(), new, asked.count)
+    new = filter(lambda each: fits(each.item), _new(engine, prepared)) if bound.rules.min_new_share else ()
+    placed = bound.place(stream(), new, asked.count, fits)
     reasons = engine.reasons(prepared, affinity, [each.item for each in placed])
     known = _features(prepared, affinity, [each.item for each in placed])
     results = [
@@ -171,11 +174,10 @@ def _within(engine: Engine, asked: Asked) -> NDArray[np.bool_] | None:
     return mask
 
 
-def _new(engine: Engine, prepared: Prepared, hidden: set[int]) -> Iterator[Placed]:
+def _new(engine: Engine, prepared: Prepared) -> Iterator[Placed]:
     """Items that hardly anybody bought yet, best first for this shopper, by what is known of them."""
     signals = engine.recommender.ranker.signals
     model = signals.chosen.get("cold_start", signals.texts)
     scores = model.score(prepared.history, engine.cold)[0]
-    for row in np.lexsort((engine.cold, -scores))[: 10 * len(hidden) + 1000].tolist():
-        if int(engine.cold[row]) not in hidden:
-            yield Placed(int(engine.cold[row]), float(scores[row]), "new")
+    for row in np.lexsort((engine.cold, -scores)):
+        yield Placed(int(engine.cold[row]), float(scores[row]), "new")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ class Rules:
         exclude: item ids that are never shown.
         exclude_brands: whose items are never shown.
         exclude_categories: of any level, whose items are never shown.
-        pin: item ids that come first, in this order.
+        pin: item ids that come first, in this order, where the answer may hold them at all.
         boost: item ids, brands or categories, and what their score is multiplied by; > 0.
         out_of_stock: item ids that cannot be bought now.
         offer_boost: what the score of items is multiplied by that the shopper holds an offer for; > 0.
@@ -199,13 +199,20 @@ class Bound:
             moved.update({item: f"offer {offer}" for item, offer in lifted.items()})
         return changed, moved
 
-    def place(self, ranked: Iterable[Placed], new: Iterable[Placed], count: int) -> list[Placed]:
+    def place(
+        self,
+        ranked: Iterable[Placed],
+        new: Iterable[Placed],
+        count: int,
+        may_pin: Callable[[int], bool] = lambda _: True,
+    ) -> list[Placed]:
         """Fill ``count`` places: pins first, then the ranked in order under the caps, with room kept for the new.
 
         Args:
             ranked: best first, more than enough.
             new: items that hardly anybody bought yet, best first; read only where a share is asked for.
             count: places.
+            may_pin: whether a pinned item, by its dense id, has a place in this answer.
         """
         caps = [
             (name, cap)
@@ -225,8 +232,9 @@ class Bound:
             taken[placed.item] = placed
             return True
 
-        for item in self.pins[:count]:
-            take(Placed(item, 1.0, "pinned"))
+        for item in filter(may_pin, self.pins):
+            if len(taken) < count:
+                take(Placed(item, 1.0, "pinned"))
         room = int(np.ceil(self.rules.min_new_share * count - 1e-9))
         reserved: list[Placed] = []
         if room:

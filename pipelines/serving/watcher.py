@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -56,8 +56,8 @@ class Watcher:
         warming: Thread | None = None
         while not self._ending.is_set():
             before = self._service.engine
-            self._service.open_state()
-            self.look()
+            self._attempt("state", self._service.open_state)
+            self._attempt("champion", self.look)
             engine = self._service.engine
             if engine is not None and engine is not before:
                 warming = Thread(target=self._warm, args=(engine,), name="warmer", daemon=True)
@@ -65,6 +65,13 @@ class Watcher:
             self._ending.wait(EVERY_SECONDS)
         if warming is not None:
             warming.join(timeout=5)
+
+    def _attempt(self, part: str, act: Callable[[], None]) -> None:
+        """Do something that tells of what it foresees; of anything else it is told here, and the next look comes."""
+        try:
+            act()
+        except Exception as error:
+            self._service.tell(part, public(_words(error)), error)
 
     def look(self) -> None:
         """See where the alias points; swap when it points elsewhere and what is there passes the check."""
@@ -95,8 +102,7 @@ class Watcher:
         except Exception as error:
             self._refused = named.version, time.monotonic() + AGAIN_SECONDS
             service.figures.swaps.labels("refused").inc()
-            reason = error.message if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
-            service.tell("champion", f"version {named.version} is not served: {public(reason)}", error)
+            service.tell("champion", f"version {named.version} is not served: {public(_words(error))}", error)
             return
         service.engine = engine
         service.stocked()
@@ -115,6 +121,10 @@ class Watcher:
         warmed = engine.warm(going_on)
         self._service.figures.warmed.set(warmed)
         log().info("warmed", version=engine.provenance.version, users=warmed)
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, ShoploomError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

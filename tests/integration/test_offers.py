@@ -61,7 +61,7 @@ def test_choose_gives_what_brings_most_beyond_what_is_bought_anyway(state: State
     anyway = 1 - np.exp(-3 / 90 * 3)
     assert (tea.chance, tea.anyway) == pytest.approx((chance, anyway), rel=1e-6)
     assert tea.expected == pytest.approx(chance * ((1 - anyway) * 2.0 - 0.5), rel=1e-6)
-    assert "redeemed with a chance of" in tea.reason
+    assert "likely to be used, its items" in tea.reason
     assert {found.offer.offer_id: found.reserved for found in state.offers.all()} == {
         "milk": 0,
         "tea": 0.5,

@@ -23,6 +23,7 @@ from pipelines.pseudonyms import open_ring
 from pipelines.serving.answers import Asked, Provenance
 from pipelines.serving.engine import Engine
 from pipelines.serving.rules import Rules
+from pipelines.serving.searching import Filters, Query
 from pipelines.serving.shopper import Deed, Shopper
 from pipelines.serving.state import State
 from pipelines.settings import Settings
@@ -153,6 +154,31 @@ def test_rules_of_a_request_exclude_pin_boost_and_cap(server: Served) -> None:
     capped = recommended(server, user="u01", k=7, rules={"per_category": 1})
     kinds = [result["category"][-1] for result in capped["results"]]
     assert len(set(kinds)) == len(kinds)
+
+
+def test_pinned_and_new_items_keep_to_what_the_answer_may_hold(server: Served, shop: Path) -> None:
+    model = Engine.load(shop / "data/package", rules=Rules(pin=("i058", "i002")))
+    row, other = (model.catalogue.item_rows[name] for name in ("i058", "i002"))
+    named = [each.item_id for each in model.recommend(Shopper(disliked=frozenset({row})), Asked()).results]
+    assert (named[0], "i058" in named) == ("i002", False)
+    about = model.similar(row, Shopper(), Asked(placement="product", items=(row,)))
+    assert "i058" not in [each.item_id for each in about.results]
+    assert "i058" not in [each.item_id for each in model.recommend(Shopper(cart=(row,)), Asked()).results]
+    (kind,) = {model.catalogue.categories[other][-1]}
+    within = recommended(server, context={"categories": [kind]}, rules={"pin": ["i058"], "min_new_share": 1}, k=200)
+    assert {result["category"][-1] for result in within["results"]} == {kind}
+    # A pin of the shop's file comes first where it matches, one of the request wherever the filters let it.
+    title = model.catalogue.titles[other]
+    found = [hit.result for hit in model.search(Query(title)).hits]
+    assert (found[0].item_id, found[0].rule) == ("i002", "pinned")
+    texts = model.recommender.finder.text_index
+    assert ("i058" in [each.item_id for each in found]) == (
+        texts[row] in texts[model.catalogue.rows_of([r.item_id for r in found])]
+    )
+    asked = Query(title, rules=Rules(pin=("i058",)))
+    assert "i058" in [hit.result.item_id for hit in model.search(asked).hits[:2]]
+    dear = replace(asked, filters=Filters(least=float(model.shelf.prices[row]) + 0.01))
+    assert "i058" not in [hit.result.item_id for hit in model.search(dear).hits]
 
 
 def test_share_of_new_items_is_kept(server: Served) -> None:

@@ -23,7 +23,7 @@ from pipelines.artifacts import read_table, write_table
 from pipelines.errors import ConfigError
 from pipelines.models.manifest import Facts, write_manifest
 from pipelines.orchestration import api_keys
-from pipelines.pseudonyms import open_ring
+from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.registry.promotion import champion, roll_back
 from pipelines.serving.rules import Rules
 from pipelines.serving.state import State
@@ -315,6 +315,28 @@ def test_full_disk_turns_readiness_false_until_there_is_room_and_loses_nothing_a
         ("a: [", "cannot be read"),
     ],
 )
+def test_state_of_another_key_ring_is_told_until_the_right_one_is_back_and_champions_are_still_taken_up(
+    shop: Path, mlflow_home: Path, tmp_path: Path
+) -> None:
+    settings = place(mlflow_home, tmp_path)
+    registered(settings, shop / "data/package", tmp_path)
+    file = settings.home / "serving" / "state.db"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(b"no database at all" * 100)
+    foreign = tmp_path / "foreign.db"
+    State.open(f"sqlite:///{foreign}", KeyRing((b"o" * 32,))).close()
+    with served(settings, tmp_path, ready=False) as server:
+        until(server, lambda told: told["model"] is not None and "damaged" in told["trouble"].get("state", ""))
+        assert server.ask("/recommend", {"user": "u01"})[0] == 200
+        foreign.replace(file)
+        told = until(server, lambda told: "the state knows users by key" in told["trouble"].get("state", ""))
+        assert not told["ready"]
+        registered(settings, renamed(shop / "data/package", tmp_path / "package", " II"), tmp_path, "second")
+        until(server, lambda told: told["model"]["version"] == "2")
+        file.unlink()
+        assert until(server, lambda told: told["ready"])["trouble"] == {}
+
+
 def test_rules_file_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "rules.yaml").write_text(text)
     with pytest.raises(ConfigError) as refused:

@@ -9,10 +9,13 @@ import { tile } from "./tile.js";
 import { cart, cartIds, setCart, whom } from "./whom.js";
 
 const NEAR = 8;
+let bought = "";
+addEventListener("moved", () => (bought = ""));
 
 export async function cartPage() {
   const ids = cartIds();
-  if (!ids.length) return { title: "Cart", nodes: [h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart")), h("div", { class: "empty" }, h("p", {}, "The cart is empty."), h("a", { href: "/", "data-view": true }, "See what is recommended to you"))] };
+  const done = bought && h("p", { class: "done" }, bought);
+  if (!ids.length) return { title: "Cart", nodes: [h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart"), done), h("div", { class: "empty" }, h("p", {}, "The cart is empty."), h("a", { href: "/", "data-view": true }, "See what is recommended to you"))] };
   const goesWith = (more = {}) => ask("/recommend", { placement: "cart", cart: ids, k: NEAR, ...whom(), ...more });
   const [{ items }, near] = await Promise.all([ask("/items", { items: ids }), goesWith()]);
   const list = listOf(near, "cart", () => goesWith({ explain: true }));
@@ -23,7 +26,7 @@ export async function cartPage() {
   return {
     title: "Cart",
     nodes: [
-      h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart"), h("p", { class: "quiet" }, count(number, "product"))),
+      h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart"), done, h("p", { class: "quiet" }, count(number, "product"))),
       h("ul", { class: "lines" }, items.map((item) => line(item, lines))),
       h("div", { class: "total" }, h("p", {}, "Together ", h("strong", {}, money(total))), h("button", { type: "button", class: "primary", id: "buy", disabled: !buyable.length, onclick: (event) => buy(buyable, event.currentTarget) }, "Buy")),
       h("section", { class: "near", "aria-labelledby": "about-cart" }, h("h2", { id: "about-cart" }, "Goes with it"), near.results.length ? grid(list, "h3") : h("p", { class: "quiet" }, "Nothing goes with it.")),
@@ -55,10 +58,15 @@ function line(item, lines) {
 async function buy(items, button) {
   button.disabled = true;
   const lines = cart();
-  const bought = items.map((item) => ({ item, more: { quantity: lines[item.item_id], ...(item.price === null ? {} : { price: item.price }) } }));
+  const told = items.map((item) => ({ item, more: { quantity: lines[item.item_id], ...(item.price === null ? {} : { price: item.price }) } }));
   try {
-    await did("purchase", bought, () => setCart(Object.fromEntries(Object.entries(cart()).filter(([id]) => !bought.some(({ item }) => item.item_id === id)))));
-    announce(`Bought ${count(items.length, "product")}.`);
+    await did("purchase", told, ({ receipts }) => {
+      const offers = receipts.map(({ offer }) => offer).filter(Boolean);
+      bought = `Bought ${count(items.length, "product")}.${offers.length ? ` Used: ${count(offers.length, "offer")} (${offers.join(", ")}).` : ""}`;
+      setCart(Object.fromEntries(Object.entries(cart()).filter(([id]) => !items.some((item) => item.item_id === id))));
+      dispatchEvent(new CustomEvent("bought"));
+    });
+    announce(bought);
   } catch (problem) {
     button.disabled = false;
     dispatchEvent(new CustomEvent("failed", { detail: problem }));

@@ -24,14 +24,14 @@ function event(type, item, seen, more = {}) {
 /** Tell of items, and show what it changed.
  *
  * Each of `done` is an item, where it was seen (an answer's id, placement and position from 1; may be missing), and more
- * fields of its event. `meanwhile` is what the page itself does once the events are durable.
+ * fields of its event. `meanwhile` is what the page itself does once the events are durable, with their receipts.
  */
 export function did(type, done, meanwhile = () => undefined) {
   const events = done.map(({ item, seen, more }) => event(type, item, seen, more));
   const titles = done.map(({ item }) => item.title);
   return learn({ did: WORDS[type], titles }, async () => {
     const answer = await ask("/events", { events });
-    meanwhile();
+    meanwhile(answer);
     return answer;
   });
 }

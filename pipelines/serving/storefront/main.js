@@ -162,6 +162,7 @@ addEventListener("cart", () => {
   drawCart();
   if (here().view === "cart") show(false);
 });
+addEventListener("bought", forgetOffers);
 addEventListener("learned", (event) => {
   if (here().view === "home") show(false, 0, event.detail);
 });
