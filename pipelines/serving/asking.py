@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from pipelines.serving.answers import Asked
 from pipelines.serving.engine import Engine
+from pipelines.serving.hits import matching
 from pipelines.serving.rules import Placed
 from pipelines.serving.searching import Filters, Found, Hit, Query
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.conversation import Conversation
-from pipelines.serving.understanding.masks import Relaxation, mask, relax, wish
+from pipelines.serving.understanding.masks import Relaxation, category_mask, mask, relax, wish
 from pipelines.serving.understanding.understand import Understanding, understand
+from pipelines.serving.understanding.vocabulary import Vocabulary
 from pipelines.serving.why_found import score_parts
 
 LIKE_WEIGHT = np.float32(1.0)
@@ -72,13 +74,43 @@ def read(engine: Engine, query: Query) -> Read:
     """
     vocabulary = engine.vocabulary
     understood = understand(query.text, vocabulary, engine.intents(query.text), query.correct)
-    relaxed = relax([each for each in understood.constraints if _must_hold(each)], vocabulary)
-    filters = query.filters
-    if relaxed.kept:
-        filters = replace(filters, mask=mask(relaxed.kept, vocabulary))
+    must = [each for each in understood.constraints if _must_hold(each)]
+    relaxed = relax(must, vocabulary)
+    within = relax(must, vocabulary, category_mask(understood.constraints, vocabulary))
+    if within.items and all(each.kind in ("price", "size") for each in within.dropped):
+        # Six rolls of something else are no answer to six rolls of paper towels.
+        relaxed = within
     wished = wish(understood.constraints, vocabulary)
     text = understood.rest if understood.rest.strip() else query.text
-    return Read(understood, replace(query, text=text, filters=filters, wish=wished), relaxed)
+    # Words that were not set right here are not guessed at again.
+    asked = replace(query, text=text, filters=_kept(query.filters, relaxed, vocabulary), wish=wished, correct=False)
+    return Read(understood, asked, relaxed)
+
+
+def _kept(filters: Filters, relaxed: Relaxation, vocabulary: Vocabulary) -> Filters:
+    return replace(filters, mask=mask(relaxed.kept, vocabulary) if relaxed.kept else None)
+
+
+def search(engine: Engine, taken: Read, shopper: Shopper | None) -> tuple[Read, Found]:
+    """Search for what was understood.
+
+    Where nothing that matches the words has what must hold, as little of that is let go as it takes; the filters of
+    the request stay.
+
+    Returns:
+        What was understood, with everything that was let go; what was found.
+    """
+    found = engine.search(taken.query, shopper)
+    if found.total or not taken.relaxed.kept:
+        return taken, found
+    free = replace(taken.query, filters=replace(taken.query.filters, mask=None))
+    relaxed = relax(taken.relaxed.kept, engine.vocabulary, matching(engine, free))
+    if not relaxed.items:
+        return taken, found
+    everything = replace(relaxed, dropped=(*taken.relaxed.dropped, *relaxed.dropped))
+    filters = _kept(free.filters, relaxed, engine.vocabulary)
+    freed = replace(taken, query=replace(free, filters=filters), relaxed=everything)
+    return freed, engine.search(freed.query, shopper)
 
 
 def _must_hold(constraint: Constraint) -> bool:
@@ -97,6 +129,8 @@ def converse(engine: Engine, conversation: Conversation, shopper: Shopper, wante
         wanted: how many, under which rules, and whether scores are taken apart.
     """
     vocabulary, count = engine.vocabulary, wanted.count
+    if not conversation.constraints and not conversation.query.strip():
+        return Conversed(_unasked(engine, shopper, wanted), relax((), vocabulary))
     asked = [each for each in conversation.constraints if each.kind != "like"]
     relaxed = relax(asked, vocabulary)
     allowed = mask(relaxed.kept, vocabulary)
@@ -107,12 +141,22 @@ def converse(engine: Engine, conversation: Conversation, shopper: Shopper, wante
         found = engine.search(query, shopper)
     else:
         found = Found([], 0, {}, None, None, 0.0, engine.provenance)
+    if not conversation.constraints:
+        return Conversed(found, relaxed)
     shown = {hit.result.item_id for hit in found.hits}
     rest = replace(wanted, count=count - len(found.hits))
-    more = _others(engine, Allowed(allowed, wished), shopper, shown, rest)
-    return Conversed(
-        replace(found, hits=[*found.hits, *more], total=max(found.total, len(found.hits) + len(more))), relaxed
-    )
+    hits = [*found.hits, *_others(engine, Allowed(allowed, wished), shopper, shown, rest)]
+    texts = np.zeros(len(engine.recommender.finder.embeddings), bool)
+    may = engine.bound(wanted.rules).shown
+    texts[engine.recommender.finder.text_index[allowed if may is None else allowed & may]] = True
+    return Conversed(replace(found, hits=hits, total=max(found.total, len(hits), int(texts.sum()))), relaxed)
+
+
+def _unasked(engine: Engine, shopper: Shopper, wanted: Asked) -> Found:
+    """Where nothing is asked any more: what is recommended."""
+    answer = engine.recommend(shopper, wanted)
+    hits = [Hit(result, 0.0, 0.0, 0) for result in answer.results]
+    return Found(hits, len(hits), {}, None, None, 0.0, answer.provenance)
 
 
 def fits(engine: Engine, constraints: Sequence[Constraint], item_ids: Sequence[str]) -> list[tuple[str, ...]]:
@@ -127,20 +171,25 @@ def fits(engine: Engine, constraints: Sequence[Constraint], item_ids: Sequence[s
 def _likeness(
     engine: Engine, conversation: Conversation, allowed: NDArray[np.bool_], wished: NDArray[np.float32] | None
 ) -> NDArray[np.float32] | None:
-    """The wish with likeness to the item that results should be like, which itself is left out if others are there."""
+    """The wish with likeness to the item that results should be like, which itself is left out if others are there, and
+    so is what says the same."""
     row = None if conversation.like is None else engine.item_row(conversation.like)
     if row is None:
         return wished
     texts = engine.recommender.ranker.signals.texts
     alike = texts.embeddings @ texts.embeddings[texts.text_index[row]]
     gained: NDArray[np.float32] = LIKE_WEIGHT * alike[texts.text_index].astype(np.float32)
-    if allowed.sum() > 1:
-        allowed[row] = False
+    others = allowed & (texts.text_index != texts.text_index[row])
+    if others.any():
+        allowed &= others
     return gained if wished is None else np.add(wished, gained, dtype=np.float32)
 
 
 def _others(engine: Engine, allowed: Allowed, shopper: Shopper, shown: set[str], wanted: Asked) -> list[Hit]:
-    """Items that satisfy what is asked and do not match its words: the most wished, then the most bought first."""
+    """Items that satisfy what is asked and do not match its words: the most wished, then the most bought first.
+
+    One of each text, as a search gives them.
+    """
     rows = np.flatnonzero(allowed.mask).astype(np.int32)
     if wanted.count < 1 or not len(rows):
         return []
@@ -152,10 +201,14 @@ def _others(engine: Engine, allowed: Allowed, shopper: Shopper, shown: set[str],
         parts["wish"] = allowed.wished[rows], 1.0
         scores = taste + allowed.wished[rows]
     best = np.lexsort((rows, -engine.recommender.buyers[rows], -scores))
-    seen = set(engine.catalogue.rows_of(sorted(shown)).tolist())
-    ranked = (Placed(int(rows[row]), float(scores[row]), "") for row in best.tolist() if int(rows[row]) not in seen)
+    texts = engine.recommender.finder.text_index
+    said = set(texts[engine.catalogue.rows_of(sorted(shown))].tolist())
+    best = best[np.sort(np.unique(texts[rows[best]], return_index=True)[1])]
+    ranked = (
+        Placed(int(rows[row]), float(scores[row]), "") for row in best.tolist() if int(texts[rows[row]]) not in said
+    )
     placed = engine.bound(wanted.rules).place(
-        ranked, (), wanted.count, lambda item: bool(allowed.mask[item]) and item not in seen
+        ranked, (), wanted.count, lambda item: bool(allowed.mask[item]) and int(texts[item]) not in said
     )
     added = engine.contributions(shopper, [each.item for each in placed]) if wanted.explain else {}
     why, hits = ("satisfies what is asked",), []

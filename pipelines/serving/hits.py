@@ -85,6 +85,16 @@ def find(engine: Engine, query: Query, shopper: Shopper | None) -> Found:
     return Found(hits, total, facets, prices, corrected, ordered.weight, engine.provenance)
 
 
+def matching(engine: Engine, query: Query) -> NDArray[np.bool_]:
+    """bool [num_items]: items whose text matches a query, that pass its filters and may be shown."""
+    text = engine.matching.corrected(query.text) if query.correct else query.text
+    every = np.arange(engine.catalogue.num_items, dtype=np.int32)
+    found = np.isin(engine.recommender.finder.text_index, engine.matching.texts(text, query).texts)
+    found &= query.filters.passes(engine.shelf, every)
+    shown = engine.bound(query.rules).shown
+    return found if shown is None else found & shown
+
+
 def _ordered(engine: Engine, matched: Matched, shopper: Shopper | None) -> Ordered:
     if shopper is None or not (shopper.known or shopper.interests):
         return Ordered(matched, np.zeros(len(matched.items)), 0.0, matched.base)

@@ -19,8 +19,9 @@ KEPT_QUERIES = 2_000
 WIDER = 5
 """How many times more texts are looked at where filters take some away."""
 MOST_TEXTS = 2_000
-LEAST_SHARE = 0.25
-"""A text matches if the head holds it this share as relevant as the best, or if it shares this share of its words."""
+LEAST_SHARE, LEAST_RELEVANCE = 0.25, 0.03
+"""A text matches if the head holds it this share as relevant as the best and this relevant at all, or if it shares this
+share of its words."""
 FACET_VALUES = 20
 
 
@@ -178,7 +179,7 @@ class Matching:
         matches = self._kept.get((text, wanted))
         if matches is None:
             found = self._recommender.finder.match(text, wanted)
-            near = found.relevance >= LEAST_SHARE * found.relevance.max(initial=0)
+            near = found.relevance >= max(LEAST_RELEVANCE, LEAST_SHARE * found.relevance.max(initial=0))
             kept = near | (found.keywords >= LEAST_SHARE)
             matches = found.of(kept)
             self._kept.put((text, wanted), matches)

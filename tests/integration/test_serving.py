@@ -22,6 +22,7 @@ from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import open_ring
 from pipelines.serving.answers import Asked, Provenance
 from pipelines.serving.engine import Engine
+from pipelines.serving.hits import matching
 from pipelines.serving.rules import Rules
 from pipelines.serving.searching import Filters, Query
 from pipelines.serving.shopper import Deed, Shopper
@@ -169,16 +170,16 @@ def test_pinned_and_new_items_keep_to_what_the_answer_may_hold(server: Served, s
     assert {result["category"][-1] for result in within["results"]} == {kind}
     # A pin of the shop's file comes first where it matches, one of the request wherever the filters let it.
     title = model.catalogue.titles[other]
-    found = [hit.result for hit in model.search(Query(title)).hits]
-    assert (found[0].item_id, found[0].rule) == ("i002", "pinned")
-    texts = model.recommender.finder.text_index
-    assert ("i058" in [each.item_id for each in found]) == (
-        texts[row] in texts[model.catalogue.rows_of([r.item_id for r in found])]
-    )
-    asked = Query(title, rules=Rules(pin=("i058",)))
-    assert "i058" in [hit.result.item_id for hit in model.search(asked).hits[:2]]
-    dear = replace(asked, filters=Filters(least=float(model.shelf.prices[row]) + 0.01))
-    assert "i058" not in [hit.result.item_id for hit in model.search(dear).hits]
+    names = model.catalogue.item_ids
+    far = next(str(names[item]) for item in (~matching(model, Query(title))).nonzero()[0])
+    pinning = Engine.load(shop / "data/package", rules=Rules(pin=(far, "i002")))
+    found = [hit.result for hit in pinning.search(Query(title)).hits]
+    assert (found[0].item_id, found[0].rule, found[1].rule) == ("i002", "pinned", None)
+    asked = Query(title, rules=Rules(pin=(far,)))
+    assert [hit.result.rule for hit in model.search(asked).hits[:2]].count("pinned") >= 1
+    assert far in [hit.result.item_id for hit in model.search(asked).hits]
+    dear = replace(asked, filters=Filters(least=1e6))
+    assert far not in [hit.result.item_id for hit in model.search(dear).hits]
 
 
 def test_share_of_new_items_is_kept(server: Served) -> None:

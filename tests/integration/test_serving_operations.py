@@ -304,17 +304,6 @@ def test_full_disk_turns_readiness_false_until_there_is_room_and_loses_nothing_a
         state.close()
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("pin: 3", "pin may not be 3"),
-        ("pins: [a]", "did you mean 'pin'"),
-        ("- a", "holds no rules"),
-        ("per_brand: 0", "per_brand may not be 0"),
-        ("boost: {a: -1}", "boost may not be"),
-        ("a: [", "cannot be read"),
-    ],
-)
 def test_state_of_another_key_ring_is_told_until_the_right_one_is_back_and_champions_are_still_taken_up(
     shop: Path, mlflow_home: Path, tmp_path: Path
 ) -> None:
@@ -337,6 +326,17 @@ def test_state_of_another_key_ring_is_told_until_the_right_one_is_back_and_champ
         assert until(server, lambda told: told["ready"])["trouble"] == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pin: 3", "pin may not be 3"),
+        ("pins: [a]", "did you mean 'pin'"),
+        ("- a", "holds no rules"),
+        ("per_brand: 0", "per_brand may not be 0"),
+        ("boost: {a: -1}", "boost may not be"),
+        ("a: [", "cannot be read"),
+    ],
+)
 def test_rules_file_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "rules.yaml").write_text(text)
     with pytest.raises(ConfigError) as refused:

@@ -65,7 +65,7 @@ def test_not_this_brand_is_the_brand_that_was_shown(line: str) -> None:
     assert in_force(talk("cola by Coke", line, shown=["s2", "s1"])) == ["cola", "not brand Coke"]
     unclear = talk("cola", line, shown=["s1", "s2"])
     assert in_force(unclear) == ["cola"]
-    assert [each.why for each in unclear.not_understood] == ["which brand is meant? Pepsi, Coke"]
+    assert [each.why for each in unclear.not_understood] == ["which brand is meant? say “not Pepsi”, “not Coke”"]
 
 
 def test_same_brand_stays_with_it() -> None:
@@ -103,6 +103,48 @@ def test_pointing_at_what_was_not_shown_is_said() -> None:
     assert [each.why for each in which.not_understood] == ["which one is meant? 2 were shown"]
     assert talk("pizza", "more like this one", shown=["p2"]).conversation.like == "p2"
     assert talk("pizza", "more like the last one", shown=["p1", "p2"]).conversation.like == "p2"
+
+
+def test_what_is_not_meant_is_left_out_with_what_says_the_same() -> None:
+    twins = Vocabulary.of(catalogue([*GROCERY, ("p9", *GROCERY[0][1:])]))
+    turn = take_turn(take_turn(Conversation(), "pizza", [], twins).conversation, "not the first one", ["p1"], twins)
+    rows = np.flatnonzero(mask(turn.conversation.constraints, twins))
+    assert [str(twins.catalogue.item_ids[row]) for row in rows] == ["p2", "p3", "p4"]
+
+
+def test_no_pizza_takes_pizza_back() -> None:
+    turn = talk("pizza", "no pizza")
+    assert in_force(turn) == ["not pizza"]
+    assert turn.changes[0].said == "not pizza, instead of pizza"
+    assert in_force(talk("no pizza", "pizza")) == ["pizza"]
+
+
+def test_one_property_stands_in_place_of_another_where_that_is_said() -> None:
+    assert in_force(talk("organic milk", "gluten free instead")) == ["milk", "gluten free"]
+    assert in_force(talk("organic milk", "gluten free")) == ["organic", "milk", "gluten free"]
+    assert in_force(talk("organic cat treats", "for a dog instead")) == ["organic", "dog treat", "for dog"]
+
+
+def test_what_nothing_satisfies_does_not_stand_against_what_is_asked_next() -> None:
+    turn = talk("organic pizza", "something cheaper", shown=["p1", "p2"])
+    assert in_force(turn) == ["organic", "pizza", "under 3"]
+
+
+def test_word_that_nothing_is_called_narrows_and_is_no_category() -> None:
+    wafers = ("v1", "Vanilla wafers", ("Grocery", "Cookies", "Vanilla wafers"), "Rex", "8 oz", 2.0)
+    shop = Vocabulary.of(
+        catalogue([*GROCERY, wafers, ("i1", "Ice cream", ("Grocery", "Ice cream"), "Rex", "1 pt", 3.0)])
+    )
+    turn = take_turn(Conversation(), "ice cream under 5", [], shop)
+    turn = take_turn(turn.conversation, "vanilla", ["i1"], shop)
+    assert (in_force(turn), turn.conversation.words) == (["ice cream", "under 5"], ("vanilla",))
+    assert in_force(take_turn(Conversation(), "vanilla wafers", [], shop)) == ["vanilla wafer"]
+
+
+def test_words_that_no_product_says_are_forgotten_once_something_is_understood() -> None:
+    begun = talk("flibbertigibbet")
+    assert begun.conversation.words == ("flibbertigibbet",)
+    assert talk("flibbertigibbet", "pizza").conversation.query == "pizza"
 
 
 def test_not_an_item_leaves_it_out() -> None:

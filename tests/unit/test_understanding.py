@@ -24,7 +24,7 @@ from pipelines.serving.understanding.masks import (
 from pipelines.serving.understanding.reading import fold, needles, tokens
 from pipelines.serving.understanding.sizes import read_label
 from pipelines.serving.understanding.understand import Understanding, understand
-from pipelines.serving.understanding.vocabulary import Vocabulary
+from pipelines.serving.understanding.vocabulary import Vocabulary, heads_of
 from tests.understanding_shop import GROCERY, PHONES, catalogue
 
 SHOP = Vocabulary.of(catalogue(GROCERY, {"d1": {"flavour": "beef"}}))
@@ -169,6 +169,39 @@ def test_misspelt_words_are_set_right_and_shown() -> None:
 
 def test_intents_are_handed_through() -> None:
     assert understand("milk", SHOP, {"search": 0.9}).intents == {"search": 0.9}
+
+
+def test_size_may_be_said_in_words() -> None:
+    for line in ("a gallon of milk", "milk, one gallon", "half a dozen pizzas"):
+        (size,) = [each for each in understand(line, SHOP).constraints if each.kind == "size"]
+        assert size.low == (6 if "dozen" in line else 3785.41)
+
+
+def test_guess_is_no_correction() -> None:
+    assert [each.to for each in understand("spinahc piza", SHOP).corrections] == ["spinach", "pizza"]
+    assert understand("winsdom", SHOP).corrections == ()
+
+
+def test_what_only_has_the_word_in_its_name_is_wished_for_less() -> None:
+    assert heads_of("Coffee filters") >= {("coffee", "filter"), ("filter",)}
+    assert ("coffee",) not in heads_of("Coffee filters")
+    assert ("milk",) in heads_of("Fluid milk white only")
+    assert {("beer",), ("ale",)} <= heads_of("Beers/ales")
+    shop = Vocabulary.of(catalogue([
+        ("f1", "Coffee filters", ("Grocery", "Coffee filters"), "Rex", None, 1.0),
+        ("c1", "Ground coffee", ("Grocery", "Ground coffee"), "Rex", None, 5.0),
+    ]))  # fmt: skip
+    asked = understand("coffee", shop).constraints
+    gained = wish(asked, shop)
+    assert gained is not None
+    assert gained[1] > gained[0] > 0
+    assert mask(asked, shop).all()
+
+
+def test_relax_lets_go_of_what_is_not_wanted_last() -> None:
+    asked = understand("pizza without nuts under 8", SHOP).constraints
+    among = np.isin(SHOP.catalogue.item_ids, ["p2", "p3"])
+    assert [str(each) for each in relax(asked, SHOP, among).dropped] == ["under 8"]
 
 
 def test_relax_lets_go_of_the_least_and_says_so() -> None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from pipelines.serving.access import needs
 from pipelines.serving.asking import Read, fits, read
+from pipelines.serving.asking import search as search_for
 from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import FacetValue, ModelFacts, PriceSpan, SearchRequest
@@ -40,7 +41,7 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
         with service.figures.step("understand"):
             taken = read(engine, asked) if body.understand else None
         with service.figures.step("search"):
-            return taken, engine.search(taken.query if taken else asked, shopper)
+            return search_for(engine, taken, shopper) if taken else (None, engine.search(asked, shopper))
 
     taken, found = await service.run(work, instant=False)
     constraints = taken.understanding.constraints if taken else ()

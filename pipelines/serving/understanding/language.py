@@ -67,7 +67,7 @@ _FILLERS = """
     priced pricing cost costs dollar buck hello hi hey thanks thank help shop shopping purchase order let ll ve im s
     t d m re there which what where how who when will about more most less than from into if not but all also only
     maybe suggest recommend recommendation option options cheap budget instead then now here quality under over
-    between sell sells got
+    between sell sells got size sizes
 """
 FILLERS: frozenset[str] = frozenset(_FILLERS.split())
 """Words that say nothing of products."""

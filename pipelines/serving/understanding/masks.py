@@ -18,9 +18,12 @@ from pipelines.serving.understanding.vocabulary import Vocabulary
 Mask = NDArray[np.bool_]
 EASE = {"attribute": 0, "size": 1, "price": 2, "brand": 3, "category": 4, "like": 5, "item": 5}
 """What is let go first where something must be."""
+HARDEST = 6
+"""What is not wanted goes last: there may be a reason to keep away from nuts, whatever the price."""
 MOST_TRIED, FEW = 2, 12
 """Constraints of which every choice is tried, of no more than ``FEW``; more go one by one, the easiest first."""
 KIND_WEIGHT, PROPERTY_WEIGHT, BAND_WEIGHT, LEVEL_WEIGHT = (np.float32(weight) for weight in (0.5, 0.2, 0.5, 0.5))
+ASIDE_WEIGHT = np.float32(0.25)
 """What a wish is worth beside a relevance of 0..1."""
 ROUNDING = 1e-6
 """Shares are kept in single precision."""
@@ -103,8 +106,9 @@ def price_preference(constraints: Sequence[Constraint], vocabulary: Vocabulary) 
 def wish(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[np.float32] | None:
     """float32 [num_items], >= 0: what items gain, beside a relevance of 0..1, that are as a text wishes.
 
-    The right category gains, and in it the price or size that words like ``cheap`` or ``family size`` mean, and every
-    property that an item's text says. None where the text wishes nothing.
+    The right category gains (one that only has the word in its name, as coffee filters do, half as much), and in it the
+    price or size that words like ``cheap`` or ``family size`` mean, and every property that an item's text says. None
+    where the text wishes nothing.
     """
     wanted = [each for each in constraints if not each.negated]
     kind = category_mask(constraints, vocabulary)
@@ -116,6 +120,9 @@ def wish(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[n
         return None
     if kind is not None:
         gained[kind] += KIND_WEIGHT
+        itself = _kind_itself(wanted, vocabulary)
+        if itself.any():
+            gained[kind & ~itself] -= ASIDE_WEIGHT
     for each in properties:
         gained[_texts(each, vocabulary)] += PROPERTY_WEIGHT
     for each in bands:
@@ -123,6 +130,16 @@ def wish(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[n
         gained[fit & inside] += BAND_WEIGHT
     levels = [each for each in constraints if each.kind == "category" or (each in bands and each.kind == "price")]
     return gained + LEVEL_WEIGHT * price_preference(levels, vocabulary)
+
+
+def _kind_itself(wanted: Sequence[Constraint], vocabulary: Vocabulary) -> Mask:
+    """bool [num_items]: items that are what a wanted category is, and do not only have its name in theirs."""
+    paths = np.zeros(len(vocabulary.paths), bool)
+    for each in wanted:
+        for term in each.terms if each.kind == "category" else ():
+            paths[vocabulary.heads.get(term, [])] = True
+    found: Mask = paths[vocabulary.path_of_item]
+    return found
 
 
 def price_bounds(
@@ -159,16 +176,20 @@ def relax(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask
             kept = tuple(each for each in everything if each not in dropped)
             left = _left(kept, vocabulary, among)
             if left:
-                ease = sorted((EASE[each.kind] for each in dropped), reverse=True)
+                ease = sorted(map(_ease, dropped), reverse=True)
                 choices.append((ease, -left, kept, dropped))
         if choices:
             _, items, kept, dropped = min(choices, key=lambda choice: choice[:2])
             return Relaxation(kept, dropped, -items)
-    kept = tuple(sorted(everything, key=lambda each: EASE[each.kind]))
+    kept = tuple(sorted(everything, key=_ease))
     while kept and not _left(kept, vocabulary, among):
         kept = kept[1:]
     dropped = tuple(each for each in everything if each not in kept)
     return Relaxation(tuple(each for each in everything if each in kept), dropped, _left(kept, vocabulary, among))
+
+
+def _ease(constraint: Constraint) -> int:
+    return HARDEST if constraint.negated else EASE[constraint.kind]
 
 
 def _left(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask | None) -> int:
@@ -211,10 +232,11 @@ def _texts(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
 
 
 def _item(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
-    found = np.zeros(vocabulary.num_items, bool)
+    """The item, and what says the same of itself: a shopper cannot tell them apart."""
     row = vocabulary.catalogue.item_rows.get(constraint.value)
-    if row is not None:
-        found[row] = True
+    if row is None:
+        return np.zeros(vocabulary.num_items, bool)
+    found: Mask = vocabulary.text_of_item == vocabulary.text_of_item[row]
     return found
 
 

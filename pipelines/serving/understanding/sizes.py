@@ -48,6 +48,20 @@ _ASKED = re.compile(
     rf"(?:(?P<before>{one_of(BEFORE)})\s{{0,3}})?(?<![\d.,/a-z]){_AMOUNT}(?:\s{{0,2}}(?P<after>{one_of(AFTER)}))?"
 )
 _LABEL = re.compile(rf"(?<![\d.,]){_AMOUNT}")
+IN_WORDS = {
+    "half a": 0.5,
+    "half an": 0.5,
+    "half": 0.5,
+    "a": 1.0,
+    "an": 1.0,
+    "one": 1.0,
+    "two": 2.0,
+    "three": 3.0,
+    "four": 4.0,
+}
+_IN_WORDS = re.compile(
+    rf"\b(?P<number>{'|'.join(IN_WORDS)})\s(?P<unit>(?:gallon|quart|pint|lit(?:er|re)|pound|kilo|ounce)s?|dozen)\b"
+)
 _MULTIPLE = re.compile(
     rf"(?<![\d.,])(?P<times>[2-9]|[1-9]\d{{1,2}})\s?[/x×]\s?(?=(?:\d{{1,4}}(?:\.\d+)?)\s?(?:{_UNIT})(?![a-z]))"
 )
@@ -176,6 +190,12 @@ def asked_sizes(text: str, folded: str, units: frozenset[str]) -> list[Constrain
         low, high, is_open = limits(comparison, number_of(match["number"]) * factor)
         place = span(text, match.start(), match.end())
         found.append(Constraint("size", " ".join(match.group().split()), False, (), low, high, is_open, unit, place))
+    for match in _IN_WORDS.finditer(folded):
+        unit, factor = UNITS[match["unit"]]
+        if unit in units:
+            low, high, is_open = limits(None, IN_WORDS[match["number"]] * factor)
+            place = span(text, match.start(), match.end())
+            found.append(Constraint("size", match.group(), False, (), low, high, is_open, unit, place))
     for match in _RELATIVE.finditer(folded):
         low, high = RELATIVE[match.group()]
         place = span(text, match.start(), match.end())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -16,12 +17,14 @@ from pipelines.serving.understanding.conversation import (
     Turn,
 )
 from pipelines.serving.understanding.cues import LAST, THIS, Cue, cues
-from pipelines.serving.understanding.masks import mask
+from pipelines.serving.understanding.masks import mask, relax
 from pipelines.serving.understanding.prices import CHEAP, DEAR
 from pipelines.serving.understanding.reading import MOST_CHARACTERS, Span, fold, stems
 from pipelines.serving.understanding.sizes import RELATIVE
 from pipelines.serving.understanding.understand import NotUnderstood, Understanding, understand
 from pipelines.serving.understanding.vocabulary import Vocabulary
+
+_INSTEAD = re.compile(r"\binstead\b|\brather\b|换成|改成|还是")
 
 
 def take_turn(conversation: Conversation, text: str, shown_items: Sequence[str], vocabulary: Vocabulary) -> Turn:
@@ -42,7 +45,7 @@ def take_turn(conversation: Conversation, text: str, shown_items: Sequence[str],
         letter if kept == folded else " " for letter, kept, folded in zip(read, left, fold(read), strict=True)
     )
     understood = understand(rest + text[len(read) :], vocabulary)
-    taker.ask(understood)
+    taker.ask(understood, bool(_INSTEAD.search(fold(read))))
     missing = [*taker.missing, *understood.not_understood]
     if not (taker.changes or missing):
         missing.append(NotUnderstood(Span(text, 0, len(text)), "nothing here asks for anything"))
@@ -82,8 +85,17 @@ class _Taker:
         else:
             self._pointed(cue)
 
-    def ask(self, understood: Understanding) -> None:
-        """Add what is asked anew; of prices, sizes, brands and categories the newer ones count."""
+    def ask(self, understood: Understanding, instead: bool = False) -> None:
+        """Add what is asked anew; of prices, sizes, brands and categories the newer ones count.
+
+        Args:
+            understood: of the text.
+            instead: whether it is said to be in place of what was asked before: ``white instead`` of red.
+        """
+        if understood.constraints or understood.words:
+            # What no product says was looked for only while nothing better was known.
+            words = tuple(word for word in self.conversation.words if self.vocabulary.says(stems(word)))
+            self.conversation = replace(self.conversation, words=words)
         if any(each.kind == "category" and not each.negated for each in understood.constraints):
             self._change_subject(understood)
         for each in understood.constraints:
@@ -92,7 +104,7 @@ class _Taker:
         fresh = {each.kind for each in understood.constraints if not each.negated}
         older = self.conversation.constraints
         for each in understood.constraints:
-            self._put(each, [old for old in older if _gives_way(old, each, fresh)])
+            self._put(each, [old for old in older if _gives_way(old, each, fresh) or (instead and _swapped(old, each))])
         self._look_for(understood)
 
     def _put(self, constraint: Constraint, instead_of: Sequence[Constraint] = ()) -> None:
@@ -187,8 +199,9 @@ class _Taker:
 
     def _put_if_any(self, constraint: Constraint, older: Sequence[Constraint], otherwise: str) -> None:
         gone = {each.id for each in older}
-        kept = [each for each in self.conversation.constraints if each.id not in gone]
-        if mask([*kept, constraint], self.vocabulary).any():
+        kept = [each for each in self.conversation.constraints if each.id not in gone and each.kind != "like"]
+        # What no item satisfies is let go in the answer, so it does not stand against this either.
+        if mask([*relax(kept, self.vocabulary).kept, constraint], self.vocabulary).any():
             self._put(constraint, older)
         else:
             self.changes.append(Change("none", otherwise))
@@ -200,7 +213,8 @@ class _Taker:
         shown = list(dict.fromkeys(self.vocabulary.brands[code] for code in codes))
         meant = [each.value for each in wanted] or shown
         if len(meant) != 1:
-            why = "what was shown has no brand" if not meant else f"which brand is meant? {', '.join(meant[:5])}"
+            said = ", ".join(f"\u201c{'not ' if negated else ''}{name}\u201d" for name in meant[:5])
+            why = f"which brand is meant? say {said}" if meant else "what was shown has no brand"
             self._miss(cue.span, why if self.shown or meant else "nothing has been shown yet")
             return
         older = wanted if negated else [each for each in self.conversation.constraints if each.kind == "brand"]
@@ -276,8 +290,17 @@ def _same(one: Constraint, other: Constraint) -> bool:
     return replace(one, id="", span=None, title="") == replace(other, id="", span=None, title="")
 
 
+def _swapped(old: Constraint, new: Constraint) -> bool:
+    """Whether one property stands in place of another; for whom something is has its own rule."""
+    both = old.kind == new.kind == "attribute" and not old.negated and not new.negated
+    return both and old.value != new.value and not any(each.value.startswith(FOR) for each in (old, new))
+
+
 def _gives_way(old: Constraint, new: Constraint, fresh: Collection[str]) -> bool:
     """Whether a constraint goes when a newer one comes."""
+    if {old.kind, new.kind} == {"category", "attribute"}:
+        # "no pizza" takes "pizza" back, and the other way round.
+        return old.negated != new.negated and bool(set(old.terms) & set(new.terms))
     if old.kind != new.kind:
         return False
     if old.kind in ("price", "size"):

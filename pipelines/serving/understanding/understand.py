@@ -29,6 +29,7 @@ MOST_CONSTRAINTS = 12
 MOST_CORRECTED = 4
 """Words of one text that are set right."""
 SHORTEST_CORRECTED, LONGEST_CORRECTED = 4, 24
+TWO_EDITS_FROM = 8
 LONGEST_NEGATOR = 3
 _NEGATORS = frozenset(map(stems, NEGATORS))
 _JOINED = frozenset(("or", "and", "nor", "或", "和"))
@@ -137,6 +138,15 @@ def _distinct(constraints: list[Constraint]) -> list[Constraint]:
     return list(found.values())
 
 
+def _far(word: str, other: str) -> bool:
+    """Whether one is a guess and no slip of the other: two edits off in a short word, or with another first letter."""
+    from rapidfuzz.distance import OSA
+
+    if " " in other or OSA.distance(word, other) < 2:
+        return False
+    return len(word) < TWO_EDITS_FROM or word[0] != other[0]
+
+
 def _without(folded: str, constraint: Constraint) -> str:
     place = constraint.span
     return folded if place is None else blanked(folded, place.start, place.end)
@@ -202,8 +212,10 @@ class _Reader:
     def _correction(self, token: Token) -> str | None:
         if not SHORTEST_CORRECTED <= len(token.word) <= LONGEST_CORRECTED or len(self.corrections) >= MOST_CORRECTED:
             return None
-        known = self.vocabulary.knows(token.stem) or self.vocabulary.knows(token.word)
-        return None if known else self.vocabulary.speller.correct(token.word)
+        if self.vocabulary.knows(token.stem) or self.vocabulary.knows(token.word):
+            return None
+        to = self.vocabulary.speller.correct(token.word)
+        return None if to is None or _far(token.word, to) else to
 
     def _phrase(self, place: int) -> tuple[int, Phrase | None]:
         """The place after the longest phrase that starts here, and the phrase."""

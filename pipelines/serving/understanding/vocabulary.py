@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from pipelines.serving.understanding.shares import Ordered, own_shares
 from pipelines.serving.understanding.sizes import Sizes
 
 Words = tuple[str, ...]
+_PIECES = re.compile(r"[/:;,()&+]|\s-\s|-\s|\s-|\b(?:and|or|for|with|without|not|no|in|from|of)\b")
+_NO_HEAD = language.EMPTY | {word for names in language.names(language.MODIFIERS) for word in names}
+"""Words that may end a category's name and say nothing of what its things are."""
 Value = TypeVar("Value")
 Ints = NDArray[np.int32]
 LONGEST_NAME = 4
@@ -51,6 +55,7 @@ class Vocabulary:
         paths: the distinct category paths.
         path_of_item: int32 [num_items], into ``paths``.
         kinds: the paths, int32, with a level whose name has these words side by side.
+        heads: of these, the paths whose things are that: ``Ground coffee`` is coffee, ``Coffee filters`` are none.
         brands: the distinct brands.
         brand_of_item: int32 [num_items], into ``brands``; -1 for none.
         text_of_item: int32 [num_items], the number of its text.
@@ -75,6 +80,7 @@ class Vocabulary:
     paths: list[Words]
     path_of_item: Ints
     kinds: dict[Words, Ints]
+    heads: dict[Words, Ints]
     brands: list[str]
     brand_of_item: Ints
     text_of_item: Ints
@@ -103,12 +109,13 @@ class Vocabulary:
             knows: whether a word is one of the language, so that it is not taken for a misspelt one; the encoder's.
         """
         paths, path_of_item = _distinct(catalogue.categories)
-        kinds = _kinds(paths)
+        kinds = _kinds(paths, _parts)
+        heads = _kinds(paths, heads_of)
         brands, brand_of_item = _distinct([brand or "" for brand in catalogue.items["brand"].to_pylist()])
         nameless = brands.index("") if "" in brands else -1
         texts, text_of_item = _distinct(_texts(catalogue))
         counts, texts_saying = _words(texts)
-        phrases = _phrases(catalogue, kinds, [brand for brand in brands if brand], texts_saying)
+        phrases = _phrases(catalogue, kinds, heads, [brand for brand in brands if brand], texts_saying)
         audiences: dict[Words, Phrase] = {}
         _add_attributes(audiences, language.names(language.AUDIENCES), texts_saying)
         spoken = [*phrases, *audiences, *map(stems, language.NEGATORS)]
@@ -125,7 +132,7 @@ class Vocabulary:
         speller = Speller(counts, lambda word: known(word) or word in language_words)
         speller.correct("qqqqqqqq")  # what it needs is made at its first question, which no shopper shall wait for
         return cls(
-            catalogue=catalogue, paths=paths, path_of_item=path_of_item, kinds=kinds,
+            catalogue=catalogue, paths=paths, path_of_item=path_of_item, kinds=kinds, heads=heads,
             brands=brands, brand_of_item=np.where(brand_of_item == nameless, -1, brand_of_item).astype(np.int32),
             text_of_item=text_of_item, texts_saying=texts_saying, counts=counts, phrases=phrases, longest=longest,
             prices=prices, price_shares=own_shares(prices, levels), sizes=sizes,
@@ -177,25 +184,42 @@ def _words(texts: list[str]) -> tuple[dict[str, int], dict[str, Ints]]:
     return dict(counts), {word: np.array(numbers, np.int32) for word, numbers in saying.items()}
 
 
-def _kinds(paths: list[Words]) -> dict[Words, Ints]:
+def _kinds(paths: list[Words], parts_of: Callable[[str], set[Words]]) -> dict[Words, Ints]:
+    """The paths by what parts of their levels' names."""
     found: dict[Words, set[int]] = defaultdict(set)
     named: dict[str, list[int]] = defaultdict(list)
     for number, path in enumerate(paths):
         for level in path:
             named[level].append(number)
     for name, numbers in named.items():
-        for part in _parts(stems(name)):
+        for part in parts_of(name):
             found[part].update(numbers)
     return {words: np.array(sorted(numbers), np.int32) for words, numbers in found.items()}
 
 
-def _parts(name: Words) -> set[Words]:
+def _parts(text: str) -> set[Words]:
     """The whole name, and those parts of it that a person may call the category by."""
+    name = stems(text)
     longest = LONGEST_NAME * 2 if any(map(is_unspaced, name)) else LONGEST_NAME
     parts = {
         name[start:end] for start in range(len(name)) for end in range(start + 1, min(start + longest, len(name)) + 1)
     }
     return {part for part in parts if part and _is_name(part)} | ({name} if name else set())
+
+
+def heads_of(text: str) -> set[Words]:
+    """The whole name of a category, and the ends of its pieces: what its things are, not what they are for or made of.
+
+    A piece ends before ``for``, ``with``, ``not``; words like ``only``, ``products`` or ``white`` at its end say
+    nothing of what things are.
+    """
+    found = {stems(text)}
+    for piece in _PIECES.split(fold(text)):
+        words = stems(piece)
+        while words and (words[-1] in _NO_HEAD or not words[-1][0].isalpha()):
+            words = words[:-1]
+        found.update(words[start:] for start in range(len(words)))
+    return found - {()}
 
 
 def _is_name(part: Words) -> bool:
@@ -205,14 +229,21 @@ def _is_name(part: Words) -> bool:
 
 
 def _phrases(
-    catalogue: Catalogue, kinds: dict[Words, Ints], brands: list[str], saying: dict[str, Ints]
+    catalogue: Catalogue,
+    kinds: dict[Words, Ints],
+    heads: dict[Words, Ints],
+    brands: list[str],
+    saying: dict[str, Ints],
 ) -> dict[Words, Phrase]:
     """What words mean; of several meanings the first here."""
     found: dict[Words, Phrase] = {}
     _add_attributes(found, language.names(language.MODIFIERS), saying)
     _add_concepts(found, kinds, saying)
+    # Of "Vanilla wafers" nothing is called vanilla; of "Dog treats" all is for a dog, and asked for by that word.
+    whom = {stems(name) for names in language.names(language.AUDIENCES) for name in names}
     for words in kinds:
-        found.setdefault(words, Phrase("category", spelt(words), (words,)))
+        if words in heads or words in whom:
+            found.setdefault(words, Phrase("category", spelt(words), (words,)))
     for brand in brands:
         _add(found, brand, Phrase("brand", brand))
         if fold(brand) == "private":
