@@ -88,6 +88,14 @@ class NearItems:
             parts.append(self._candidates[self._near.nearest(vector, wanted)])
         return np.unique(np.concatenate(parts)).astype(np.int32)
 
+    def like(self, item: int, count: int) -> NDArray[np.int32]:
+        """int32 [at most count], ascending: candidates that the same shoppers like most; none where nobody bought the
+        item."""
+        vector = self._model.item_vectors(np.array([item], np.int32))[0]
+        if not vector.any():
+            return np.zeros(0, np.int32)
+        return self._candidates[self._near.nearest(vector, count)]
+
     def _first_new(self, popular: NDArray[np.int32], own: NDArray[np.int32]) -> NDArray[np.int32]:
         """The most popular that are not the user's own, as many as a signal puts on a shortlist."""
         among = popular[: self._new + len(own)]

@@ -25,6 +25,7 @@ from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import KeyRing
 from pipelines.serving.affinity import ALIKE, TOGETHER, Affinity
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
+from pipelines.serving.around import Around
 from pipelines.serving.hits import find
 from pipelines.serving.households import Household, unlike
 from pipelines.serving.kept import Kept
@@ -63,7 +64,8 @@ class Engine:
         self._sold_out: tuple[frozenset[str], frozenset[int]] = frozenset(), frozenset()
         self._own_rules = self._bound(rules)
         self.matching = Matching(recommender)
-        self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories)
+        around = None if recommender.near_items is None else Around(recommender, recommender.near_items)
+        self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories, around)
         self._preparing = Preparing(recommender, self.neighbours)
         self._intents: Kept[str, dict[str, float]] = Kept(KEPT_QUERIES)
         fallback = recommender.ranker.signals.popularity.ties[recommender.candidates] - np.float32(1)

@@ -13,6 +13,7 @@ from pipelines.models.base import Histories
 from pipelines.models.fused import Fused
 from pipelines.models.histories import visits_of
 from pipelines.models.signals import Signals
+from pipelines.serving.around import Around
 from pipelines.serving.kept import Kept
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 FEW_BASKETS = 3.0
 """Baskets that are added to an item's own before two items' share is believed."""
+WIDE = 4
+"""Times the neighbours wanted: how many are looked at, of which one of each text is kept."""
 REMEMBERED = 20_000
 """Items whose neighbours are kept."""
 
@@ -43,16 +46,27 @@ class Neighbours:
     Args:
         signals: the fitted models.
         histories: every known user's purchases; those of one day are a basket.
+        around: among which items those like one are looked for; None for all.
         count: neighbours kept of an item, at most.
     """
 
-    def __init__(self, signals: Signals, histories: Histories, count: int = 100) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        histories: Histories,
+        around: Around | None = None,
+        count: int = 100,
+    ) -> None:
         self._count = count
+        self._around = around
         self._buyers = signals.popularity.buyers
         self._texts = signals.texts
         fused = signals.chosen.get(Fused.name)
-        self._behaviour = _unit(fused.vectors) if isinstance(fused, Fused) else None
+        self._behaviour = fused.vectors if isinstance(fused, Fused) else None
+        if around is None and self._behaviour is not None:
+            self._behaviour = _unit(self._behaviour)
         self._baskets, self._bought_in = _baskets(histories)
+        self._sizes = np.diff(self._bought_in.indptr)
         self._kept: Kept[tuple[str, int], Near] = Kept(REMEMBERED)
 
     def holds(self, item: int) -> bool:
@@ -75,18 +89,34 @@ class Neighbours:
         return kept
 
     def _similar(self, item: int) -> Near:
+        if self._around is not None:
+            liked = 0 if self._behaviour is None else self._count
+            return self._similar_among(item, self._around.of(item, WIDE * self._count, liked))
         text = self._texts.embeddings @ self._texts.embeddings[self._texts.text_index[item]]
         likeness = text[self._texts.text_index]
         if self._behaviour is not None:
             likeness = (likeness + self._behaviour @ self._behaviour[item]) / np.float32(2)
         likeness[self._texts.text_index == self._texts.text_index[item]] = -1.0
-        wide = min(4 * self._count, len(likeness) - 1)
+        wide = min(WIDE * self._count, len(likeness) - 1)
         if wide < 1:
             return Near(np.zeros(0, np.int32), np.zeros(0, np.float32))
         nearest = np.argpartition(-likeness, wide)[:wide].astype(np.int32)
-        nearest = nearest[np.lexsort((nearest, -self._buyers[nearest]))]
-        _, first = np.unique(self._texts.text_index[nearest], return_index=True)
-        return self._best(nearest[first], likeness[nearest[first]])
+        return self._one_of_each_text(nearest, likeness[nearest])
+
+    def _similar_among(self, item: int, items: NDArray[np.int32]) -> Near:
+        """The same among int32 [num_items] items, which are compared with one alone."""
+        index, embeddings = self._texts.text_index, self._texts.embeddings
+        items = items[index[items] != index[item]]
+        likeness = embeddings[index[items]] @ embeddings[index[item]]
+        if self._behaviour is not None:
+            behaviour = _unit(self._behaviour[items]) @ _unit(self._behaviour[[item]])[0]
+            likeness = (likeness + behaviour) / np.float32(2)
+        return self._one_of_each_text(items, likeness)
+
+    def _one_of_each_text(self, items: NDArray[np.int32], likeness: NDArray[np.float32]) -> Near:
+        order = np.lexsort((items, -self._buyers[items]))
+        _, first = np.unique(self._texts.text_index[items[order]], return_index=True)
+        return self._best(items[order[first]], likeness[order[first]])
 
     def _together(self, item: int) -> Near:
         rows = self._bought_in.indices[self._bought_in.indptr[item] : self._bought_in.indptr[item + 1]]
@@ -94,8 +124,7 @@ class Neighbours:
         others, shared = np.unique(mates, return_counts=True)
         shared = shared[others != item].astype(np.float32)
         others = others[others != item].astype(np.int32)
-        sizes = np.diff(self._bought_in.indptr)
-        strength = shared / np.sqrt((sizes[item] + FEW_BASKETS) * (sizes[others] + FEW_BASKETS))
+        strength = shared / np.sqrt((self._sizes[item] + FEW_BASKETS) * (self._sizes[others] + FEW_BASKETS))
         return self._best(others, strength.astype(np.float32))
 
     def _best(self, items: NDArray[np.int32], strength: NDArray[np.float32]) -> Near:

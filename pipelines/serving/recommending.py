@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,19 +12,22 @@ from numpy.typing import NDArray
 
 from pipelines.models.diversity import debiased, diversified
 from pipelines.models.recommender import POOL
+from pipelines.models.signals import most
 from pipelines.serving.affinity import Affinity
 from pipelines.serving.answers import Answer, Asked
 from pipelines.serving.neighbours import Near
 from pipelines.serving.preparing import Prepared
 from pipelines.serving.rules import Placed
 from pipelines.serving.shopper import Shopper
-from pipelines.serving.standing import Standing
+from pipelines.serving.standing import Passing, Standing
 
 if TYPE_CHECKING:
     from pipelines.serving.engine import Engine
 
 SESSION_WEIGHT = np.float32(0.5)
 """What an item gains that goes perfectly with what the session is about, beside a chance of 0..1."""
+FIRST_NEW = 1_000
+"""New items that are put in order at first; all are, where these do not fill their share."""
 JUST_BOUGHT_DAYS = 1.0
 """What was bought less than this ago is not recommended."""
 
@@ -104,18 +108,19 @@ def _answer(
     scores, moved = bound.boosted(ranked.items, ranked.scores, shopper.offers)
     if moved:
         ranked = Standing.of(ranked.items, scores)
-    within = _within(engine, asked)
+    passing = partial(_within, engine, asked) if asked.categories or asked.brands else None
 
     def fits(item: int) -> bool:
-        return item not in hidden and (within is None or bool(within[item]))
+        return item not in hidden and (passing is None or bool(passing(np.array([item], np.int32))[0]))
 
     def stream() -> Iterator[Placed]:
         for standing in (ranked, engine.rest) if rest else (ranked,):
-            for item, score in standing.in_order():
-                if fits(item):
+            for item, score in standing.in_order(passing):
+                if item not in hidden:
                     yield Placed(item, score, moved.get(item, ""))
 
-    new = filter(lambda each: fits(each.item), _new(engine, prepared)) if bound.rules.min_new_share else ()
+    cold = _new(engine, prepared, passing) if bound.rules.min_new_share else ()
+    new = (each for each in cold if each.item not in hidden)
     placed = bound.place(stream(), new, asked.count, fits)
     reasons = engine.reasons(prepared, affinity, [each.item for each in placed])
     known = _features(prepared, affinity, [each.item for each in placed])
@@ -162,22 +167,26 @@ def _hidden(shopper: Shopper, prepared: Prepared, asked: Asked) -> set[int]:
     return hidden
 
 
-def _within(engine: Engine, asked: Asked) -> NDArray[np.bool_] | None:
-    """bool [num_items], items of the context; None where there is none."""
-    if not (asked.categories or asked.brands):
-        return None
-    mask = np.ones(engine.catalogue.num_items, bool)
+def _within(engine: Engine, asked: Asked, items: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """bool [num_items]: which of int32 [num_items] items are of the context."""
+    mask = np.ones(len(items), bool)
     if asked.categories:
-        mask &= engine.shelf.in_category(asked.categories)
+        mask &= engine.shelf.in_category(asked.categories, items)
     if asked.brands:
-        mask &= engine.shelf.groups["brand"].mask(asked.brands)
+        mask &= engine.shelf.groups["brand"].mask(asked.brands, items)
     return mask
 
 
-def _new(engine: Engine, prepared: Prepared) -> Iterator[Placed]:
+def _new(engine: Engine, prepared: Prepared, passing: Passing | None) -> Iterator[Placed]:
     """Items that hardly anybody bought yet, best first for this shopper, by what is known of them."""
     signals = engine.recommender.ranker.signals
     model = signals.chosen.get("cold_start", signals.texts)
-    scores = model.score(prepared.history, engine.cold)[0]
-    for row in np.lexsort((engine.cold, -scores)):
-        yield Placed(int(engine.cold[row]), float(scores[row]), "new")
+    items, scores = engine.cold, model.score(prepared.history, engine.cold)[0]
+    if passing is not None:
+        wanted = passing(items)
+        items, scores = items[wanted], scores[wanted]
+    first = most(scores, FIRST_NEW)
+    for row in first.tolist():
+        yield Placed(int(items[row]), float(scores[row]), "new")
+    for row in np.lexsort((items, -scores))[len(first) :].tolist():
+        yield Placed(int(items[row]), float(scores[row]), "new")

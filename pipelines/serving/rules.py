@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError, near_names
-from pipelines.serving.shelf import Shelf
+from pipelines.serving.shelf import CATEGORIES, Shelf
 
 Number = TypeVar("Number", np.float32, np.float64)
 
@@ -145,21 +145,24 @@ class Bound:
         self._sold_out = sold_out if rules.in_stock else frozenset()
         gone = [*rules.exclude, *(rules.out_of_stock if rules.in_stock else ())]
         self._hidden = {rows[name] for name in gone if name in rows}
-        self._hidden_groups: NDArray[np.bool_] | None = None
-        if rules.exclude_brands or rules.exclude_categories:
-            self._hidden_groups = shelf.groups["brand"].mask(rules.exclude_brands) | shelf.in_category(
-                rules.exclude_categories
-            )
+        named = {"brand": rules.exclude_brands, **dict.fromkeys(CATEGORIES, rules.exclude_categories)}
+        self._hidden_codes = [
+            (shelf.groups[group].codes, codes)
+            for group, names in named.items()
+            if (codes := shelf.groups[group].of(names))
+        ]
         self.pins = tuple(rows[name] for name in dict.fromkeys(rules.pin) if name in rows)
-        self._boosts = [(_named(name, shelf, rows), name, factor) for name, factor in rules.boost.items()]
+        self._boosts = [(rows.get(name, -1), name, factor) for name, factor in rules.boost.items()]
 
     @cached_property
     def shown(self) -> NDArray[np.bool_] | None:
         """bool [num_items], what may be shown at all; None where that is everything."""
         gone = self._hidden | self._sold_out
-        if not gone and self._hidden_groups is None:
+        if not gone and not self._hidden_codes:
             return None
-        shown = np.ones(self._shelf.num_items, bool) if self._hidden_groups is None else ~self._hidden_groups
+        shown = np.ones(self._shelf.num_items, bool)
+        for codes, hidden in self._hidden_codes:
+            shown &= ~np.isin(codes, list(hidden))
         shown[list(gone)] = False
         return shown
 
@@ -167,7 +170,7 @@ class Bound:
         """Whether an item may be shown at all."""
         if item in self._hidden or item in self._sold_out:
             return False
-        return self._hidden_groups is None or not bool(self._hidden_groups[item])
+        return not any(int(codes[item]) in hidden for codes, hidden in self._hidden_codes)
 
     def boosted(
         self, items: NDArray[np.int32], scores: NDArray[Number], offers: Mapping[int, str]
@@ -190,8 +193,9 @@ class Bound:
         def lift(hit: NDArray[np.bool_], factor: float) -> None:
             changed[hit] *= np.where(changed[hit] < 0, 1 / factor, factor).astype(scores.dtype)
 
-        for mask, name, factor in self._boosts:
-            hit = mask[items]
+        for row, name, factor in self._boosts:
+            hit = self._shelf.groups["brand"].mask([name], items) | self._shelf.in_category([name], items)
+            hit |= items == row
             lift(hit, factor)
             moved.update(dict.fromkeys(items[hit].tolist(), f"boost {name}"))
         if lifted:
@@ -260,11 +264,3 @@ def _spread(placed: list[Placed], reserved: set[int], count: int) -> list[Placed
     for number, each in enumerate(new, start=1):
         others.insert(min(number * step - 1, len(others)), each)
     return others
-
-
-def _named(name: str, shelf: Shelf, rows: Mapping[str, int]) -> NDArray[np.bool_]:
-    """bool [num_items]: the item of this id, or the items of this brand or category."""
-    mask = shelf.groups["brand"].mask([name]) | shelf.in_category([name])
-    if name in rows:
-        mask[rows[name]] = True
-    return mask

@@ -54,9 +54,9 @@ class Filters:
         passing = np.ones(len(items), bool) if self.mask is None else self.mask[items]
         for group, wanted in self.values.items():
             if wanted and group != without:
-                passing &= shelf.groups[group].mask(wanted)[items]
+                passing &= shelf.groups[group].mask(wanted, items)
         if self.categories:
-            passing &= shelf.in_category(self.categories)[items]
+            passing &= shelf.in_category(self.categories, items)
         if without != "price":
             prices = shelf.prices[items]
             if self.least is not None:

@@ -33,10 +33,13 @@ class Codes:
         """Code of every value, spelt in lower case."""
         return {value.lower(): code for code, value in enumerate(self.values)}
 
-    def mask(self, wanted: Sequence[str]) -> NDArray[np.bool_]:
-        """bool [num_items]: items with one of these values, however its letters are spelt."""
-        codes = [self.by_name.get(value.lower(), -2) for value in wanted]
-        found: NDArray[np.bool_] = np.isin(self.codes, codes)
+    def of(self, wanted: Sequence[str]) -> frozenset[int]:
+        """The codes of these values, however their letters are spelt; those that no item has are left out."""
+        return frozenset(self.by_name[name] for value in wanted if (name := value.lower()) in self.by_name)
+
+    def mask(self, wanted: Sequence[str], items: NDArray[np.int32] | None = None) -> NDArray[np.bool_]:
+        """bool [num_items]: which of int32 [num_items] items, every one by default, have one of these values."""
+        found: NDArray[np.bool_] = np.isin(self.codes if items is None else self.codes[items], list(self.of(wanted)))
         return found
 
 
@@ -53,9 +56,10 @@ class Shelf:
         self.prices = catalogue.prices
         """float64 [num_items], NaN where unknown."""
 
-    def in_category(self, wanted: Sequence[str]) -> NDArray[np.bool_]:
-        """bool [num_items]: items of one of these categories, of whatever level."""
-        department, kind = (self.groups[name].mask(wanted) for name in CATEGORIES)
+    def in_category(self, wanted: Sequence[str], items: NDArray[np.int32] | None = None) -> NDArray[np.bool_]:
+        """bool [num_items]: which of int32 [num_items] items, every one by default, are of one of these categories, of
+        whatever level."""
+        department, kind = (self.groups[name].mask(wanted, items) for name in CATEGORIES)
         return department | kind
 
     def value(self, group: str, item: int) -> str | None:

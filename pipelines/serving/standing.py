@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +14,10 @@ from pipelines.models.features import features
 from pipelines.models.ranker import Ranker
 from pipelines.models.signals import Shortlist, score_densely
 
-AT_ONCE = 1000
-"""Items that are turned into Python's numbers at once."""
+Passing = Callable[[NDArray[np.int32]], NDArray[np.bool_]]
+"""Of int32 [num_items] items, which pass: bool [num_items]."""
+FIRST_READ = 256
+"""Items of a standing that are made ready at first; twice as many each time that more are wanted."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,20 @@ class Standing:
         order = np.lexsort((items, -scores))
         return cls(items[order], scores[order])
 
-    def in_order(self) -> Iterator[tuple[int, float]]:
-        """Items with their scores, best first; a catalogue is made into Python's numbers no further than it is read."""
-        for start in range(0, len(self.items), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            yield from zip(self.items[part].tolist(), self.scores[part].tolist(), strict=True)
+    def in_order(self, passing: Passing | None = None) -> Iterator[tuple[int, float]]:
+        """Items with their scores, best first; a whole catalogue is looked through no further than it is read.
+
+        Args:
+            passing: which items are wanted; None for all.
+        """
+        start, size = 0, FIRST_READ
+        while start < len(self.items):
+            items, scores = self.items[start : start + size], self.scores[start : start + size]
+            if passing is not None:
+                wanted = passing(items)
+                items, scores = items[wanted], scores[wanted]
+            yield from zip(items.tolist(), scores.tolist(), strict=True)
+            start, size = start + size, 2 * size
 
     def scores_of(self, items: NDArray[np.int32], missing: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [num_wanted]: scores of int32 [num_wanted] items; ``missing`` where one is not on the shortlist."""

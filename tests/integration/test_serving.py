@@ -11,18 +11,25 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipelines.errors import RunError
 from pipelines.lineage.ask import lineage_of
 from pipelines.lineage.audit import read
 from pipelines.lineage.promotions import roll_back_version
 from pipelines.lineage.served import ServedLineage
+from pipelines.models.fused import Fused
+from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.recommender import Recommender
+from pipelines.models.text import TextSimilarity
 from pipelines.pseudonyms import open_ring
 from pipelines.serving.answers import Asked, Provenance
+from pipelines.serving.around import Around
 from pipelines.serving.engine import Engine
 from pipelines.serving.hits import matching
+from pipelines.serving.neighbours import Neighbours
 from pipelines.serving.rules import Rules
 from pipelines.serving.searching import Filters, Query
 from pipelines.serving.shopper import Deed, Shopper
@@ -89,10 +96,17 @@ def test_server_arranges_a_list_as_the_packaged_model_does(
     assert [result.item_id for result in answer.results] == expected != plain
 
 
-def test_large_catalogue_is_answered_as_if_all_of_it_were_scored(shop: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wide(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of a catalogue that is too large to be scored as a whole."""
+    folder = tmp_path_factory.mktemp("wide")
     width = Width(items=4000, users=100, kinds=40, rounds=20, exact_items=1000)
-    write_wide_package(shop / "data/package", width, [f"w{user}" for user in range(100)], tmp_path)
-    near, exact = (Engine(Recommender.load(tmp_path), Provenance(), Rules(), {}) for _ in range(2))
+    write_wide_package(shop / "data/package", width, [f"w{user}" for user in range(100)], folder)
+    return folder
+
+
+def test_large_catalogue_is_answered_as_if_all_of_it_were_scored(wide: Path) -> None:
+    near, exact = (Engine(Recommender.load(wide), Provenance(), Rules(), {}) for _ in range(2))
     assert near.recommender.near_items is not None
     exact.recommender.near_items = None
     exact = Engine(exact.recommender, Provenance(), Rules(), {})
@@ -108,6 +122,37 @@ def test_large_catalogue_is_answered_as_if_all_of_it_were_scored(shop: Path, tmp
         same += answers[0] == answers[1]
     assert sum(found) / len(found) >= 0.98
     assert same >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize("behaviour", [False, True])
+def test_what_is_like_an_item_of_a_large_catalogue_is_found_without_comparing_all(wide: Path, behaviour: bool) -> None:
+    model = Recommender.load(wide)
+    # So that likeness by behaviour can be told, each item has a text of its own.
+    texts = TextSimilarity(_unit_rows(4000, 24), np.arange(4000, dtype=np.int32))
+    model.finder.embeddings, model.finder.text_index = texts.embeddings, texts.text_index
+    signals = replace(model.ranker.signals, texts=texts)
+    if behaviour:
+        vectors = signals.chosen[MatrixFactorization.name].item_vectors(np.arange(4000, dtype=np.int32))
+        fused = Fused(vectors, np.ones(64), 30.0, 0.5)
+        signals = replace(signals, chosen={**signals.chosen, Fused.name: fused})
+    assert model.near_items is not None
+    around = Around(model, model.near_items)
+    near, exact = Neighbours(signals, model.catalogue.histories, around), Neighbours(signals, model.catalogue.histories)
+    shares = []
+    for item in range(0, 4000, 100):
+        found, wanted = near.similar(item), exact.similar(item)
+        assert len(around.of(item, 400, 100)) <= 500
+        assert item not in found.items
+        shares.append(len(set(found.items[:10]) & set(wanted.items[:10])) / 10)
+    assert np.mean(shares) >= (0.75 if behaviour else 1)
+    if not behaviour:
+        np.testing.assert_allclose(near.similar(7).strength[:10], exact.similar(7).strength[:10], rtol=1e-5)
+
+
+def _unit_rows(rows: int, size: int) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(3).normal(size=(rows, size)).astype(np.float32)
+    unit: NDArray[np.float32] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return unit
 
 
 def test_stranger_is_served_by_popularity_then_context_then_visit(server: Served) -> None:
