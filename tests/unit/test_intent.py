@@ -7,16 +7,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.models.intent import IntentHead, fit_intent
-from pipelines.models.intent_templates import INTENTS, LANGUAGES, OUT_OF_SCOPE, templates, training_phrasings
+from pipelines.models.intent_templates import (
+    INTENTS,
+    LANGUAGES,
+    OUT_OF_SCOPE,
+    SEARCH,
+    named,
+    templates,
+    training_phrasings,
+)
 from pipelines.models.multilingual import MultilingualEncoder
 from pipelines.params import EmbedMultilingualParams, TrainIntentParams
 from tests.files import edited_json
 from tests.phrasings import phrasings
 
 CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+TAUGHT = (
+    "red wines|vitamins|greeting cards|charcoal|hair coloring|cigarettes|cut flowers|analgesics|magazines|fuel|"
+    "gift wrap|hand soap|potting soil|cat food|sunscreen|nail polish|motor oil|popcorn|canned tuna|bath towels"
+)
+UNSEEN = (
+    "wine|aspirin|gift cards|firewood|hair color|tobacco|roses|cough syrup|newspapers|propane|party supplies|"
+    "shaving foam|lawn seeds|bird seed|tanning lotion|mascara|windshield washer|pretzels|sardines|greek yogurt"
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +45,18 @@ def encoder() -> MultilingualEncoder:
 
 
 @pytest.fixture(scope="module")
-def head(encoder: MultilingualEncoder) -> IntentHead:
-    params = TrainIntentParams()
-    texts, labels = training_phrasings(params.copies, 7)
-    return fit_intent(encoder, encoder.encode_queries(texts), np.array(labels, np.int64), params.strength)
+def filled() -> tuple[list[str], list[int]]:
+    return training_phrasings(TrainIntentParams().copies, 7)
+
+
+@pytest.fixture(scope="module")
+def vectors(encoder: MultilingualEncoder, filled: tuple[list[str], list[int]]) -> NDArray[np.float32]:
+    return encoder.encode_queries(filled[0])
+
+
+@pytest.fixture(scope="module")
+def head(encoder: MultilingualEncoder, filled: tuple[list[str], list[int]], vectors: NDArray[np.float32]) -> IntentHead:
+    return fit_intent(encoder, vectors, np.array(filled[1], np.int64), TrainIntentParams().strength)
 
 
 def test_templates_cover_every_intent_in_both_languages() -> None:
@@ -69,6 +96,27 @@ def test_intent_head_tells_intents_and_what_is_out_of_scope(head: IntentHead, en
     assert np.allclose(shares.sum(1), 1, atol=1e-5)
     assert roc_auc_score(labels == outside, shares[:, outside]) >= 0.95
     assert f1_score(labels, shares.argmax(1), average="macro") >= 0.90
+
+
+def test_what_the_shop_sells_is_searched_for_by_its_bare_name(
+    head: IntentHead,
+    encoder: MultilingualEncoder,
+    filled: tuple[list[str], list[int]],
+    vectors: NDArray[np.float32],
+) -> None:
+    texts, labels = named(*filled, TAUGHT.split("|"))
+    every = np.concatenate([vectors, encoder.encode_queries(texts[len(vectors) :])])
+    taught = fit_intent(encoder, every, np.array(labels, np.int64), TrainIntentParams().strength)
+    asked = encoder.encode_queries(UNSEEN.split("|"))
+    outside, searched = INTENTS.index(OUT_OF_SCOPE), INTENTS.index(SEARCH)
+    before, after = head.probabilities(asked).argmax(1), taught.probabilities(asked).argmax(1)
+    assert (after == outside).mean() <= 0.25 < (before == outside).mean()
+    assert (after == searched).mean() >= 0.6
+
+
+def test_a_name_that_is_a_phrasing_already_stays_what_it_is_there() -> None:
+    texts, labels = named(["weekly deals", "milk"], [3, 1], ["weekly deals", "tea", "tea"])
+    assert (texts, labels) == (["weekly deals", "milk", "tea"], [3, 1, INTENTS.index(SEARCH)])
 
 
 def test_intent_head_answers_as_before_when_read_back(
