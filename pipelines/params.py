@@ -392,7 +392,7 @@ class TrainBertParams(Section):
     """Share of product types, and of judged queries, that only measure."""
     calibration_types: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of product types, and of judged queries, that only train the relevance head."""
-    hard_negatives: int = Field(default=0, ge=0)
+    hard_negatives: int = Field(default=16, ge=0)
     """Texts of a step that the untrained encoder puts near a query which they do not answer."""
     judged_steps: int = Field(default=100, ge=0)
     """Training steps on judged pairs, where the shop has judgements."""

@@ -29,7 +29,7 @@ TOKENIZER_SOURCE = "tokenizer.json"
 
 BUCKET_TOKENS = 8
 """A text is padded to the next multiple of this many tokens."""
-ROWS = 8
+ROWS = 16
 """Rows of every call; a batch that is not full is filled with empty rows."""
 GROUP = 64
 """Neighbouring numbers that share a range where an encoder computes in 8 bits; the cosine to float32 is 0.9994

@@ -99,7 +99,7 @@ def main() -> None:
     with worktree(("validate", "prepare", "embed")):
         tuning = FineTuning()
         sizes = ", ".join(f"{len(queries)} {name}" for name, queries in zip(PARTS, tuning.queries, strict=True))
-        print(f"{len(tuning.texts):,} texts; queries: {sizes}; {tuning.params.steps} steps; {platform.processor()}")
+        print(f"{len(tuning.texts):,} texts; queries: {sizes}; {tuning.params.steps} steps; {platform.machine()}")
         print(f"{'zero-shot':26s}{shown(tuning.measure(tuning.zero_shot, tuning.vectors))}", flush=True)
         without: list[NDArray[np.float64]] = []
         for count in (0, *(int(number) for number in numbers or COUNTS)):
