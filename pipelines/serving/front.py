@@ -65,6 +65,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         started, status, begun = time.perf_counter(), 500, False
+        broken: list[Exception] = []
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
@@ -72,6 +73,9 @@ class Front:
 
         async def named(message: Message) -> None:
             nonlocal status, begun
+            if broken and not begun:
+                # The framework makes an answer of its own of whatever goes wrong while it reads a body.
+                return
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
@@ -83,10 +87,13 @@ class Front:
                 raise _ForeignError
             if int(headers.get(b"content-length", b"0")) > MOST_BYTES:
                 raise _TooLargeError
-            await self._app(scope, _bounded(receive), named)
+            await self._app(scope, _bounded(receive, broken), named)
+            if broken and not begun:
+                raise broken.pop()
         except Exception as error:
             failure = error
             if not begun:
+                broken.clear()
                 if isinstance(error, _TooLargeError):
                     await _discard(receive)
                 refused, told = _refusal(error)
@@ -113,9 +120,13 @@ class Front:
             log().info("request", **facts)
 
 
-def _bounded(receive: Receive) -> Receive:
-    """``receive`` that refuses a body that is too long or does not come."""
+def _bounded(receive: Receive, broken: list[Exception]) -> Receive:
+    """``receive`` that refuses a body that is too long or does not come, and notes in ``broken`` that it did."""
     read, ended = 0, False
+
+    def refuse(error: Exception) -> Exception:
+        broken.append(error)
+        return error
 
     async def bounded() -> Message:
         nonlocal read, ended
@@ -124,11 +135,11 @@ def _bounded(receive: Receive) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), SECONDS_FOR_A_BODY)
         except TimeoutError:
-            raise _TooSlowError from None
+            raise refuse(_TooSlowError()) from None
         read += len(message.get("body", b""))
         ended = not message.get("more_body", False)
         if read > MOST_BYTES:
-            raise _TooLargeError
+            raise refuse(_TooLargeError())
         return message
 
     return bounded

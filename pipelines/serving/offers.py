@@ -86,7 +86,7 @@ class Chosen:
         """Why this one, in words."""
         return (
             f"{self.chance:.1%} likely to be used, its items {self.anyway:.0%} likely to be bought without it: "
-            f"expected to bring {self.expected:.2f}"
+            f"expected to bring {'less than 0.01' if self.expected < 0.01 else f'{self.expected:.2f}'}"
         )
 
 

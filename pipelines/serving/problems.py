@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 
 from pipelines.errors import ShoploomError
 
+MOST_ECHOED = 200
+"""Characters of a request's own words that a refusal repeats."""
 _FOLDERS = re.compile(r"(?:/[\w.+~-]+)+/")
 
 
@@ -80,7 +82,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"])[:MOST_ECHOED]
         problem = Problem(
             code="invalid_request", reason=str(first["msg"]), where=where, mend="see /docs for what may be asked"
         )

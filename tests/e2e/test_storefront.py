@@ -292,6 +292,8 @@ def test_offers_are_held_once_looked_at_and_used_or_given_back(visiting: Open, s
     first, second = visiting(), visiting()
     for each in (first, second):
         each.go()
+        # Who only looked around is the same shopper after a reload.
+        each.go()
         assert each.posted("/offers") == []
         each.page.get_by_role("tab", name="Offers").click()
         expect(each.page.locator(".offer")).to_have_count(2)
@@ -310,6 +312,16 @@ def test_offers_are_held_once_looked_at_and_used_or_given_back(visiting: Open, s
     for each in first, second:
         each.page.get_by_role("button", name="Look again").click()
     expect(first.page.locator(".offer")).to_have_count(1)
+    # What is held for an item is used by buying it.
+    second.go("/?item=i002")
+    second.page.get_by_role("button", name="Add to cart").first.click()
+    expect(second.page.locator("#cart-count")).to_have_text("1")
+    second.page.get_by_role("link", name="Cart").click()
+    second.page.get_by_role("button", name="Buy").click()
+    expect(second.page.locator("main .done")).to_have_text("Bought 1 product. Used: 1 offer (b).")
+    second.shot("bought")
+    second.page.get_by_role("link", name="shoploom").click()
+    expect(second.page.locator(".done")).to_have_count(0)
 
 
 def test_phone_shapes_the_desktop_while_it_is_signed_in(here: Visit) -> None:

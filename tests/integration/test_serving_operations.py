@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -25,7 +26,10 @@ from pipelines.models.manifest import Facts, write_manifest
 from pipelines.orchestration import api_keys
 from pipelines.pseudonyms import KeyRing, open_ring
 from pipelines.registry.promotion import champion, roll_back
+from pipelines.serving import front
+from pipelines.serving.app import create_app
 from pipelines.serving.rules import Rules
+from pipelines.serving.service import Service
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.crashes import can_mount, mount
@@ -190,6 +194,46 @@ def test_body_that_is_cut_short_or_never_ends_harms_nobody(server: Served) -> No
         with socket.create_connection((str(address.hostname), int(address.port or 0))) as cut:
             cut.sendall(piece)
     assert server.ask("/recommend", {"user": "u01"})[0] == 200
+
+
+def test_body_that_is_too_long_or_does_not_come_is_refused_as_documented(
+    server: Served, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = urlsplit(server.address)
+    head = (
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=30) as long:
+        long.sendall(head + piece * 20 + b"0\r\n\r\n")
+        told = long.makefile("rb").read(500)
+    assert told.startswith(b"HTTP/1.1 413")
+    assert b'"code":"too_large"' in told
+    monkeypatch.setattr(front, "SECONDS_FOR_A_BODY", 0.05)
+
+    async def never() -> dict[str, Any]:
+        await asyncio.sleep(10)
+        raise AssertionError
+
+    sent: list[dict[str, Any]] = []
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/recommend", "raw_path": b"/recommend", "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"9")], "app": None,
+    }  # fmt: skip
+    asyncio.run(create_app(Service(settings))(scope, never, keep))
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["code"]) == (408, "too_slow")
+
+
+def test_what_a_browser_sends_for_another_site_is_refused(server: Served) -> None:
+    status, problem = server.ask("/recommend", {}, {"Sec-Fetch-Site": "cross-site"})
+    assert (status, problem["code"], problem["where"]) == (403, "forbidden", "header.sec-fetch-site")
+    for site in ("same-origin", "none"):
+        assert server.ask("/recommend", {}, {"Sec-Fetch-Site": site})[0] == 200
+    assert server.ask("/healthz", None, {"Sec-Fetch-Site": "cross-site"})[0] == 200
 
 
 def test_fuzzing_from_the_openapi_document_finds_no_fault_of_the_server(server: Served) -> None:

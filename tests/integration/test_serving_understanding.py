@@ -229,3 +229,5 @@ def test_intents_come_with_their_probabilities_where_the_package_tells_them(shop
     assert sum(understood.intents.values()) == pytest.approx(1, abs=1e-5)
     assert max(understood.intents, key=lambda name: understood.intents[name]) == INTENTS[0]
     assert read(engine, Query("   ")).understanding.intents == {}
+    # Thousands of letters would keep the encoder busy for seconds.
+    assert engine.intents(f"  {texts[0]} " + "z" * 9_000) == engine.intents(f"{texts[0]} " + "z" * 500)

@@ -1,4 +1,4 @@
-// The cart: what is in it, what goes with it, and buying it.
+// The cart: what is in it, what is recommended beside it, and buying it.
 
 import { itemAddress } from "./address.js";
 import { ask } from "./api.js";
@@ -29,7 +29,7 @@ export async function cartPage() {
       h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Cart"), done, h("p", { class: "quiet" }, count(number, "product"))),
       h("ul", { class: "lines" }, items.map((item) => line(item, lines))),
       h("div", { class: "total" }, h("p", {}, "Together ", h("strong", {}, money(total))), h("button", { type: "button", class: "primary", id: "buy", disabled: !buyable.length, onclick: (event) => buy(buyable, event.currentTarget) }, "Buy")),
-      h("section", { class: "near", "aria-labelledby": "about-cart" }, h("h2", { id: "about-cart" }, "Goes with it"), near.results.length ? grid(list, "h3") : h("p", { class: "quiet" }, "Nothing goes with it.")),
+      h("section", { class: "near", "aria-labelledby": "about-cart" }, h("h2", { id: "about-cart" }, "Perhaps also"), near.results.length ? grid(list, "h3") : h("p", { class: "quiet" }, "Nothing more to recommend.")),
     ],
   };
 }

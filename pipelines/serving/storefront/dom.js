@@ -53,7 +53,11 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+export function capital(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
 /** Words as the catalogue spells them, in capitals or not, for a heading. */
 export function titled(words) {
-  return words === words.toUpperCase() ? words.charAt(0) + words.slice(1).toLowerCase() : words;
+  return words === words.toUpperCase() ? capital(words.toLowerCase()) : words;
 }

@@ -87,7 +87,7 @@ function offer(each) {
     h("p", { class: "off" }, h("strong", {}, money(each.cost), " off"), h("span", { class: "chip" }, each.kind)),
     h("p", {}, item ? h("a", { href: itemAddress(item), "data-view": true }, each.title) : each.title),
     h("ul", { class: "bars" }, share("chance to be used", each.chance), share("bought anyway", each.bought_anyway)),
-    h("p", { class: "quiet" }, `Expected to bring the shop ${money(each.expected_value)}. Held for you until ${new Date(each.expires).toLocaleTimeString()}${each.again ? ", as before" : ""}.`),
+    h("p", { class: "quiet" }, `Expected to bring the shop ${each.expected_value < 0.01 ? "less than 0.01" : money(each.expected_value)}. Held for you until ${new Date(each.expires).toLocaleTimeString()}${each.again ? ", as before" : ""}.`),
     buttons,
     end,
   );

@@ -3,7 +3,7 @@
 import { searchAddress } from "./address.js";
 import { Problem, ask } from "./api.js";
 import { addButton, grid, listOf, opinions, seenBefore } from "./card.js";
-import { h, money, titled } from "./dom.js";
+import { capital, h, money, titled } from "./dom.js";
 import { did } from "./events.js";
 import { tile } from "./tile.js";
 import { cartIds, whom } from "./whom.js";
@@ -42,6 +42,6 @@ function crumbs(item) {
 }
 
 function facts(item) {
-  const pairs = [["Brand", item.brand], ["Size", item.size], ...Object.entries(item.attributes).map(([name, value]) => [titled(name.replaceAll("_", " ")), value]), ["Number", item.item_id]];
+  const pairs = [["Brand", item.brand], ["Size", item.size], ...Object.entries(item.attributes).map(([name, value]) => [capital(name.replaceAll("_", " ")), value]), ["Number", item.item_id]];
   return h("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }

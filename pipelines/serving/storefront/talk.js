@@ -52,8 +52,10 @@ function reply({ answer, problem }) {
 function chip(constraint) {
   const [low, high] = constraint.bounds ?? [null, null];
   const span = [low !== null && `from ${money(low)}`, high !== null && `to ${money(high)}`].filter(Boolean).join(" ");
-  const words = constraint.said;
-  const kind = words.startsWith(constraint.kind) || constraint.kind === "item" ? "" : h("span", { class: "quiet" }, constraint.kind, " ");
+  // Of products what is said names them; their values are numbers.
+  const named = ["item", "like"].includes(constraint.kind);
+  const words = named ? constraint.said : `${constraint.negated ? "not " : ""}${constraint.value}`;
+  const kind = named ? "" : h("span", { class: "quiet" }, constraint.kind, " ");
   return h("li", { class: constraint.negated ? "chip not" : "chip" }, kind, words, span && h("span", { class: "quiet" }, ` ${span}`), h("button", { type: "button", "aria-label": `Withdraw ${words}`, onclick: () => take("", [constraint.id]) }, "\u00d7"));
 }
 

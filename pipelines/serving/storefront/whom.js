@@ -23,6 +23,9 @@ function saved() {
   write("whom", state);
 }
 
+// Whoever only looks around is the same shopper after a reload.
+saved();
+
 /** Tell the page; `anew` where it is somebody else who shops now. */
 function changed(anew = false) {
   saved();
