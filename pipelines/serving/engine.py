@@ -20,7 +20,6 @@ from pipelines.models.catalogue import Catalogue
 from pipelines.models.contributions import Contribution
 from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
-from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
 from pipelines.pseudonyms import KeyRing
 from pipelines.serving.affinity import ALIKE, TOGETHER, Affinity
@@ -218,15 +217,8 @@ class Engine:
 
     def reasons(self, prepared: Prepared, affinity: Affinity, items: Sequence[int]) -> list[tuple[str, ...]]:
         """Why each item, in words: what it goes with in this visit, then what of the history speaks for it."""
-        missing = [item for item in items if item not in prepared.reasons]
-        if missing:
-            rows = np.array(missing, np.int32)
-            found = explain(self.recommender.ranker.signals, self.catalogue.titles, prepared.history, rows)
-            prepared.reasons.update(zip(missing, found, strict=True))
-        return [
-            (affinity.because[item], *prepared.reasons[item]) if item in affinity.because else prepared.reasons[item]
-            for item in items
-        ]
+        told = self._preparing.told(prepared, items)
+        return [(affinity.because[item], *told[item]) if item in affinity.because else told[item] for item in items]
 
     def result(
         self, placed: Placed, reasons: tuple[str, ...], features: dict[str, float], offer: str | None = None

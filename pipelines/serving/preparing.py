@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
+from pipelines.models.reasons import explain
 from pipelines.models.recommender import Recommender
 from pipelines.models.text import TextSimilarity
 from pipelines.serving.kept import Kept
@@ -17,6 +18,8 @@ from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing, rescored, standings
 
 KEPT_SHOPPERS = 50_000
+FIRST = 10
+"""Items of a standing that are likely shown: why is found ahead too."""
 USERS_AT_ONCE = 8
 """Users scored at once in the background: more would hold requests up."""
 
@@ -85,17 +88,27 @@ class Preparing:
         self._kept.put(_key(shopper), prepared)
         return prepared
 
+    def told(self, prepared: Prepared, items: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
+        """Words of what a shopper bought that speak for each of some items and maybe others, by dense id; kept."""
+        missing = [item for item in items if item not in prepared.reasons]
+        if missing:
+            model = self._recommender
+            found = explain(model.ranker.signals, model.catalogue.titles, prepared.history, np.array(missing, np.int32))
+            prepared.reasons.update(zip(missing, found, strict=True))
+        return prepared.reasons
+
     def _worth(self, history: Histories) -> NDArray[np.int32]:
         """int32, ascending: the candidates that are scored for one user."""
         return self._recommender.candidates if self._near_items is None else self._near_items.of(history)
 
     def warm(self, going_on: Callable[[], bool], most: int = KEPT_SHOPPERS // 2) -> int:
-        """Score known users ahead, a few at a time, until all are or ``going_on`` says no; returns how many are."""
+        """Score known users ahead, a few at a time, and find why for what comes first, until all are or ``going_on``
+        says no; returns how many are."""
         histories, done = self._histories, 0
-        self.of(Shopper())
+        self._first_told(self.of(Shopper()))
         if self._near_items is not None:
             while done < min(histories.num_users, most) and going_on():
-                self.of(Shopper(done))
+                self._first_told(self.of(Shopper(done)))
                 done += 1
             return done
         for start in range(0, min(histories.num_users, most), USERS_AT_ONCE):
@@ -105,10 +118,14 @@ class Preparing:
             for user, standing in enumerate(
                 standings(self._recommender.ranker, chunk, self._recommender.candidates), start=start
             ):
-                history = histories.take(user, user + 1)
-                self._kept.put(_key(Shopper(user)), Prepared(history, standing))
+                prepared = Prepared(histories.take(user, user + 1), standing)
+                self._first_told(prepared)
+                self._kept.put(_key(Shopper(user)), prepared)
                 done += 1
         return done
+
+    def _first_told(self, prepared: Prepared) -> None:
+        self.told(prepared, prepared.standing.items[:FIRST].tolist())
 
 
 def _key(shopper: Shopper) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.recommender import Recommender
 from pipelines.models.text import TextSimilarity
 from pipelines.pseudonyms import open_ring
+from pipelines.serving import preparing
 from pipelines.serving.answers import Asked, Provenance
 from pipelines.serving.around import Around
 from pipelines.serving.engine import Engine
@@ -122,6 +123,25 @@ def test_large_catalogue_is_answered_as_if_all_of_it_were_scored(wide: Path) -> 
         same += answers[0] == answers[1]
     assert sum(found) / len(found) >= 0.98
     assert same >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_who_was_scored_ahead_is_answered_from_what_is_kept(
+    shop: Path, wide: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = wide if large else shop / "data/package"
+    ahead, asked = (Engine(Recommender.load(package), Provenance(), Rules(), {}) for _ in range(2))
+    users = ahead.catalogue.histories.num_users
+    assert ahead.warm(lambda: True) == users
+
+    def told(engine: Engine) -> list[list[tuple[str, tuple[str, ...]]]]:
+        answers = (engine.recommend(Shopper(user), Asked(count=10)) for user in range(users))
+        return [[(result.item_id, result.reasons) for result in answer.results] for answer in answers]
+
+    expected = told(asked)
+    for name in ("explain", "standings"):
+        monkeypatch.setattr(preparing, name, lambda *_: pytest.fail("it was not kept"))
+    assert told(ahead) == expected
 
 
 @pytest.mark.parametrize("behaviour", [False, True])
