@@ -88,6 +88,24 @@ def test_search_says_what_it_did_not_understand_and_what_it_let_go(server: Serve
     assert searched(server, "cheeze")["understood"]["corrections"] == {"cheeze": "cheese"}
 
 
+def test_search_lets_go_of_what_nothing_that_matches_has(server: Served) -> None:
+    assert searched(server, "cheese under 2")["understood"]["let_go"] == []
+    answer = searched(server, "cheese under 2", filters={"price_from": 3})
+    assert answer["understood"]["let_go"] == ["under 2"]
+    assert answer["results"]
+    assert min(prices(answer)) >= 3, "a filter of the request is kept to"
+    assert searched(server, "cheese under 2", filters={"brand": ["nobody's"]})["total"] == 0
+
+
+def test_conversation_in_which_nothing_is_asked_gives_what_is_recommended(server: Served) -> None:
+    begun = said(server, "cheese", user="u03")
+    over = said(server, "start over", begun, user="u03")
+    assert over["constraints"] == []
+    recommended = server.ask("/recommend", {"user": "u03"})[1]["results"]
+    assert [each["item_id"] for each in over["results"]] == [each["item_id"] for each in recommended]
+    assert over["results"][0]["reasons"] == recommended[0]["reasons"]
+
+
 def test_conversation_narrows_and_every_constraint_can_be_withdrawn(server: Served) -> None:
     first = said(server, "cheese")
     assert (first["turn"], in_force(first)) == (1, ["cheese"])
