@@ -7,7 +7,8 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import _settings, main
+from pipelines.cli import main
+from pipelines.commands.frame import current_settings
 from pipelines.orchestration.run import _where_to_look
 from pipelines.settings import Settings, child_environment
 
@@ -71,7 +72,7 @@ def test_settings_leave_the_embedded_mlflow_to_its_own_default_when_no_server_is
 ) -> None:
     monkeypatch.setenv("SHOPLOOM_HOME", str(tmp_path))
     monkeypatch.delenv("SHOPLOOM_TRACKING_URL", raising=False)
-    assert _settings().tracking_url is None
+    assert current_settings().tracking_url is None
 
 
 def test_what_the_command_starts_asks_the_same_mlflow_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
