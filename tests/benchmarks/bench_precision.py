@@ -6,8 +6,8 @@ WORKTREE holds the outputs of the stages before ``fuse``; without it the default
 temporary folder. Search: attribute queries for held-out product types of the default data over all its texts, by the
 fine-tuned encoder; and the judged pairs of ``../shared/data/search_relevance`` (or SHOPLOOM_BENCH_DATA), by the encoder
 as it comes. Recommendation: the texts encoded again in each precision, then ``fuse``, ``rank``, ``package`` and
-``evaluate`` on these; 8 bits against float32. Differences are paired, by query or user. 8 bits may be the default where
-no loss is significant.
+``evaluate`` on these, 8 bits against float32, in folders of the worktree, so that it goes on where it was stopped.
+Differences are paired, by query or user. 8 bits may be the default where no loss is significant.
 """
 
 from __future__ import annotations
@@ -98,29 +98,38 @@ def search_by_judgements() -> dict[str, Values]:
     return found
 
 
-def recommendation(precision: str, scratch: Path) -> dict[str, Values]:
-    """NDCG@10 of each user by the blend over all models and by text alone, texts encoded in a precision."""
-    later = [*STAGES, "champion"]
-    shutil.copytree("data", scratch / "data", copy_function=os.link, ignore=lambda _, names: [*{*later} & {*names}])
-    shutil.copy(ROOT / "params.yaml", scratch)
-    write_json({"version": None, "digest": None, "run": None}, scratch / "data/champion/champion.json")
-    bert = scratch / "data/train_bert"
+def prepare(folder: Path, precision: str) -> None:
+    """Make a worktree like this one before ``fuse``, its texts encoded in a precision."""
+    later = {*STAGES, "champion"}
+    shutil.copytree("data", folder / "data", copy_function=os.link, ignore=lambda _, names: later & {*names})
+    shutil.copy(ROOT / "params.yaml", folder)
+    write_json({"version": None, "digest": None, "run": None}, folder / "data/champion/champion.json")
+    bert = folder / "data/train_bert"
     shutil.rmtree(bert / "encoder")
     in_precision(Path("data/train_bert/encoder"), bert / "encoder", precision)
     texts, text_index = distinct_texts(read_table(Path("data/prepared/items.parquet")))
     vectors = TextEncoder.load(bert / "encoder").encode(texts)
     (bert / "texts.safetensors").unlink()
     write_arrays({"embeddings": vectors, "text_index": text_index}, bert / "texts.safetensors")
+
+
+def recommendation(precision: str) -> dict[str, Values]:
+    """NDCG@10 of each user by the blend over all models and by text alone, texts encoded in a precision."""
+    folder = Path(f"precision-{precision}")
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+            prepare(Path(scratch) / "worktree", precision)
+            (Path(scratch) / "worktree").rename(folder)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHOPLOOM_NO_CACHE": "1"}
-    for stage in STAGES:
+    for stage in (stage for stage in STAGES if not (folder / "data" / stage).is_dir()):
         subprocess.run(
             [sys.executable, "-m", f"pipelines.stages.{stage}"],
-            cwd=scratch,
+            cwd=folder,
             env=environment,
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    users = read_table(scratch / "data/evaluate/per_user.parquet")
+    users = read_table(folder / "data/evaluate/per_user.parquet")
     return {
         what: users.filter(pc.equal(users["model"], model))[column].to_numpy().astype(np.float64)
         for what, (model, column) in METRICS.items()
@@ -157,8 +166,7 @@ def main() -> None:
             users: dict[str, dict[str, Values]] = {}
             for precision in COMPARED:
                 started = time.perf_counter()
-                with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-                    users[precision] = recommendation(precision, Path(scratch) / "worktree")
+                users[precision] = recommendation(precision)
                 print(f"{precision}: fused, ranked and evaluated in {time.perf_counter() - started:.0f} s", flush=True)
             for what in METRICS:
                 tell(f"recommendation, {what}", {precision: users[precision][what] for precision in COMPARED})
