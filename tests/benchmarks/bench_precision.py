@@ -1,6 +1,6 @@
 """What the encoder's precision costs: NDCG lost by 8 bits and bfloat16 against float32, in search and recommendation.
 
-    .venv/bin/python tests/benchmarks/bench_precision.py [WORKTREE] [search] [recommendation]
+    .venv/bin/python tests/benchmarks/bench_precision.py [WORKTREE] [attributes] [judged] [recommendation]
 
 WORKTREE holds the outputs of the stages before ``fuse``; without it the default data is landed and they run in a
 temporary folder. Search: attribute queries for held-out product types of the default data over all its texts, by the
@@ -39,6 +39,7 @@ from pipelines.params import TrainBertParams, load_params
 
 PRECISIONS = ("f32", "bf16", "int8")
 COMPARED = ("f32", "int8")
+PARTS = ("attributes", "judged", "recommendation")
 STAGES = ("fuse", "rank", "package", "evaluate")
 METRICS = {
     "rank, all purchases": ("rank", "ndcg_at_10"),
@@ -151,13 +152,14 @@ def tell(what: str, found: dict[str, Values]) -> None:
 
 
 def main() -> None:
-    """Measure both, or what was named."""
-    chosen = [argument for argument in sys.argv[1:] if argument in ("search", "recommendation")]
+    """Measure all, or what was named."""
+    chosen = [argument for argument in sys.argv[1:] if argument in PARTS]
     sys.argv = [argument for argument in sys.argv if argument not in chosen]
     with worktree([stage.name for stage in read_graph(ROOT / "dvc.yaml") if stage.name not in STAGES]):
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", flush=True)
-        if not chosen or "search" in chosen:
+        if not chosen or "attributes" in chosen:
             tell("search, attribute queries", search_by_attributes())
+        if not chosen or "judged" in chosen:
             if (DATA / "search_relevance").is_dir():
                 tell("search, judged queries", search_by_judgements())
             else:
