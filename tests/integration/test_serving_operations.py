@@ -63,13 +63,18 @@ def settings(mlflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Set
 def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server that was started before there was a champion."""
     with served(settings, tmp_path_factory.mktemp("serve"), ready=False) as server:
-        while server.process.poll() is None:
-            try:
-                if server.ask("/healthz")[0] == 200:
-                    break
-            except OSError:
-                time.sleep(0.05)
-        yield server
+        yield alive(server)
+
+
+def alive(server: Served) -> Served:
+    """The server, once it answers at all."""
+    while server.process.poll() is None:
+        try:
+            if server.ask("/healthz")[0] == 200:
+                break
+        except OSError:
+            time.sleep(0.05)
+    return server
 
 
 def renamed(package: Path, folder: Path, suffix: str) -> Path:
@@ -359,7 +364,7 @@ def test_state_of_another_key_ring_is_told_until_the_right_one_is_back_and_champ
     foreign = tmp_path / "foreign.db"
     State.open(f"sqlite:///{foreign}", KeyRing((b"o" * 32,))).close()
     with served(settings, tmp_path, ready=False) as server:
-        until(server, lambda told: told["model"] is not None and "damaged" in told["trouble"].get("state", ""))
+        until(alive(server), lambda told: told["model"] is not None and "damaged" in told["trouble"].get("state", ""))
         assert server.ask("/recommend", {"user": "u01"})[0] == 200
         foreign.replace(file)
         told = until(server, lambda told: "the state knows users by key" in told["trouble"].get("state", ""))
