@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,6 +33,8 @@ from tests.wide_shop import Width, write_wide_package  # noqa: E402
 USERS = 60_000
 """More than a server scores ahead, so that the last ones are asked for the first time."""
 COMPARED = 200
+ITEMS_ASKED = 200_000
+"""Among how many items those are that the pages are about."""
 K = 10
 
 
@@ -48,13 +51,26 @@ def measure(settings: Settings, package: Path, folder: Path) -> None:
         measured = load("closed", server.address, ahead, folder)
         row("recommend, 8 connections: p99", "15 ms", f"{percentile(measured['latencies'], 0.99):.1f} ms")
         row("    requests a second, failed", "", f"{5000 / measured['seconds']:,.0f}, {failures(measured)}")
-        first: list[Ask] = [("/recommend", {"user": f"w{user}", "k": K}) for user in range(50_000, 52_000)]
-        measured = load("one", server.address, first, folder)
-        p50, p99 = (percentile(measured["latencies"], at) for at in (0.5, 0.99))
-        row("    users never asked for before, 1 connection: p99 (p50)", "15 ms", f"{p99:.1f} ms ({p50:.1f} ms)")
+        first: list[Ask] = [("/recommend", {"user": f"w{user}", "k": K}) for user in range(50_000, 53_000)]
+        _row_of(
+            "    users never asked for before, 1 connection", "15 ms", load("one", server.address, first[:2000], folder)
+        )
+        _row_of("    the same, 8 connections", "", load("closed", server.address, first[2000:], folder))
+        for placement in ("similar", "bought-together"):
+            pages: list[Ask] = [
+                ("/recommend", {"placement": placement, "items": [f"w{item:07}"], "k": K})
+                for item in range(7, ITEMS_ASKED, 400)
+            ]
+            _row_of(f"    {placement}, of items never asked about", "", load("one", server.address, pages, folder))
         row("memory", "", f"{psutil.Process(server.process.pid).memory_info().rss / 1e9:.2f} GB")
         answers = _answers(server, range(50_000, 50_000 + COMPARED))
     row(f"recall@{K} against scoring every item, {COMPARED} users", "0.98", f"{_recall(package, answers):.4f}")
+
+
+def _row_of(what: str, asked: str, measured: dict[str, Any]) -> None:
+    p50, p99 = (percentile(measured["latencies"], at) for at in (0.5, 0.99))
+    assert not failures(measured), what
+    row(f"{what}: p99 (p50)", asked, f"{p99:.1f} ms ({p50:.1f} ms)")
 
 
 def _answers(server: Served, users: range) -> dict[str, list[str]]:
