@@ -22,6 +22,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from pipelines.artifacts import parquet_file  # noqa: E402
 from pipelines.models.recommender import Recommender  # noqa: E402
 from pipelines.registry.promotion import champion  # noqa: E402
 from pipelines.settings import Settings  # noqa: E402
@@ -33,8 +34,8 @@ from tests.wide_shop import Width, write_wide_package  # noqa: E402
 USERS = 60_000
 """More than a server scores ahead, so that the last ones are asked for the first time."""
 COMPARED = 200
-ITEMS_ASKED = 200_000
-"""Among how many items those are that the pages are about."""
+PAGES = 500
+"""Of products that nobody asked about before."""
 K = 10
 
 
@@ -56,10 +57,11 @@ def measure(settings: Settings, package: Path, folder: Path) -> None:
             "    users never asked for before, 1 connection", "15 ms", load("one", server.address, first[:2000], folder)
         )
         _row_of("    the same, 8 connections", "", load("closed", server.address, first[2000:], folder))
+        items = parquet_file(package / "catalogue" / "items.parquet").metadata.num_rows
         for placement in ("similar", "bought-together"):
             pages: list[Ask] = [
                 ("/recommend", {"placement": placement, "items": [f"w{item:07}"], "k": K})
-                for item in range(7, ITEMS_ASKED, 400)
+                for item in range(0, items, items // PAGES)
             ]
             _row_of(f"    {placement}, of items never asked about", "", load("one", server.address, pages, folder))
         row("memory", "", f"{psutil.Process(server.process.pid).memory_info().rss / 1e9:.2f} GB")
