@@ -19,7 +19,6 @@ from pipelines.metrics.ranking import top_k
 from pipelines.models import training as epochs
 from pipelines.models.attributes import Attributes
 from pipelines.models.base import Histories, Model, Scoring, Texts, Training
-from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import feature_names
 from pipelines.models.found import models
@@ -35,6 +34,7 @@ from pipelines.models.sequence import SequenceSettings
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
 from pipelines.models.transitions import TransitionSettings
+from pipelines.models.tree_blend import TreeBlend
 from pipelines.params import Section
 from pipelines.validation import measure
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.models.base import Histories
-from pipelines.models.blend import TreeBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.features import feature_names
@@ -24,6 +23,7 @@ from pipelines.models.ranker import Ranker
 from pipelines.models.recommender import Recommender
 from pipelines.models.signals import Signals
 from pipelines.models.text import TextSimilarity
+from pipelines.models.tree_blend import TreeBlend
 from pipelines.stages.package import FIXED, OPTIONAL, Index, package
 
 LATE = 3

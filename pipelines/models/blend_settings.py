@@ -79,3 +79,9 @@ def standardisation(squashed: NDArray[np.float64]) -> tuple[NDArray[np.float64],
 def logistic(logit: NDArray[np.float64]) -> NDArray[np.float64]:
     """float64 in 0..1, of the same shape."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0))))
+
+
+def log_odds(chances: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64, of the same shape; chances nearer to 0 or 1 than a ten-millionth are taken for that."""
+    kept = np.clip(chances.astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(kept / (1 - kept)))

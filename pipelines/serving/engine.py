@@ -15,12 +15,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.blend import TreeBlend
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.contributions import Contribution
 from pipelines.models.intent_templates import INTENTS
 from pipelines.models.manifest import ENCODER_FOLDER
+from pipelines.models.mixed_blend import MixedBlend
 from pipelines.models.recommender import Recommender
+from pipelines.models.tree_blend import TreeBlend
 from pipelines.pseudonyms import KeyRing
 from pipelines.serving.affinity import ALIKE, TOGETHER, Affinity
 from pipelines.serving.answers import Answer, Asked, Provenance, Result
@@ -93,7 +94,7 @@ class Engine:
             ModelError: a file is missing, changed, not listed, or of another format version.
         """
         recommender = Recommender.load(package_dir)
-        if isinstance(recommender.ranker.blend, TreeBlend):
+        if isinstance(recommender.ranker.blend, TreeBlend | MixedBlend):
             recommender.ranker.blend.threads = 1
         recommender.finder.encoder = QueryEncoder.load(package_dir / ENCODER_FOLDER)
         catalogue = recommender.catalogue

@@ -18,13 +18,16 @@ from pipelines.chosen import chosen_models
 from pipelines.errors import DataError
 from pipelines.metrics.ranking import RankedUsers, mean, ndcg
 from pipelines.models.base import USERS_AT_ONCE
-from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend
+from pipelines.models.blend import AnyBlend
 from pipelines.models.blend_settings import BlendSettings
 from pipelines.models.features import feature_names
+from pipelines.models.linear_blend import LinearBlend
+from pipelines.models.mixed_blend import MixedBlend
 from pipelines.models.neural_blend import NeuralBlend
 from pipelines.models.popularity import Popularity
 from pipelines.models.ranker import RankerPart, TrainingRows, training_rows
 from pipelines.models.signals import Signals
+from pipelines.models.tree_blend import TreeBlend
 from pipelines.params import RankParams, SeedParams, WindowParams, load_params
 from pipelines.prepared import read_events, read_histories, read_space
 from pipelines.progress import track
@@ -34,8 +37,8 @@ from pipelines.validation import TEXTS
 
 OUTPUT = Path("data/rank")
 
-Kind = type[TreeBlend] | type[LinearBlend] | type[NeuralBlend]
-KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend)
+Kind = type[TreeBlend] | type[LinearBlend] | type[NeuralBlend] | type[MixedBlend]
+KINDS: tuple[Kind, ...] = (TreeBlend, LinearBlend, NeuralBlend, MixedBlend)
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,12 @@ def _compare(
 ) -> dict[str, dict[str, float]]:
     """NDCG@10 of every kind of blend, trained on some users' pairs and judged on those held out."""
     train = ~held_out if rows.bought[~held_out].any() else np.ones(len(held_out), bool)
-    described, bought = rows.rows[train], rows.bought[train]
-    scores = {}
-    for kind in KINDS:
-        scores[kind.kind] = _judge(kind.fit(described, bought, names, settings), judged)
-        print(f"{kind.kind}: NDCG@10 on held-out users {scores[kind.kind]}")
+    given = rows.rows[train], rows.bought[train], names, settings
+    trees, network = TreeBlend.fit(*given), NeuralBlend.fit(*given)
+    blends: tuple[AnyBlend, ...] = (trees, LinearBlend.fit(*given), network, MixedBlend(trees, network))
+    scores = {blend.kind: _judge(blend, judged) for blend in blends}
+    for kind, score in scores.items():
+        print(f"{kind}: NDCG@10 on held-out users {score}")
     return scores
 
 
@@ -187,7 +191,7 @@ def main() -> None:
     final = Popularity.of(read_histories("test", space))
     with atomic_directory(OUTPUT / "ranker") as directory:
         RankerPart(final, chosen, choice.blend, params.per_signal, settings.min_buyers).save(directory)
-    importance = choice.blend.importance() if isinstance(choice.blend, TreeBlend) else {}
+    importance = choice.blend.importance() if isinstance(choice.blend, TreeBlend | MixedBlend) else {}
     facts = {
         "models": list(chosen),
         "choice": choice.blend.kind,

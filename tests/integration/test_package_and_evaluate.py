@@ -18,7 +18,6 @@ from pipelines.artifacts import file_sha256, read_json, read_table, write_arrays
 from pipelines.errors import ConfigError, DataError, ModelError
 from pipelines.metrics.calibration import check_relevance
 from pipelines.models.base import Histories, Previous, Training
-from pipelines.models.blend import LinearBlend
 from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import feature_names
@@ -26,6 +25,7 @@ from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.fused import Fused
 from pipelines.models.judged_head import FEATURES, JudgedHead
 from pipelines.models.linear import Linear, LinearSettings
+from pipelines.models.linear_blend import LinearBlend
 from pipelines.models.manifest import verify, write_manifest
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.popularity import Popularity

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ModelError
-from pipelines.models.blend import AnyBlend, LinearBlend, TreeBlend, load_blend
+from pipelines.models.blend import AnyBlend, load_blend
+from pipelines.models.blend_settings import log_odds
+from pipelines.models.linear_blend import LinearBlend
+from pipelines.models.mixed_blend import NETWORK_FOLDER, TREES_FOLDER, MixedBlend
 from pipelines.models.neural_blend import LAYERS_FILE, NeuralBlend
+from pipelines.models.tree_blend import TREES_FILE, TreeBlend
 from tests.tiny_models import BLEND
 
-NAMES = ("count", "age", "noise")
+NAMES = ("own_counts", "age", "noise")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,31 @@ def test_neural_blend_is_read_as_it_was_written(
         load_blend(tmp_path, NAMES)
 
 
+def test_mixed_blend_asks_both_of_what_was_bought_before_and_trees_alone_of_what_is_new(
+    rows: tuple[np.ndarray, np.ndarray], blend: NeuralBlend, tmp_path: Path
+) -> None:
+    trees = TreeBlend.fit(*rows, NAMES, BLEND)
+    mixed, some = MixedBlend(trees, blend), rows[0][:1000].copy()
+    some[::2, 0] = 0
+    told = mixed.predict(some)
+    assert np.array_equal(told[::2], trees.predict(some[::2]))
+    mean = (log_odds(trees.predict(some[1::2])) + log_odds(blend.predict(some[1::2]))) / 2
+    np.testing.assert_allclose(log_odds(told[1::2]), mean, atol=1e-3)
+    assert len(mixed.predict(some[:0])) == 0
+
+    mixed.save(tmp_path)
+    assert np.array_equal(load_blend(tmp_path, NAMES).predict(some), told)
+    (tmp_path / TREES_FOLDER / TREES_FILE).write_text("tree")
+    with pytest.raises(ModelError, match=TREES_FILE):
+        load_blend(tmp_path, NAMES)
+    (tmp_path / TREES_FOLDER).rename(tmp_path / "aside")
+    (tmp_path / NETWORK_FOLDER).rename(tmp_path / TREES_FOLDER)
+    (tmp_path / "aside").rename(tmp_path / NETWORK_FOLDER)
+    trees.save(tmp_path / NETWORK_FOLDER)
+    with pytest.raises(ModelError, match="of trees and a network"):
+        load_blend(tmp_path, NAMES)
+
+
 def test_a_column_that_never_varied_in_training_does_not_decide_later() -> None:
     drawn = np.random.default_rng(5)
     values = drawn.gamma(2.0, 2.0, (4_000, len(NAMES))).astype(np.float32)
@@ -57,7 +86,9 @@ def test_a_column_that_never_varied_in_training_does_not_decide_later() -> None:
         assert np.corrcoef(blend.predict(values), blend.predict(later))[0, 1] > 0.99, kind
 
 
-@pytest.mark.parametrize(("kind", "error"), [(TreeBlend, 1e-6), (LinearBlend, 1e-6), (NeuralBlend, 0.05)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [(TreeBlend, 1e-6), (LinearBlend, 1e-6), (NeuralBlend, 0.05), (MixedBlend, 0.05)]
+)
 def test_contributions_add_up_to_the_log_odds_and_name_what_decides(
     rows: tuple[np.ndarray, np.ndarray], kind: type[AnyBlend], error: float
 ) -> None:

@@ -13,7 +13,7 @@ from pipelines.artifacts import read_json, write_arrays, write_json
 from pipelines.errors import DataError, ModelError
 from pipelines.metrics.ranking import top_k
 from pipelines.models.base import Histories, Training
-from pipelines.models.blend import TREES_FILE, load_blend
+from pipelines.models.blend import load_blend
 from pipelines.models.blend_settings import BLEND_FILE
 from pipelines.models.features import feature_names, features
 from pipelines.models.fused import principal_components
@@ -23,6 +23,7 @@ from pipelines.models.matrix_factorization import MatrixFactorization, confidenc
 from pipelines.models.popularity import Popularity, candidates_of
 from pipelines.models.repeat import OwnCounts, windows_of
 from pipelines.models.signals import score_densely, shortlist
+from pipelines.models.tree_blend import TREES_FILE
 from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
 

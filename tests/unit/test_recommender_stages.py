@@ -97,7 +97,7 @@ def test_recommender_stages_leave_a_ranker_that_recommends(worktree: Path, monke
     assert items.shape == (NUM_USERS, 3)
     assert (items >= 0).all()
     metrics = json.loads(Path("data/rank/metrics.json").read_text())
-    assert set(metrics["held_out"]) == {"trees", "linear", "neural"}
+    assert set(metrics["held_out"]) == {"trees", "linear", "neural", "mixed"}
     best = max(metrics["held_out"], key=lambda kind: metrics["held_out"][kind]["ndcg_at_10"])
     assert metrics["choice"] == best == ranker.blend.kind
     assert metrics["held_out"][best]["ndcg_at_10"] > 0.5
