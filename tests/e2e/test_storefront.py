@@ -343,7 +343,7 @@ def test_phone_shapes_the_desktop_while_it_is_signed_in(here: Visit) -> None:
     here.shot("who-am-i")
     expect(page.locator("#based-on")).to_have_text("From what you bought and what you did here lately.")
     lesson = learned(page, "You signed in: Phone")
-    expect(lesson.locator(".facts")).to_contain_text("history → history+session")
+    expect(lesson.locator(".facts")).to_contain_text("history → history + session")
     joined = titles(page)
     assert joined != plain
     page.locator("#linked-phone").uncheck()

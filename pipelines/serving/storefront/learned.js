@@ -107,7 +107,7 @@ function block(entry, first) {
       "dl",
       { class: "facts" },
       h("div", {}, h("dt", {}, "In force after"), h("dd", { "data-ms": entry.effective.toFixed(1) }, `${entry.effective.toFixed(0)} ms`)),
-      h("div", {}, h("dt", {}, "Based on"), h("dd", {}, entry.bases[0] === entry.bases[1] ? entry.bases[1] : `${entry.bases[0]} \u2192 ${entry.bases[1]}`)),
+      h("div", {}, h("dt", {}, "Based on"), h("dd", {}, [...new Set(entry.bases)].join(" \u2192 ").replaceAll("+", " + "))),
     ),
     h("p", { class: "quiet" }, time(entry)),
     first && h("p", { class: "summary" }, summary(entry.changes)),
