@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FEW_BASKETS = 3.0
 """Baskets that are added to an item's own before two items' share is believed."""
+STANDARD_ERRORS = np.float32(0.9)
+"""Taken off the number of baskets that two items share, so that one alone, which says little, comes last."""
 WIDE = 4
 """Times the neighbours wanted: how many are looked at, of which one of each text is kept."""
 REMEMBERED = 20_000
@@ -78,7 +80,7 @@ class Neighbours:
         return self._once("similar", item, self._similar)
 
     def together(self, item: int) -> Near:
-        """Bought in one basket: the cosine of the two items' baskets, drawn towards 0 where there are few."""
+        """Bought in one basket: the cosine of the two items' baskets, low where one is in few or both share few."""
         return self._once("together", item, self._together)
 
     def _once(self, kind: str, item: int, find: Callable[[int], Near]) -> Near:
@@ -124,7 +126,8 @@ class Neighbours:
         others, shared = np.unique(mates, return_counts=True)
         shared = shared[others != item].astype(np.float32)
         others = others[others != item].astype(np.int32)
-        strength = shared / np.sqrt((self._sizes[item] + FEW_BASKETS) * (self._sizes[others] + FEW_BASKETS))
+        surely = shared - STANDARD_ERRORS * np.sqrt(shared)
+        strength = surely / np.sqrt((self._sizes[item] + FEW_BASKETS) * (self._sizes[others] + FEW_BASKETS))
         return self._best(others, strength.astype(np.float32))
 
     def _best(self, items: NDArray[np.int32], strength: NDArray[np.float32]) -> Near:

@@ -20,6 +20,7 @@ from pipelines.lineage.ask import lineage_of
 from pipelines.lineage.audit import read
 from pipelines.lineage.promotions import roll_back_version
 from pipelines.lineage.served import ServedLineage
+from pipelines.models.base import Histories
 from pipelines.models.fused import Fused
 from pipelines.models.matrix_factorization import MatrixFactorization
 from pipelines.models.recommender import Recommender
@@ -167,6 +168,17 @@ def test_what_is_like_an_item_of_a_large_catalogue_is_found_without_comparing_al
     assert np.mean(shares) >= (0.75 if behaviour else 1)
     if not behaviour:
         np.testing.assert_allclose(near.similar(7).strength[:10], exact.similar(7).strength[:10], rtol=1e-5)
+
+
+def test_what_was_bought_together_once_comes_after_what_was_again_and_again(wide: Path) -> None:
+    model, baskets = Recommender.load(wide), [[0, 1]] * 3 + [[0, 2]] + [[0]] * 36 + [[1]] * 37
+    items = np.array([item for basket in baskets for item in basket], np.int32)
+    days = np.array([day for day, basket in enumerate(baskets) for _ in basket], np.float32)
+    ones, whole = np.ones(len(items), np.float32), np.array([0, len(items)])
+    one_shopper = Histories(whole, items, days, ones, model.catalogue.num_items)
+    together = Neighbours(model.ranker.signals, one_shopper).together(0)
+    assert together.items.tolist() == [1, 2]
+    assert together.strength[1] > 0
 
 
 def _unit_rows(rows: int, size: int) -> NDArray[np.float32]:
