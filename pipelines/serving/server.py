@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from errno import EADDRNOTAVAIL
 from pathlib import Path
-from socket import socket
+from socket import SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
 from types import FrameType
 
 import uvicorn
@@ -48,9 +49,11 @@ def serve(settings: Settings, host: str, port: int, rules: Path | None) -> None:
 
     Raises:
         ServiceError: another server uses the same state file.
-        ConfigError: the rules are wrong, or the address is not loopback and nothing guards it.
+        ConfigError: the rules are wrong, the address cannot be listened on, or it is not loopback and nothing guards
+            it.
     """
     chosen = Rules.read(rules) if rules else Rules()
+    check_free(host, port)
     configure()
     # Requests are small: threads of BLAS would only wait for each other.
     threadpool_limits(1, user_api="blas")
@@ -104,6 +107,37 @@ def run(service: Service, life: Life, host: str, port: int, sockets: list[socket
         _Server(config, service).run(sockets)
     except KeyboardInterrupt:
         log().info("stopped")
+
+
+def check_free(host: str, port: int) -> None:
+    """Find out that an address is taken before a champion is loaded for it.
+
+    Raises:
+        ConfigError: something listens there already, this machine has no such address, or it may not be listened on.
+    """
+    problems = list(_problems(host, port))
+    if problems:
+        raise ConfigError(
+            f"{host} port {port} cannot be listened on: {problems[0].strerror}",
+            mend="end what listens there, or name another with --port or --host",
+        ) from problems[0]
+
+
+def _problems(host: str, port: int) -> Iterator[OSError]:
+    """What keeps from listening; a name that has an address more than this machine does is none."""
+    try:
+        addresses = getaddrinfo(host, port, type=SOCK_STREAM)
+    except OSError as error:
+        yield error
+        return
+    for family, kind, protocol, _, address in addresses:
+        with socket(family, kind, protocol) as tried:
+            tried.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            try:
+                tried.bind(address)
+            except OSError as error:
+                if error.errno != EADDRNOTAVAIL or len(addresses) == 1:
+                    yield error
 
 
 def _has_keys(service: Service) -> bool:

@@ -29,6 +29,7 @@ from pipelines.registry.promotion import champion, roll_back
 from pipelines.serving import front
 from pipelines.serving.app import create_app
 from pipelines.serving.rules import Rules
+from pipelines.serving.server import check_free
 from pipelines.serving.service import Service
 from pipelines.serving.state import State
 from pipelines.settings import Settings
@@ -373,6 +374,15 @@ def test_state_of_another_key_ring_is_told_until_the_right_one_is_back_and_champ
         until(server, lambda told: told["model"]["version"] == "2")
         file.unlink()
         assert until(server, lambda told: told["ready"])["trouble"] == {}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_address_that_cannot_be_listened_on_is_told_with_a_mend(taken: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        host, said = ("127.0.0.1", "Address already in use") if taken else ("192.0.2.1", "Cannot assign")
+        with pytest.raises(ConfigError, match=said) as told:
+            check_free(host, there.getsockname()[1])
+    assert "--port" in told.value.mend
 
 
 @pytest.mark.parametrize(
