@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from pipelines.orchestration.airflow import ADMIN, environment, password_file, w
 from pipelines.orchestration.dag_runs import hold_alone
 from pipelines.orchestration.databases import close_abandoned, migrate
 from pipelines.orchestration.processes import last_lines, tail
+from pipelines.ports import cannot_listen, holder
 from pipelines.settings import Settings, sqlite_file
 
 LOOPBACK = "127.0.0.1"
@@ -263,26 +263,11 @@ def _check_port(service: _Service) -> None:
     """Refuse a port that is taken, before anything is started."""
     if service.port is None:
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, service.port))
-        except OSError:
-            raise ServiceError(
-                f"port {service.port}, for which {service.name} asks, is taken{_holder(service.port)}",
-                mend=f"export {service.port_variable}=<another port>",
-            ) from None
-
-
-def _holder(port: int) -> str:
-    """Who listens on a port, as far as this user may know."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    except psutil.Error:
-        pass
-    return ""
+    if cannot_listen(LOOPBACK, service.port):
+        raise ServiceError(
+            f"port {service.port}, for which {service.name} asks, is taken{holder(service.port)}",
+            mend=f"export {service.port_variable}=<another port>",
+        )
 
 
 def _mlflow_answers(settings: Settings) -> bool:

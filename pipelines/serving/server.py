@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from errno import EADDRNOTAVAIL
 from pathlib import Path
-from socket import SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
+from socket import socket
 from types import FrameType
 
 import uvicorn
 from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ConfigError
+from pipelines.ports import cannot_listen, holder
 from pipelines.serving.access import Access
 from pipelines.serving.app import create_app
 from pipelines.serving.logs import configure, log
@@ -115,29 +115,12 @@ def check_free(host: str, port: int) -> None:
     Raises:
         ConfigError: something listens there already, this machine has no such address, or it may not be listened on.
     """
-    problems = list(_problems(host, port))
-    if problems:
+    problem = cannot_listen(host, port)
+    if problem:
         raise ConfigError(
-            f"{host} port {port} cannot be listened on: {problems[0].strerror}",
+            f"{host} port {port} cannot be listened on: {problem.strerror}{holder(port)}",
             mend="end what listens there, or name another with --port or --host",
-        ) from problems[0]
-
-
-def _problems(host: str, port: int) -> Iterator[OSError]:
-    """What keeps from listening; a name that has an address more than this machine does is none."""
-    try:
-        addresses = getaddrinfo(host, port, type=SOCK_STREAM)
-    except OSError as error:
-        yield error
-        return
-    for family, kind, protocol, _, address in addresses:
-        with socket(family, kind, protocol) as tried:
-            tried.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-            try:
-                tried.bind(address)
-            except OSError as error:
-                if error.errno != EADDRNOTAVAIL or len(addresses) == 1:
-                    yield error
+        ) from problem
 
 
 def _has_keys(service: Service) -> bool:
