@@ -34,7 +34,7 @@ from pipelines.serving.preparing import Prepared, Preparing
 from pipelines.serving.query_encoder import QueryEncoder
 from pipelines.serving.recommending import near, recommend
 from pipelines.serving.rules import Bound, Placed, Rules
-from pipelines.serving.searching import KEPT_QUERIES, MOST_ENCODED, Found, Matching, Query
+from pipelines.serving.searching import KEPT_QUERIES, Found, Matching, Query
 from pipelines.serving.shelf import Shelf
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing
@@ -149,14 +149,13 @@ class Engine:
         return find(self, query, shopper)
 
     def intents(self, text: str) -> dict[str, float]:
-        """Probability of each intent, by how the text begins; empty where the package holds no intent head, or the text
-        is blank."""
-        head, text = self.recommender.finder.intent, " ".join(text.split())[:MOST_ENCODED]
+        """Probability of each intent; empty where the package holds no intent head, or the text is blank."""
+        head, text = self.recommender.finder.intent, " ".join(text.lower().split())
         if head is None or not text:
             return {}
         kept = self._intents.get(text)
         if kept is None:
-            vectors = head.encoder.encode_queries([text.lower()])
+            vectors = head.encoder.encode_queries([text])
             kept = dict(zip(INTENTS, map(float, head.probabilities(vectors)[0]), strict=True))
             self._intents.put(text, kept)
         return kept

@@ -19,8 +19,6 @@ KEPT_QUERIES = 2_000
 WIDER = 5
 """How many times more texts are looked at where filters take some away."""
 MOST_TEXTS = 2_000
-MOST_ENCODED = 160
-"""Characters that the multilingual encoder is given: it takes seconds of thousands, and a query says it sooner."""
 LEAST_SHARE, LEAST_RELEVANCE = 0.25, 0.03
 """A text matches if the head holds it this share as relevant as the best and this relevant at all, or if it shares this
 share of its words."""
@@ -180,9 +178,7 @@ class Matching:
         wanted = min(max(wide, query.first + query.count), MOST_TEXTS)
         matches = self._kept.get((text, wanted))
         if matches is None:
-            finder = self._recommender.finder
-            read = " ".join(text.split())[:MOST_ENCODED] if finder.is_foreign(text) else text
-            found = finder.match(read, wanted)
+            found = self._recommender.finder.match(text, wanted)
             near = found.relevance >= max(LEAST_RELEVANCE, LEAST_SHARE * found.relevance.max(initial=0))
             kept = near | (found.keywords >= LEAST_SHARE)
             matches = found.of(kept)
