@@ -44,10 +44,15 @@ def import_keras(seed: int | None = None) -> Any:
 def keras_state(*owners: Any) -> dict[str, NDArray[Any]]:
     """The variables of models and (built) optimizers, for a checkpoint: weights, moments, counts, seeds.
 
+    A single number is an array of one, as the files of checkpoints want it.
+
     Args:
         owners: whatever has ``variables``; always in the same order.
     """
-    return {f"variable_{place:04d}": np.asarray(variable) for place, variable in enumerate(_variables(owners))}
+    return {
+        f"variable_{place:04d}": np.atleast_1d(np.asarray(variable))
+        for place, variable in enumerate(_variables(owners))
+    }
 
 
 def restore_keras(state: Mapping[str, NDArray[Any]], *owners: Any) -> None:

@@ -69,7 +69,7 @@ class SequenceLearner:
 
     def state(self) -> State:
         """The weights and the optimizer's variables."""
-        return {name: np.atleast_1d(array) for name, array in keras_state(*self._owners()).items()}
+        return keras_state(*self._owners())
 
     def restore(self, state: State) -> None:
         """See :meth:`state`."""

@@ -112,8 +112,7 @@ class TwoTowerLearner:
 
     def state(self) -> State:
         """The weights that change, the optimizer's variables, and the losses so far."""
-        kept = keras_state(Variables(self.variables), self.optimizer)
-        return {name: np.atleast_1d(array) for name, array in kept.items()} | {"losses": self.losses}
+        return keras_state(Variables(self.variables), self.optimizer) | {"losses": self.losses}
 
     def restore(self, state: State) -> None:
         """See :meth:`state`."""

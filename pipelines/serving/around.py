@@ -21,9 +21,8 @@ class Around:
         self._finder = model.finder
         self._near_items = near_items
         index = model.finder.text_index
-        order = np.lexsort((-model.buyers, index))
-        first = np.ones(len(order), bool)
-        first[1:] = index[order[1:]] != index[order[:-1]]
+        order = np.argsort(-model.buyers, kind="stable")
+        _, first = np.unique(index[order], return_index=True)
         self._most_bought: NDArray[np.int32] = order[first].astype(np.int32)
         """int32 [num_texts]: of each text the item that most bought, ties by id."""
 

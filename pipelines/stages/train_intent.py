@@ -35,12 +35,16 @@ def product_types(items: Path) -> list[str]:
     return list(dict.fromkeys(" ".join(name.lower().split()) for name in ordered))
 
 
-def out_of_scope_share(head: IntentHead, names: list[str]) -> dict[str, float]:
-    """The share of names that the head takes for what the shop cannot answer; empty where there are none."""
-    if not names:
-        return {}
-    told = head.probabilities(head.encoder.encode_queries(names)).argmax(1)
-    return {"own_names_out_of_scope": float((told == INTENTS.index(OUT_OF_SCOPE)).mean())}
+def out_of_scope_share(head: IntentHead, encoder: MultilingualEncoder, names: list[str]) -> float:
+    """The share of names, one at least, that the head takes for what the shop cannot answer.
+
+    Args:
+        head: fitted.
+        encoder: what it was fitted on.
+        names: as shoppers type them.
+    """
+    told = head.probabilities(encoder.encode_queries(names)).argmax(1)
+    return float((told == INTENTS.index(OUT_OF_SCOPE)).mean())
 
 
 def main() -> None:
@@ -62,7 +66,8 @@ def main() -> None:
             head.save(output / "head")
             told = head.probabilities(vectors).argmax(1)
             metrics = {"phrasings": len(phrasings), "training_accuracy": float((told == labels).mean())}
-            metrics |= out_of_scope_share(head, names[params.own_names :][:MEASURED])
+            if others := names[params.own_names :][:MEASURED]:
+                metrics["own_names_out_of_scope"] = out_of_scope_share(head, encoder, others)
             print(f"{len(phrasings)} phrasings of {len(INTENTS)} intents: {metrics['training_accuracy']:.3f} fitted")
         else:
             write_json(NOT_CHOSEN, output / "head" / CHOSEN_FILE)

