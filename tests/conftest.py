@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipelines.settings import Settings
 from tests.demanded import lacking
 from tests.postgresql_server import postgresql_is_installed, postgresql_server
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("seeking", derandomize=False)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -212,9 +212,9 @@ def test_body_that_is_too_long_or_does_not_come_is_refused_as_documented(
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=30) as long:
         long.sendall(head + piece * 20 + b"0\r\n\r\n")
-        told = long.makefile("rb").read(500)
-    assert told.startswith(b"HTTP/1.1 413")
-    assert b'"code":"too_large"' in told
+        refused = HTTPResponse(long)
+        refused.begin()
+        assert (refused.status, json.loads(refused.read())["code"]) == (413, "too_large")
     monkeypatch.setattr(front, "SECONDS_FOR_A_BODY", 0.05)
 
     async def never() -> dict[str, Any]:
