@@ -42,8 +42,8 @@ class Batch:
 
     Args:
         rows: int64 [n], positions of the texts; n <= ROWS.
-        token_ids: int32 [ROWS, length], zero where padded; length is a multiple of BUCKET_TOKENS.
-        padding_mask: int32 [ROWS, length], 1 on tokens.
+        token_ids: int32 [n or more, length], zero where padded; length is a multiple of BUCKET_TOKENS.
+        padding_mask: of that shape, 1 on tokens.
     """
 
     rows: NDArray[np.int64]
@@ -51,24 +51,56 @@ class Batch:
     padding_mask: NDArray[np.int32]
 
 
-def length_batches(tokens: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
-    """Group texts of the same length bucket into batches of a fixed shape, shortest first.
+def length_batches(tokens: Sequence[NDArray[np.int32]], at_least: int = 1) -> Iterator[Batch]:
+    """Group texts of the same length bucket into batches of at most ``ROWS`` rows, shortest first.
 
     Args:
         tokens: the token ids of each text, at least one each.
+        at_least: rows of a batch; what is lacking is filled with empty rows.
     """
     buckets = np.array([-(-len(ids) // BUCKET_TOKENS) * BUCKET_TOKENS for ids in tokens], np.int64)
     for length in np.unique(buckets):
         members = np.flatnonzero(buckets == length)
         for start in range(0, len(members), ROWS):
             rows = members[start : start + ROWS]
-            token_ids = np.zeros((ROWS, int(length)), np.int32)
-            padding_mask = np.zeros((ROWS, int(length)), np.int32)
+            shape = max(len(rows), at_least), int(length)
+            token_ids, padding_mask = np.zeros((2, *shape), np.int32)
             padding_mask[:, 0] = 1
             for place, row in enumerate(rows):
                 token_ids[place, : len(tokens[row])] = tokens[row]
                 padding_mask[place, : len(tokens[row])] = 1
             yield Batch(rows, token_ids, padding_mask)
+
+
+class Running:
+    """Calls of a compiled encoder, as many at once as it has streams.
+
+    Args:
+        compiled: an ``openvino.CompiledModel``.
+        streams: of it.
+        vectors: float32 [num_texts, embedding_size], where results are written.
+    """
+
+    def __init__(self, compiled: Any, streams: int, vectors: NDArray[np.float32]) -> None:
+        self._compiled, self._streams, self._vectors = compiled, streams, vectors
+        self._calls: list[tuple[Any, Batch]] = []
+
+    def start(self, batch: Batch, inputs: dict[str, NDArray[Any]]) -> None:
+        """Compute a batch, once there is room for it."""
+        request = self._take() if len(self._calls) == self._streams else self._compiled.create_infer_request()
+        request.start_async(inputs)
+        self._calls.append((request, batch))
+
+    def finish(self) -> None:
+        """Wait for all."""
+        while self._calls:
+            self._take()
+
+    def _take(self) -> Any:
+        request, batch = self._calls.pop(0)
+        request.wait()
+        self._vectors[batch.rows] = request.get_output_tensor(0).data[: len(batch.rows)]
+        return request
 
 
 class TextEncoder:
@@ -82,7 +114,7 @@ class TextEncoder:
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         import openvino
 
-        self.streams = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.streams = processors()
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "EXECUTION_MODE_HINT": "PERFORMANCE"}
         self._open(directory, manifest, ROWS, self.streams, hints)
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -162,24 +194,17 @@ class TextEncoder:
         vectors = np.zeros((len(texts), self.embedding_size), np.float32)
         if not len(texts):
             return vectors
-        batches = list(length_batches(self.tokenize(texts)))
-        requests = [self._compiled.create_infer_request() for _ in range(min(self.streams, len(batches)))]
-        running: list[Batch | None] = [None] * len(requests)
-
-        def finish(place: int) -> None:
-            batch = running[place]
-            if batch is not None:
-                requests[place].wait()
-                vectors[batch.rows] = requests[place].get_output_tensor(0).data[: len(batch.rows)]
-
-        for number, batch in enumerate(track(batches, description) if description else batches):
-            place = number % len(requests)
-            finish(place)
-            running[place] = batch
-            requests[place].start_async({"token_ids": batch.token_ids, "padding_mask": batch.padding_mask})
-        for place in range(len(requests)):
-            finish(place)
+        batches = list(length_batches(self.tokenize(texts), ROWS))
+        running = Running(self._compiled, self.streams, vectors)
+        for batch in track(batches, description) if description else batches:
+            running.start(batch, {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask})
+        running.finish()
         return normalised(vectors)
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -42,16 +42,17 @@ def encoder_graph(model: Any) -> Any:
         parameter.set_friendly_name(name)
         parameter.output(0).get_tensor().set_names({name})
     kept = ops.convert(padding_mask, Type.f32)
-    absent = ops.unsqueeze(ops.multiply(ops.subtract(np.float32(1), kept), HIDDEN), np.array([1, 2]))
+    absent = absence(kept)
     hidden = _embedded(bert, token_ids)
     for layer in bert.transformer_layers:
-        attended = _attended(layer._self_attention_layer, hidden, absent)
-        hidden = _normed(layer._self_attention_layer_norm, ops.add(hidden, attended))
+        hidden = _normed(
+            layer._self_attention_layer_norm, ops.add(hidden, _attention(layer._self_attention_layer, hidden, absent))
+        )
         wide = layer._feedforward_intermediate_dense
         inner = ops.gelu(_dense(wide, hidden), "ERF" if wide.activation is exact_gelu else "TANH")
         outer = _dense(layer._feedforward_output_dense, inner)
         hidden = _normed(layer._feedforward_layer_norm, ops.add(hidden, outer))
-    return Model([_pooled(hidden, kept)], [token_ids, padding_mask], "encoder")
+    return Model([pooled(hidden, kept)], [token_ids, padding_mask], "encoder")
 
 
 def _weights(variable: Any) -> NDArray[np.float32]:
@@ -70,10 +71,7 @@ def _embedded(bert: Any, token_ids: Any) -> Any:
 
 
 def _normed(layer: Any, hidden: Any) -> Any:
-    from openvino import opset13 as ops
-
-    centred = ops.mvn(hidden, np.array([-1]), True, layer.epsilon, "inside_sqrt")
-    return ops.add(ops.multiply(centred, _weights(layer.gamma)), _weights(layer.beta))
+    return normed(hidden, _weights(layer.gamma), _weights(layer.beta), layer.epsilon)
 
 
 def _dense(layer: Any, hidden: Any) -> Any:
@@ -85,20 +83,51 @@ def _dense(layer: Any, hidden: Any) -> Any:
     return ops.add(ops.matmul(hidden, kernel, False, False), _weights(layer.bias).reshape(-1))
 
 
-def _attended(layer: Any, hidden: Any, absent: Any) -> Any:
+def _attention(layer: Any, hidden: Any, absent: Any) -> Any:
+    heads, size = layer._query_dense.bias.shape
+    query, key, value = (_dense(dense, hidden) for dense in (layer._query_dense, layer._key_dense, layer._value_dense))
+    return _dense(layer._output_dense, attended(query, key, value, heads, size, absent))
+
+
+def absence(kept: Any) -> Any:
+    """What is added to the attention that is paid to each token: nothing, or ``HIDDEN`` where it is padding.
+
+    Args:
+        kept: float32 [rows, length], 1 on tokens and 0 on padding.
+    """
     from openvino import opset13 as ops
 
-    heads, size = layer._query_dense.bias.shape
+    return ops.unsqueeze(ops.multiply(ops.subtract(np.float32(1), kept), HIDDEN), np.array([1, 2]))
+
+
+def normed(hidden: Any, gamma: NDArray[np.float32], beta: NDArray[np.float32], epsilon: float) -> Any:
+    """Layer normalisation over the last axis."""
+    from openvino import opset13 as ops
+
+    centred = ops.mvn(hidden, np.array([-1]), True, epsilon, "inside_sqrt")
+    return ops.add(ops.multiply(centred, gamma), beta)
+
+
+def attended(query: Any, key: Any, value: Any, heads: int, size: int, absent: Any) -> Any:
+    """Scaled dot-product attention of each head, side by side again.
+
+    Args:
+        query: [rows, length, heads * size].
+        key: as ``query``.
+        value: as ``query``.
+        heads: how many.
+        size: the width of one.
+        absent: of :func:`absence`.
+    """
+    from openvino import opset13 as ops
+
     divided, swapped = np.array([0, 0, heads, size]), np.array([0, 2, 1, 3])
-    query, key, value = (
-        ops.transpose(ops.reshape(_dense(dense, hidden), divided, True), swapped)
-        for dense in (layer._query_dense, layer._key_dense, layer._value_dense)
-    )
+    query, key, value = (ops.transpose(ops.reshape(part, divided, True), swapped) for part in (query, key, value))
     mixed = ops.transpose(ops.scaled_dot_product_attention(query, key, value, absent), swapped)
-    return _dense(layer._output_dense, ops.reshape(mixed, np.array([0, 0, heads * size]), True))
+    return ops.reshape(mixed, np.array([0, 0, heads * size]), True)
 
 
-def _pooled(hidden: Any, kept: Any) -> Any:
+def pooled(hidden: Any, kept: Any) -> Any:
     """The mean over the tokens that are not padding, L2-normalised."""
     from openvino import opset13 as ops
 

@@ -17,7 +17,7 @@ from pipelines.artifacts import write_arrays, write_json
 from pipelines.errors import ModelError
 from pipelines.models.encoder import normalised
 from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE
-from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.models.multilingual import MultilingualEncoder, loaded
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 
 FORMAT_VERSION = 1
@@ -79,7 +79,7 @@ class IntentHead:
         Raises:
             ModelError: it is not installed, or has other weights.
         """
-        return MultilingualEncoder(self.distribution, self.sha256)
+        return loaded(self.distribution, self.sha256)
 
     def of(self, query: str) -> Intent:
         """Judge one query.

