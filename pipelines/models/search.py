@@ -28,6 +28,7 @@ from pipelines.models.manifest import (
     RELEVANCE_FOLDER,
     SEARCH_FOLDER,
 )
+from pipelines.models.members import Members
 from pipelines.models.nearest import Nearest
 from pipelines.models.spelling import Speller
 from pipelines.models.texts import titles_of_texts
@@ -186,11 +187,9 @@ class Search:
         return float(self.encoder.reader.unread_share([query])[0]) >= self.multilingual.unread_share
 
     @cached_property
-    def items_of_texts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """``order, indptr``: the items of text ``t`` are ``order[indptr[t]:indptr[t + 1]]``, ascending."""
-        order = np.argsort(self.text_index, kind="stable")
-        counts = np.bincount(self.text_index, minlength=len(self.embeddings))
-        return order.astype(np.int64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    def items_of_texts(self) -> Members:
+        """The items of each text."""
+        return Members(self.text_index, len(self.embeddings))
 
     def best_items(
         self,
@@ -214,11 +213,7 @@ class Search:
             int32 [num_found] items and, ascending, the int64 [num_found] row of each in ``texts``; a text of which
             nothing passes has none.
         """
-        order, indptr = self.items_of_texts
-        sizes = indptr[texts + 1] - indptr[texts]
-        rows = np.repeat(np.arange(len(texts)), sizes)
-        starts = np.repeat(indptr[texts] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-        items = order[starts + np.arange(len(rows))].astype(np.int32)
+        items, rows = self.items_of_texts.of(texts)
         if passing is not None:
             keep = passing[items]
             items, rows = items[keep], rows[keep]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,7 +13,7 @@ from pipelines.serving.understanding.constraints import Constraint
 from pipelines.serving.understanding.reading import fold
 from pipelines.serving.understanding.shares import Ordered
 from pipelines.serving.understanding.sizes import within
-from pipelines.serving.understanding.vocabulary import Vocabulary
+from pipelines.serving.understanding.vocabulary import Ints, Vocabulary, Words
 
 Mask = NDArray[np.bool_]
 EASE = {"attribute": 0, "size": 1, "price": 2, "brand": 3, "category": 4, "like": 5, "item": 5}
@@ -135,12 +135,8 @@ def wish(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> NDArray[n
 
 def _kind_itself(wanted: Sequence[Constraint], vocabulary: Vocabulary) -> Mask:
     """bool [num_items]: items that are what a wanted category is, and do not only have its name in theirs."""
-    paths = np.zeros(len(vocabulary.paths), bool)
-    for each in wanted:
-        for term in each.terms if each.kind == "category" else ():
-            paths[vocabulary.heads.get(term, [])] = True
-    found: Mask = paths[vocabulary.path_of_item]
-    return found
+    asked = [each for each in wanted if each.kind == "category"]
+    return vocabulary.items_of_paths.mask(_paths(asked, vocabulary.heads))
 
 
 def price_bounds(
@@ -199,18 +195,20 @@ def _left(constraints: Sequence[Constraint], vocabulary: Vocabulary, among: Mask
 
 
 def _categories(constraints: Sequence[Constraint], vocabulary: Vocabulary) -> Mask:
-    wanted = np.zeros(len(vocabulary.paths), bool)
-    refused = np.zeros(len(vocabulary.paths), bool)
-    asked = False
-    for each in constraints:
-        if each.kind == "category":
-            asked = asked or not each.negated
-            for term in each.terms:
-                (refused if each.negated else wanted)[vocabulary.kinds.get(term, [])] = True
-    if not asked:
-        wanted[:] = True
-    allowed: Mask = (wanted & ~refused)[vocabulary.path_of_item]
+    asked = [each for each in constraints if each.kind == "category"]
+    wanted = [each for each in asked if not each.negated]
+    refused = [each for each in asked if each.negated]
+    items = vocabulary.items_of_paths
+    allowed = items.mask(_paths(wanted, vocabulary.kinds)) if wanted else np.ones(vocabulary.num_items, bool)
+    if refused:
+        allowed[items.of(_paths(refused, vocabulary.kinds))[0]] = False
     return allowed
+
+
+def _paths(asked: Iterable[Constraint], named: Mapping[Words, Ints]) -> Ints:
+    """The category paths that some constraints name."""
+    found = [named[term] for each in asked for term in each.terms if term in named]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int32)
 
 
 def _brand(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
@@ -228,8 +226,7 @@ def _texts(constraint: Constraint, vocabulary: Vocabulary) -> Mask:
         for word in term:
             said[vocabulary.texts_saying.get(word, [])] += 1
         found |= said == len(term)
-    saying: Mask = found[vocabulary.text_of_item]
-    return saying
+    return vocabulary.items_of_texts.mask(np.flatnonzero(found))
 
 
 def _item(constraint: Constraint, vocabulary: Vocabulary) -> Mask:

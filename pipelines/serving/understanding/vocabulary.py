@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.members import Members
 from pipelines.models.spelling import Speller
 from pipelines.serving.understanding import language
 from pipelines.serving.understanding.constraints import Terms
@@ -148,6 +149,16 @@ class Vocabulary:
     @cached_property
     def num_texts(self) -> int:
         return int(self.text_of_item.max(initial=-1)) + 1
+
+    @cached_property
+    def items_of_paths(self) -> Members:
+        """The items of each of ``paths``."""
+        return Members(self.path_of_item, len(self.paths))
+
+    @cached_property
+    def items_of_texts(self) -> Members:
+        """The items of each text."""
+        return Members(self.text_of_item, self.num_texts)
 
     def says(self, words: Iterable[str]) -> bool:
         """Whether some text holds each of these words."""
