@@ -1,7 +1,8 @@
-"""Which addresses of this machine can be listened on, and who listens already."""
+"""Which addresses are this machine's alone, which can be listened on, and who listens already."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from errno import EADDRNOTAVAIL
 from socket import SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
@@ -42,3 +43,13 @@ def holder(port: int) -> str:
     except psutil.Error:
         pass
     return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -64,5 +64,5 @@ def create_app(service: Service, life: Callable[[], AbstractAsyncContextManager[
         storefront,
     ):
         app.include_router(routes.router)
-    app.add_middleware(Front, figures=service.figures)
+    app.add_middleware(Front, figures=service.figures, local=not service.access.required)
     return app

@@ -10,10 +10,13 @@ import contextlib
 import re
 import time
 import uuid
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.ports import is_loopback
 from pipelines.serving.figures import Figures
 from pipelines.serving.logs import log
 from pipelines.serving.problems import Problem, answer
@@ -48,17 +51,23 @@ class _ForeignError(Exception):
     """A browser sends what the page of another site told it to."""
 
 
+class _MisnamedError(Exception):
+    """This machine is asked under the name of another site, as a page does that had its name point here."""
+
+
 class Front:
     """See the module.
 
     Args:
         app: what answers.
         figures: where requests are counted.
+        local: whether this machine alone may ask, and without a key: then only under its own names.
     """
 
-    def __init__(self, app: ASGIApp, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, figures: Figures, local: bool) -> None:
         self._app = app
         self._figures = figures
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,6 +94,8 @@ class Front:
         try:
             if headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] not in _READING:
                 raise _ForeignError
+            if self._local and not _names_this_machine(headers.get(b"host", b"localhost")):
+                raise _MisnamedError
             if int(headers.get(b"content-length", b"0")) > MOST_BYTES:
                 raise _TooLargeError
             await self._app(scope, _bounded(receive, broken), named)
@@ -155,6 +166,15 @@ async def _discard(receive: Receive) -> None:
                     return
 
 
+@lru_cache(maxsize=256)
+def _names_this_machine(host: bytes) -> bool:
+    """Whether a ``Host`` header, with or without a port, is ``localhost`` or a loopback address."""
+    try:
+        return is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
+    except ValueError:
+        return False
+
+
 def _refusal(error: Exception) -> tuple[int, Problem]:
     if isinstance(error, _TooLargeError):
         most = f"{MOST_BYTES:,} bytes"
@@ -165,6 +185,10 @@ def _refusal(error: Exception) -> tuple[int, Problem]:
     if isinstance(error, _ForeignError):
         reason = "a page of another site may not send anything here"
         return 403, Problem(code="forbidden", reason=reason, where="header.sec-fetch-site", mend="ask from your server")
+    if isinstance(error, _MisnamedError):
+        reason = "without keys this server answers to localhost and loopback addresses alone"
+        mend = "ask http://127.0.0.1; a proxy sends this name as Host"
+        return 403, Problem(code="forbidden", reason=reason, where="header.host", mend=mend)
     if isinstance(error, ClientDisconnect):
         return 400, Problem(code="cut_short", reason="the body ended before it was complete", where="body")
     return 500, Problem(code="internal", reason="this is the server's fault", mend="the log names this request_id")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ConfigError
-from pipelines.ports import cannot_listen, holder
+from pipelines.ports import cannot_listen, holder, is_loopback
 from pipelines.serving.access import Access
 from pipelines.serving.app import create_app
 from pipelines.serving.logs import configure, log
@@ -126,13 +125,3 @@ def check_free(host: str, port: int) -> None:
 def _has_keys(service: Service) -> bool:
     """Whether some key could be used."""
     return any(key.revoked is None for key in service.remembering().state.keys.all())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

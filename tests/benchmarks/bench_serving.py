@@ -50,7 +50,7 @@ async def _post(address: str, asks: list[Ask], latencies: list[float], answers: 
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     for path, body in asks:
         content = json.dumps(body).encode()
-        fields = ("Host: x", "Content-Type: application/json", f"Content-Length: {len(content)}")
+        fields = ("Host: localhost", "Content-Type: application/json", f"Content-Length: {len(content)}")
         head = "\r\n".join((f"POST {path} HTTP/1.1", *fields, "", ""))
         started = time.perf_counter()
         writer.write(head.encode() + content)

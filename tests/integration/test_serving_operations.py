@@ -195,7 +195,7 @@ def test_second_server_on_the_same_state_file_is_refused(server: Served, setting
 
 def test_body_that_is_cut_short_or_never_ends_harms_nobody(server: Served) -> None:
     address = urlsplit(server.address)
-    head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    head = b"POST /recommend HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
     for piece in (head, head + b'{"user"', b"POST /recommend HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00"):
         with socket.create_connection((str(address.hostname), int(address.port or 0))) as cut:
             cut.sendall(piece)
@@ -206,9 +206,7 @@ def test_body_that_is_too_long_or_does_not_come_is_refused_as_documented(
     server: Served, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = urlsplit(server.address)
-    head = (
-        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    head = b"POST /recommend HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n"
     piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=30) as long:
         long.sendall(head + piece * 20 + b"0\r\n\r\n")
@@ -240,6 +238,15 @@ def test_what_a_browser_sends_for_another_site_is_refused(server: Served) -> Non
     for site in ("same-origin", "none"):
         assert server.ask("/recommend", {}, {"Sec-Fetch-Site": site})[0] == 200
     assert server.ask("/healthz", None, {"Sec-Fetch-Site": "cross-site"})[0] == 200
+
+
+def test_only_the_names_of_this_machine_are_answered_without_keys(server: Served) -> None:
+    port = urlsplit(server.address).port
+    for name in ("shop.example", f"rebound.example:{port}", "127.0.0.1.example", "10.0.0.1", "[", ""):
+        status, problem = server.ask("/recommend", {}, {"Host": name})
+        assert (status, problem["code"], problem["where"]) == (403, "forbidden", "header.host"), name
+    for name in ("localhost", f"LOCALHOST:{port}", f"127.0.0.1:{port}", "[::1]:8000", "127.9.9.9"):
+        assert server.ask("/recommend", {}, {"Host": name})[0] == 200, name
 
 
 def test_fuzzing_from_the_openapi_document_finds_no_fault_of_the_server(server: Served) -> None:
