@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """What the server remembers, ``postgresql://...``; a SQLite file in the state folder by default."""
     answers_days: int = Field(default=30, ge=0, le=36_500)
     """Days that the server remembers which model answered which request; 0 keeps no such record."""
+    conversations_days: int = Field(default=30, ge=1, le=36_500)
+    """Days after its last turn that the server remembers a conversation."""
     rules: Path | None = None
     """A YAML file with the shop's rules for what is shown: exclude, pin, boost, caps, room for the new."""
 

@@ -2,6 +2,7 @@
 
 An answer is noted in memory while it is given, and on the disk a second later. So no request waits for it, the events'
 own flush to the disk is hardly shared, and a cut of power loses the notes of a second; the log has a line of each too.
+The thread that writes them also forgets what is too old: answers, and conversations that nobody goes on with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MOST_AT_ONCE = 2_000
 MOST_WAITING = 100_000
 """Answers that wait while the state does not answer; what comes beyond is not recorded."""
 FORGET_SECONDS = 3600.0
-"""Between two looks for answers that are too old."""
+"""Between two looks for what is too old."""
 
 
 class Ledger:
@@ -31,10 +32,12 @@ class Ledger:
 
     Args:
         days: that an answer is kept; 0: none is noted.
+        conversation_days: that a conversation is kept after its last turn.
     """
 
-    def __init__(self, days: int) -> None:
+    def __init__(self, days: int, conversation_days: int) -> None:
         self._days = days
+        self._conversation_days = conversation_days
         self._waiting: deque[Answered] = deque()
         self._ending = Event()
         self._thread: Thread | None = None
@@ -86,8 +89,10 @@ class Ledger:
                 self._waiting.popleft()
 
     def _forget(self, state: State) -> None:
-        if not self._days or time.monotonic() < self._forget_after:
+        if time.monotonic() < self._forget_after:
             return
-        removed = state.answers.forget(datetime.now(UTC) - timedelta(days=self._days))
+        now = datetime.now(UTC)
+        state.sessions.forget(now - timedelta(days=self._conversation_days))
+        removed = state.answers.forget(now - timedelta(days=self._days)) if self._days else 0
         if removed < FORGOTTEN_AT_ONCE:
             self._forget_after = time.monotonic() + FORGET_SECONDS

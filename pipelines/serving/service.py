@@ -167,7 +167,7 @@ class Service:
     @cached_property
     def ledger(self) -> Ledger:
         """Which model gave which answer."""
-        return Ledger(self.settings.answers_days)
+        return Ledger(self.settings.answers_days, self.settings.conversations_days)
 
     @cached_property
     def chances(self) -> Chances:
