@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from platform import processor
 
 import numpy as np
+from processor import processor
 from worktree import worktree
 
 from pipelines.models.diversity import debiased

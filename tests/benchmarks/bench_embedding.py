@@ -18,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from processor import processor
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".shoploom" / "bench"
 NUM_TEXTS = 2000
 TURNS = 3
 ASKED = {"torch": 2.5, "openvino": 1.2}
 PRECISIONS = ("bf16", "int8", "f32")
-FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 OTHER_SIDE = """
 import json, sys, time
@@ -150,18 +151,6 @@ def turn(python: Path, program: str, *arguments: object) -> dict[str, Any]:
     ).stdout
     result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
-
-
-def processor() -> str:
-    """The CPU's name, and which of the flags that matter here it has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "unknown processor"
-    said = dict(line.split(":", 1) for line in lines if ":" in line)
-    told = {name.strip(): value.strip() for name, value in said.items()}
-    flags = set(told.get("flags", "").split())
-    return f"{os.cpu_count()} x {told.get('model name', '?')}: {' '.join(flag for flag in FLAGS if flag in flags)}"
 
 
 def main() -> None:

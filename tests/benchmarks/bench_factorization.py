@@ -8,7 +8,6 @@ warm start begins with the factors of six weeks before; the loss is ``implicit``
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from processor import processor
 from threadpoolctl import threadpool_limits
 from worktree import worktree
 
@@ -106,7 +106,7 @@ def main() -> None:
     with worktree(("validate", "prepare")):
         histories = read_histories("test", read_space())
         settings = load_params(FactorizationSettings, "train_mf", Path(__file__).parents[2] / "params.yaml")
-        print(f"{platform.processor() or platform.machine()}; {len(histories.items):,} purchases, float32")
+        print(f"{processor()}; {len(histories.items):,} purchases, float32")
         compare(histories, settings)
         compare_starts(histories, settings)
 

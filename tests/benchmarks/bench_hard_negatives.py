@@ -10,7 +10,6 @@ made on the product types that train the head, and confirmed on the held-out one
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from processor import processor
 from worktree import worktree
 
 from pipelines.artifacts import read_table
@@ -99,7 +99,7 @@ def main() -> None:
     with worktree(("validate", "prepare", "embed")):
         tuning = FineTuning()
         sizes = ", ".join(f"{len(queries)} {name}" for name, queries in zip(PARTS, tuning.queries, strict=True))
-        print(f"{len(tuning.texts):,} texts; queries: {sizes}; {tuning.params.steps} steps; {platform.machine()}")
+        print(f"{len(tuning.texts):,} texts; queries: {sizes}; {tuning.params.steps} steps; {processor()}")
         print(f"{'zero-shot':26s}{shown(tuning.measure(tuning.zero_shot, tuning.vectors))}", flush=True)
         without: list[NDArray[np.float64]] = []
         for count in (0, *(int(number) for number in numbers or COUNTS)):

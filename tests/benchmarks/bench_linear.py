@@ -11,7 +11,6 @@ are, as it is here.
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processor import processor
 from threadpoolctl import threadpool_limits
 from worktree import worktree
 
@@ -91,7 +91,7 @@ def main() -> None:
     with worktree(("validate", "prepare")):
         histories = read_histories("test", read_space())
         settings = load_params(LinearSettings, "train_linear", Path(__file__).parents[2] / "params.yaml")
-        machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} threads"
+        machine = processor()
         print(f"{machine}; {len(histories.items):,} purchases")
         compare(f"all, as wide as {histories.num_users:,} users", histories, settings, by_users)
         exact = settings.model_copy(update={"dual_users": 0, "exact_items": ITEMS})

@@ -7,7 +7,6 @@ and that ``prepare`` takes a hundred million events in bounded memory.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
+from processor import processor
 
 from pipelines.artifacts import parquet_file, read_table, write_table
 from pipelines.sources.calendars import Partition, parse_partition
@@ -241,7 +241,7 @@ def prepare_scale(events: int = EVENTS_ASKED) -> None:
 
 def main() -> None:
     parts = {"load": load_year, "prepare": prepare_scale}
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; ", end="")
+    print(f"{processor()}; ", end="")
     print(
         ", ".join(f"{name} {version(name)}" for name in ("duckdb", "ibis-framework", "pyarrow", "great-expectations"))
     )

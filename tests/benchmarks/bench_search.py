@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from platform import processor
 
 import numpy as np
 from numpy.typing import NDArray
+from processor import processor
 from worktree import worktree
 
 from pipelines.artifacts import read_arrays, read_table

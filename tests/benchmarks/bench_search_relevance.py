@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from processor import processor
 
 from pipelines.metrics.significance import compare
 from pipelines.models.bert import build_encoder, export_encoder, find_weights
@@ -166,7 +166,7 @@ def main() -> None:
     untuned, keywords = folds.untuned(), folds.keywords()
     probability = 1 / (1 + np.exp(-head))
     weight = load_params(PackageParams, "package").keyword_weight
-    print(f"{len(judged.texts):,} pairs of {len(judged.queries)} queries; {steps} steps a fold; {platform.processor()}")
+    print(f"{len(judged.texts):,} pairs of {len(judged.queries)} queries; {steps} steps a fold; {processor()}")
     base = judged.ndcg(untuned)
     for name, scores in {
         "BM25": keywords,

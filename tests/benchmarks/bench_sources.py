@@ -16,7 +16,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
@@ -34,6 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from processor import processor
 
 ROOT = Path(__file__).parents[2]
 ASKED = 40_000
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--only", choices=["formats", "history"])
     given = parser.parse_args()
-    print(f"{given.rows:,} rows of events each; {os.cpu_count()} cores, {platform.machine()}")
+    print(f"{given.rows:,} rows of events each; {processor()}")
     rows = orders(given.rows)
     if given.only != "history":
         formats(rows)
