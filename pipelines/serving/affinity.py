@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,18 +28,24 @@ class Affinity:
     because: dict[int, str]
 
     @classmethod
-    def of(cls, about: Mapping[int, float], neighbours: Neighbours, titles: Sequence[str]) -> Affinity:
+    def of(
+        cls, about: Mapping[int, float], neighbours: Neighbours, titles: Sequence[str], chosen: Collection[int] = ()
+    ) -> Affinity:
         """What goes with items, by how much each of them matters.
 
         Args:
             about: dense id to weight within 0..1.
             neighbours: of the package.
             titles: of every item.
+            chosen: of these, the ones that nothing else is wanted instead of: what is like them does not go with them.
         """
         best: dict[int, tuple[float, str]] = {}
         for item, weight in about.items():
             title = titles[item]
-            for near, words in ((neighbours.together(item), TOGETHER), (neighbours.similar(item), ALIKE)):
+            found = [(neighbours.together(item), TOGETHER)]
+            if item not in chosen:
+                found.append((neighbours.similar(item), ALIKE))
+            for near, words in found:
                 top = float(near.strength[0]) if len(near.strength) else 1.0
                 for other, strength in zip(near.items.tolist(), near.strength.tolist(), strict=True):
                     worth = weight * strength / top

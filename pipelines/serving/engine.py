@@ -7,7 +7,7 @@ what the shopper did since, adds what the session says, and applies the shop's r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -123,9 +123,9 @@ class Engine:
         """Score known users ahead until all are or ``going_on`` says no; returns how many are."""
         return self._preparing.warm(going_on)
 
-    def affinity(self, about: Mapping[int, float]) -> Affinity:
-        """What goes with items, by how much each of them matters (dense id to weight within 0..1)."""
-        return Affinity.of(about, self.neighbours, self.catalogue.titles)
+    def affinity(self, about: Mapping[int, float], chosen: Collection[int] = ()) -> Affinity:
+        """What goes with items; see :meth:`pipelines.serving.affinity.Affinity.of`."""
+        return Affinity.of(about, self.neighbours, self.catalogue.titles, chosen)
 
     def recommend(self, shopper: Shopper, asked: Asked) -> Answer:
         """Items for a placement; see :func:`pipelines.serving.recommending.recommend`."""

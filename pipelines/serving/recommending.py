@@ -44,7 +44,10 @@ def recommend(engine: Engine, shopper: Shopper, asked: Asked) -> Answer:
     about = dict(shopper.interests)
     if asked.placement == "product":
         about |= dict.fromkeys(asked.items, 1.0)
-    affinity = engine.affinity(about)
+    in_cart = asked.placement == "cart"
+    if in_cart:
+        about |= dict.fromkeys(shopper.cart, 1.0)
+    affinity = engine.affinity(about, shopper.cart if in_cart else ())
     ranked = _arranged(engine, _ranked(prepared, affinity), asked.count)
     return _answer(engine, shopper, prepared, affinity, asked, ranked)
 

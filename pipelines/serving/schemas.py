@@ -72,7 +72,8 @@ class RecommendRequest(Whom):
 
     placement: Literal["home", "product", "cart", "search-empty", "similar", "bought-together"] = Field(
         default="home",
-        description="`product`, `similar` and `bought-together` need `items`: what the page shows.",
+        description="`product`, `similar` and `bought-together` need `items`: what the page shows. `cart` brings what "
+        "goes with the cart, and nothing that would be bought instead of it.",
     )
     items: Annotated[list[Id], Field(max_length=50)] = Field(default=[], description="What the page is about.")
     viewed: Annotated[list[Id], Field(max_length=100)] = Field(

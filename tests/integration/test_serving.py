@@ -211,6 +211,15 @@ def test_cart_is_not_recommended_again(server: Served) -> None:
     assert not {"i001", *first} & set(ids(recommended(server, placement="cart", cart=["i001", *first])))
 
 
+def test_cart_brings_what_is_bought_with_it_and_nothing_instead_of_it(server: Served) -> None:
+    said = {}
+    for placement in ("home", "cart"):
+        answer = recommended(server, placement=placement, cart=["i001"], k=30)
+        reasons = [reason for result in answer["results"] for reason in result["reasons"]]
+        said[placement] = {reason.split()[0] for reason in reasons if reason.startswith(("like ", "bought with "))}
+    assert said == {"home": {"like", "bought"}, "cart": {"bought"}}
+
+
 def test_ranking_is_taken_apart_where_that_is_asked_for(server: Served, shop: Path) -> None:
     assert recommended(server, user="u06")["results"][0]["contributions"] == []
     answer = recommended(server, user="u06", explain=True)
