@@ -167,6 +167,28 @@ def test_misspelt_words_are_set_right_and_shown() -> None:
     assert not understand("healthy soup", Vocabulary.of(SHOP.catalogue, lambda word: word == "healthy")).corrections
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("milk and pizza", {"milk", "pizza"}),
+        ("cola or milk", {"cola", "milk"}),
+        ("cola, pizza and dog food", {"cola", "pizza", "dog food"}),
+        ("cola, pizza, or milk", {"cola", "pizza", "milk"}),
+        ("牛奶和披萨", {"milk", "pizza"}),
+        ("milk, pizza", {"pizza"}),
+        ("milk and pizza soup", {"soup"}),
+        ("soup with pizza and milk", {"soup"}),
+        ("milk and not pizza", {"milk"}),
+    ],
+)
+def test_list_of_kinds_is_one_of_them_each(text: str, names: set[str]) -> None:
+    understood = understand(text, SHOP)
+    assert {each.value for each in understood.constraints if each.kind == "category"} == names
+    found = mask(understood.constraints, SHOP)
+    kinds = [mask([each], SHOP) for each in understood.constraints if each.kind == "category"]
+    assert all((found & kind).any() for kind in kinds)
+
+
 def test_intents_are_handed_through() -> None:
     assert understand("milk", SHOP, {"search": 0.9}).intents == {"search": 0.9}
 

@@ -35,6 +35,7 @@ _NEGATORS = frozenset(map(stems, NEGATORS))
 _JOINED = frozenset(("or", "and", "nor", "或", "和"))
 _ASIDE = frozenset(("for", "with", "in", "from", "给"))
 """Before these stands what is meant, after them what it is for or made of."""
+_LISTING = ",，、"
 _STOP = re.compile(r"[.;!?,。；！？，]")
 
 
@@ -306,13 +307,50 @@ class _Reader:
             self.missing.append(NotUnderstood(where, f"no product says {phrase.value}"))
 
     def _category(self) -> None:
-        """The longest name, then the last, before what it is for or made of: ``soup`` of ``chicken soup with rice``."""
-        for number, (_, _, minus_place, phrase, end) in enumerate(sorted(self._kinds, key=lambda each: each[:3])):
-            place = -minus_place
-            if number == 0:
+        """The longest name, then the last, before what it is for or made of: ``soup`` of ``chicken soup with rice``;
+        and what is listed with it: ``milk, eggs and bread``."""
+        kinds = sorted(self._kinds, key=lambda each: each[:3])
+        listed = self._listed(*self._place_of(kinds[0])) if kinds else set()
+        for each in kinds:
+            place, end = self._place_of(each)
+            phrase = each[3]
+            if place in listed:
                 where = self._span(place, end)
                 self.constraints.append(Constraint("category", phrase.value, False, phrase.terms, span=where))
-            self._keep(place, end, phrase, loose=number > 0)
+            self._keep(place, end, phrase, loose=place not in listed)
+
+    @staticmethod
+    def _place_of(kind: tuple[int, int, int, Phrase, int]) -> tuple[int, int]:
+        return -kind[2], kind[4]
+
+    def _listed(self, place: int, end: int) -> set[int]:
+        """Where the names begin that stand in one list with a name of these places; a list says ``and`` or ``or``."""
+        ends = dict(map(self._place_of, self._kinds))
+        starts = {after: start for start, after in ends.items()}
+        found, first, last = {place}, place, end
+        while (start := starts.get(self._before(first), first)) != first:
+            found.add(start)
+            first = start
+        while (start := self._after(last)) in ends and ends[start] not in ends:
+            found.add(start)
+            last = ends[start]
+        return found if any(token.word in _JOINED for token in self.tokens[first:last]) else {place}
+
+    def _before(self, place: int) -> int:
+        """Where a name must end that is listed before one."""
+        if place and self.tokens[place - 1].word in _JOINED:
+            return place - 1
+        return place if place and self._comma(place) else -1
+
+    def _after(self, end: int) -> int:
+        """Where a name must begin that is listed after one."""
+        if end < len(self.tokens) and self.tokens[end].word in _JOINED:
+            return end + 1
+        return end if end < len(self.tokens) and self._comma(end) else -1
+
+    def _comma(self, place: int) -> bool:
+        between = self.folded[self.tokens[place - 1].end : self.tokens[place].start]
+        return any(mark in between for mark in _LISTING)
 
     def _keep(self, place: int, end: int, phrase: Phrase, loose: bool = False) -> None:
         """Look for these words; in the catalogue's language where it does not say them as they are."""
