@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 1024 * 1024
 """Rows of a Parquet file's groups, but for the last."""
+HASHED_AT_ONCE = 4
+"""Files."""
 
 
 @contextmanager
@@ -62,6 +65,12 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def files_sha256(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each of some files, a few at once: hashing leaves the interpreter to others."""
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+        return list(pool.map(file_sha256, paths))
 
 
 def write_table(table: pa.Table, path: Path) -> None:

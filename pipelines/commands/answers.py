@@ -59,6 +59,10 @@ def serve(host: str, port: int | None, rules: Path | None) -> None:
     A new champion is loaded aside, checked, and swapped in without a failed request. Ctrl-C answers what is under way
     and ends.
     """
+    import gc
+
+    # What a server imports stays: it is not looked through again and again until the first model is loaded.
+    gc.disable()
     from pipelines.serving.server import serve as listen
 
     settings = current_settings()

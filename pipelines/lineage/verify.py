@@ -245,7 +245,7 @@ def _release(look: _Look) -> str:
 
 def _package(look: _Look) -> str:
     """Hold every file to the signed list; the digest in the registry to the files."""
-    from pipelines.artifacts import file_sha256
+    from pipelines.artifacts import files_sha256
     from pipelines.registry.digests import plain_files
 
     content = look.files.get(SIGNATURE)
@@ -254,7 +254,9 @@ def _package(look: _Look) -> str:
     if hashlib.sha256(content).hexdigest() != look.facts["signature"]:
         raise TrustError(f"the package's signature {SIGNATURE} is not the one that was released")
     signed = _signed_files(content, look.trust.trainers)
-    there = {path.relative_to(look.package).as_posix(): file_sha256(path) for path in plain_files(look.package)}
+    paths = plain_files(look.package)
+    names = [path.relative_to(look.package).as_posix() for path in paths]
+    there = dict(zip(names, files_sha256(paths), strict=True))
     for name in sorted(signed.keys() - there.keys()):
         raise TrustError(f"{name} is missing from the package")
     for name in sorted(there.keys() - signed.keys()):

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from pipelines.errors import ModelError
 from pipelines.models.base import Histories, Model, Serves, Span, Training
+from pipelines.models.boosting import lightgbm
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import decayed_counts
 from pipelines.models.launches import Launches, appeal_features, split_launches
@@ -197,8 +198,6 @@ def _shares(histories: Histories, groups: NDArray[np.int32], settings: ColdStart
 
 def _fit_appeal(launches: Launches, groups: NDArray[np.int32], settings: ColdStartSettings, training: Training) -> Any:
     """The trees that predict how many buyers a cold item finds."""
-    import lightgbm
-
     rows = appeal_features(launches.before, groups, settings.horizon_days)[launches.cold]
     buyers = np.bincount(launches.items, minlength=launches.before.num_items)[launches.cold]
     parameters = {
@@ -214,7 +213,7 @@ def _fit_appeal(launches: Launches, groups: NDArray[np.int32], settings: ColdSta
         "seed": training.seed,
         "verbosity": -1,
     }
-    return lightgbm.train(parameters, lightgbm.Dataset(rows, label=buyers), num_boost_round=settings.rounds)
+    return lightgbm().train(parameters, lightgbm().Dataset(rows, label=buyers), num_boost_round=settings.rounds)
 
 
 def _appeal(booster: Any, histories: Histories, groups: NDArray[np.int32], settings: ColdStartSettings) -> Any:

@@ -113,8 +113,8 @@ class Linear(Model):
         weights: Weights
         if settings["form"] == Sparse.form:
             weights = Sparse(matrix)
-        elif settings["form"] == Dual.form and arrays.get("kernel", np.zeros(0)).shape == (matrix.shape[0],) * 2:
-            weights = Dual(matrix, arrays["kernel"])
+        elif settings["form"] == Dual.form:
+            weights = Dual.of_arrays(matrix, arrays, directory)
         else:
             raise ModelError(f"{directory} holds no form of EASE that is known", mend=MADE_AGAIN)
         return cls(weights, float(settings["power"]), None if half_life is None else float(half_life))

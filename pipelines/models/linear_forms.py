@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import ModelError
+from pipelines.models.base import MADE_AGAIN
 from pipelines.models.files import sparse_arrays
 from pipelines.models.histories import dense_columns
 from pipelines.models.of_candidates import OfCandidates
@@ -40,11 +44,31 @@ class Dual(Weights):
     Args:
         matrix: sparse float32 [num_training_users, num_items], ``X``.
         kernel: float32 [num_training_users, num_training_users], ``K``.
+        diagonal: float32 [num_items], ``l diag(P)``; None where it is still to be found, which takes a second.
     """
 
     matrix: csr_matrix[Any]
     kernel: NDArray[np.float32]
+    diagonal: NDArray[np.float32] | None = None
     form: ClassVar[str] = "dual"
+
+    @classmethod
+    def of_arrays(cls, matrix: csr_matrix[Any], arrays: Mapping[str, NDArray[Any]], directory: Path) -> Self:
+        """Put together what :meth:`arrays` took apart; what was saved before there was a diagonal has none.
+
+        Args:
+            matrix: of these arrays.
+            arrays: by name.
+            directory: named where they do not fit.
+
+        Raises:
+            ModelError: the arrays do not fit together.
+        """
+        users, items = matrix.shape
+        kernel, diagonal = arrays.get("kernel", np.zeros(0)), arrays.get("diagonal")
+        if kernel.shape != (users, users) or (diagonal is not None and diagonal.shape != (items,)):
+            raise ModelError(f"{directory} holds a kernel or a diagonal of another size", mend=MADE_AGAIN)
+        return cls(matrix, kernel, diagonal)
 
     @cached_property
     def _by_item(self) -> csr_matrix[Any]:
@@ -58,6 +82,8 @@ class Dual(Weights):
     @cached_property
     def _scaled_diagonal(self) -> NDArray[np.float32]:
         """float32 [num_items]: ``l diag(P)``."""
+        if self.diagonal is not None:
+            return self.diagonal
         diagonal = np.zeros(self.matrix.shape[1])
         for start in range(0, len(diagonal), 8192):
             rows = self._by_item[start : start + 8192]
@@ -73,7 +99,7 @@ class Dual(Weights):
         return scores.astype(np.float32, copy=False)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {**sparse_arrays(self.matrix), "kernel": self.kernel}
+        return {**sparse_arrays(self.matrix), "kernel": self.kernel, "diagonal": self._scaled_diagonal}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import file_sha256, read_json, write_json
+from pipelines.artifacts import files_sha256, read_json, write_json
 from pipelines.errors import DataError, ModelError, PackageFormatError
 from pipelines.models.base import MADE_AGAIN
 
@@ -57,7 +57,8 @@ def write_manifest(directory: Path, facts: Facts) -> None:
     Raises:
         ModelError: a file is a link, or of a format that may hold code.
     """
-    files = {name: file_sha256(directory / name) for name in _files(directory)}
+    names = _files(directory)
+    files = dict(zip(names, files_sha256([directory / name for name in names]), strict=True))
     write_json({"format": FORMAT, "facts": asdict(facts), "files": files}, directory / MANIFEST_FILE)
 
 
@@ -76,7 +77,8 @@ def verify(directory: Path) -> Facts:
     for name in found:
         if name not in files:
             raise ModelError(f"{directory} holds {name}, which its manifest does not list", mend="remove it")
-        if file_sha256(directory / name) != files[name]:
+    for name, digest in zip(found, files_sha256([directory / name for name in found]), strict=True):
+        if digest != files[name]:
             raise ModelError(f"{directory / name} is not what its manifest says", mend=MADE_AGAIN)
     return _facts(directory, listed)
 

@@ -44,8 +44,7 @@ class RecentLinear(Model):
     A user without events scores 0 everywhere.
 
     Args:
-        purchases: sparse float32 [num_training_users, num_items], the rows that the model was fitted on.
-        kernel: float32 [num_training_users, num_training_users], ``(X X^T + l I)^-1``.
+        weights: of the rows that the model was fitted on; their kernel is ``(X X^T + l I)^-1``.
         settings: as fitted.
     """
 
@@ -59,8 +58,8 @@ class RecentLinear(Model):
         "power": Span(0.2, 1.0),
     }
 
-    def __init__(self, purchases: csr_matrix[Any], kernel: NDArray[np.float32], settings: RecentLinearSettings) -> None:
-        self.weights = Dual(purchases, kernel)
+    def __init__(self, weights: Dual, settings: RecentLinearSettings) -> None:
+        self.weights = weights
         self.settings = settings
 
     @classmethod
@@ -76,7 +75,7 @@ class RecentLinear(Model):
             raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
         gram = (rows @ rows.T).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += settings.regularization
-        return cls(rows, np.linalg.inv(gram).astype(np.float32), settings)
+        return cls(Dual(rows, np.linalg.inv(gram).astype(np.float32)), settings)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -102,7 +101,7 @@ class RecentLinear(Model):
             raise ModelError(
                 f"{directory} is not an EASE model: {error}", mend="SHOPLOOM_NO_CACHE=1 shoploom run"
             ) from error
-        return cls(rows, arrays["kernel"], chosen)
+        return cls(Dual.of_arrays(rows, arrays, directory), chosen)
 
 
 def _rows(histories: Histories, settings: RecentLinearSettings) -> csr_matrix[Any]:

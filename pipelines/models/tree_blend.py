@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipelines.errors import ModelError
 from pipelines.models.base import MADE_AGAIN
 from pipelines.models.blend_settings import BLEND_FILE, BlendSettings, sample_negatives, write_blend
+from pipelines.models.boosting import lightgbm
 
 TREES_FILE = "trees.txt"
 
@@ -29,9 +30,7 @@ class TreeBlend:
     kind = "trees"
 
     def __init__(self, text: str, feature_names: Sequence[str], threads: int) -> None:
-        from lightgbm import Booster
-
-        self._booster: Any = Booster(model_str=text)
+        self._booster: Any = lightgbm().Booster(model_str=text)
         self._text = text
         self.threads = threads
         """Used to predict; their number changes no result."""
@@ -46,8 +45,6 @@ class TreeBlend:
         settings: BlendSettings,
     ) -> TreeBlend:
         """Train on shortlisted pairs."""
-        import lightgbm
-
         parameters = {
             "objective": "binary",
             "learning_rate": settings.learning_rate,
@@ -66,8 +63,8 @@ class TreeBlend:
         }
         kept, weight = sample_negatives(bought, settings)
         label = bought[kept].astype(np.float32)
-        data = lightgbm.Dataset(rows[kept], label=label, weight=weight, feature_name=list(feature_names))
-        booster = lightgbm.train(parameters, data, num_boost_round=settings.rounds)
+        data = lightgbm().Dataset(rows[kept], label=label, weight=weight, feature_name=list(feature_names))
+        booster = lightgbm().train(parameters, data, num_boost_round=settings.rounds)
         return cls(booster.model_to_string(), feature_names, settings.threads)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -112,13 +109,11 @@ class TreeBlend:
         Raises:
             ModelError: the trees are not those of ``digest``, or LightGBM cannot read them.
         """
-        from lightgbm.basic import LightGBMError
-
         path = directory / TREES_FILE
         content = path.read_bytes()
         if sha256(content).hexdigest() != digest:
             raise ModelError(f"{path} is not what {BLEND_FILE} says", mend=MADE_AGAIN)
         try:
             return cls(content.decode("utf-8"), feature_names, threads)
-        except LightGBMError as error:
+        except lightgbm().basic.LightGBMError as error:
             raise ModelError(f"{path} holds no trees: {error}", mend=MADE_AGAIN) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pipelines.artifacts import file_sha256
+from pipelines.artifacts import files_sha256
 from pipelines.errors import RegistryError
 
 
@@ -24,7 +24,11 @@ def package_digest(directory: Path) -> str:
     """
     if not directory.is_dir():
         raise RegistryError(f"{directory} is not a folder", mend="shoploom run packages the model")
-    lines = [f"{file_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in plain_files(directory)]
+    paths = plain_files(directory)
+    lines = [
+        f"{digest}  {path.relative_to(directory).as_posix()}\n"
+        for path, digest in zip(paths, files_sha256(paths), strict=True)
+    ]
     if not lines:
         raise RegistryError(f"{directory} is empty", mend="shoploom run packages the model")
     return hashlib.sha256("".join(sorted(lines, key=lambda line: line[66:])).encode()).hexdigest()

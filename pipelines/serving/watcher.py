@@ -53,18 +53,25 @@ class Watcher:
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        warming: Thread | None = None
-        while not self._ending.is_set():
-            before = self._service.engine
-            self._attempt("state", self._service.open_state)
-            self._attempt("champion", self.look)
-            engine = self._service.engine
-            if engine is not None and engine is not before:
-                warming = Thread(target=self._warm, args=(engine,), name="warmer", daemon=True)
-                warming.start()
-            self._ending.wait(EVERY_SECONDS)
+        with _unhindered():
+            # What is imported for the first look stays, as the model does.
+            warming = self._round()
+        while not self._ending.wait(EVERY_SECONDS):
+            warming = self._round() or warming
         if warming is not None:
             warming.join(timeout=5)
+
+    def _round(self) -> Thread | None:
+        """Look at everything once; the thread that scores ahead for an engine that came of it."""
+        before = self._service.engine
+        self._attempt("state", self._service.open_state)
+        self._attempt("champion", self.look)
+        engine = self._service.engine
+        if engine is None or engine is before:
+            return None
+        warming = Thread(target=self._warm, args=(engine,), name="warmer", daemon=True)
+        warming.start()
+        return warming
 
     def _attempt(self, part: str, act: Callable[[], None]) -> None:
         """Do something that tells of what it foresees; of anything else it is told here, and the next look comes."""

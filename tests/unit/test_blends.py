@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,11 @@ def test_contributions_add_up_to_the_log_odds_and_name_what_decides(
     weight = np.abs(added[:, :-1]).mean(axis=0)
     assert weight[2] < 0.5 * min(weight[0], weight[1])
     assert blend.contributions(some[:0]).shape == (0, len(NAMES) + 1)
+
+
+def test_trees_are_read_without_scikit_learn_which_stays_importable() -> None:
+    asked = (
+        "import sys; from pipelines.models.boosting import lightgbm; lightgbm().Booster;"
+        "assert 'sklearn' not in sys.modules; import sklearn.linear_model; assert lightgbm() is sys.modules['lightgbm']"
+    )
+    subprocess.run([sys.executable, "-c", asked], check=True)

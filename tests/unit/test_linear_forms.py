@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from pipelines.artifacts import read_arrays, write_arrays
 from pipelines.errors import ModelError
+from pipelines.models.files import ARRAYS_FILE
 from pipelines.models.histories import purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.linear_forms import Dual, Sparse
@@ -92,3 +96,23 @@ def test_purchases_of_long_ago_count_less_when_a_half_life_is_set(shop: TinyShop
     plain = Linear.fit(shop.training(), LinearSettings(regularization=50.0))
     recent = Linear(plain.weights, plain.power, half_life_days=10.0)
     assert not np.allclose(plain.score(shop.histories, shop.candidates), recent.score(shop.histories, shop.candidates))
+
+
+def test_dual_form_is_read_with_its_diagonal_and_scores_alike_without(shop: TinyShop, tmp_path: Path) -> None:
+    settings = LinearSettings(regularization=50.0, power=0.5)
+    fitted = Linear(Dual(*_dual(shop, settings)), settings.power)
+    expected = fitted.score(shop.histories, shop.candidates)
+    fitted.save(tmp_path)
+    loaded = Linear.load(tmp_path)
+    assert isinstance(loaded.weights, Dual)
+    assert loaded.weights.diagonal is not None
+    np.testing.assert_array_equal(loaded.score(shop.histories, shop.candidates), expected)
+
+    arrays = read_arrays(tmp_path / ARRAYS_FILE)
+    diagonal = arrays.pop("diagonal")
+    write_arrays(arrays, tmp_path / ARRAYS_FILE)  # as it was saved before there was one
+    np.testing.assert_array_equal(Linear.load(tmp_path).score(shop.histories, shop.candidates), expected)
+
+    write_arrays({**arrays, "diagonal": diagonal[1:]}, tmp_path / ARRAYS_FILE)
+    with pytest.raises(ModelError, match="diagonal"):
+        Linear.load(tmp_path)

@@ -107,7 +107,8 @@ def said_in(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """Everything that :func:`needles` may look for in a text, and its words as they are written."""
     written = _TOKEN.findall(fold(text))
     words = [_stem(word) for word in written]
-    return frozenset([*needles(words), *words]), frozenset(written)
+    # Scripts without spaces are none of ASCII, and without them the needles are the words.
+    return frozenset(words if text.isascii() else [*needles(words), *words]), frozenset(written)
 
 
 def spelt(words: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import count
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -127,7 +128,7 @@ class Vocabulary:
         known = knows or (lambda _: False)
         prices = Ordered.of(catalogue.prices)
         depth = max((len(path) for path in paths), default=0)
-        levels = [_distinct([paths[path][:level] for path in path_of_item])[1] for level in range(1, depth + 1)]
+        levels = [_distinct([path[:level] for path in paths])[1][path_of_item] for level in range(1, depth + 1)]
         sizes = Sizes.of(catalogue.items["size"].to_pylist())
         size_labels, size_of_item = _distinct([label or "" for label in catalogue.items["size"].to_pylist()])
         speller = Speller(counts, lambda word: known(word) or word in language_words)
@@ -170,9 +171,8 @@ class Vocabulary:
 
 
 def _distinct(values: list[Value]) -> tuple[list[Value], Ints]:
-    numbers: dict[Value, int] = {}
-    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int32, len(values))
-    return list(numbers), codes
+    numbers = dict(zip(dict.fromkeys(values), count(), strict=False))
+    return list(numbers), np.fromiter(map(numbers.__getitem__, values), np.int32, len(values))
 
 
 def _texts(catalogue: Catalogue) -> list[str]:
