@@ -15,7 +15,7 @@ from pipelines.metrics.ranking import mean, ndcg, rank_users
 from pipelines.models.attributes import Attributes
 from pipelines.models.base import Histories, Model, Previous, Scoring, Training
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN, SETTINGS_FILE, load_trained, read_texts
-from pipelines.models.histories import dense_columns, purchase_counts
+from pipelines.models.histories import dense_columns, look_up, purchase_counts
 from pipelines.models.manifest import CATALOGUE_FOLDER, RANKER_FOLDER, verify
 from pipelines.models.named import model_class
 from pipelines.models.popularity import Popularity
@@ -168,8 +168,11 @@ def measure(
     new: list[NDArray[np.float64]] = []
     for start, chunk in histories.chunks():
         scores = model.score(chunk, candidates)
-        keys = (start + np.arange(chunk.num_users))[:, None] * histories.num_items + candidates[None, :]
-        relevant = np.isin(keys, purchases, assume_unique=True)
+        first, last = np.searchsorted(purchases, np.array([start, start + chunk.num_users]) * histories.num_items)
+        users, items = np.divmod(purchases[first:last], histories.num_items)
+        places, offered = look_up(candidates, items)
+        relevant = np.zeros(scores.shape, bool)
+        relevant[users[offered] - start, places[offered]] = True
         bought = dense_columns(purchase_counts(chunk), candidates) > 0
         every.append(ndcg(rank_users(scores, relevant, 10)))
         new.append(ndcg(rank_users(scores, relevant, 10, excluded=bought)))

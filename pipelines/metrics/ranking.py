@@ -65,7 +65,7 @@ def top_k(scores: NDArray[np.float32], k: int, excluded: NDArray[np.bool_] | Non
     if np.count_nonzero(worth) > 64 * kept * num_users:
         tied = worth & (offered == bound[:, None])
         worth &= ~tied | (np.cumsum(tied, axis=1, dtype=np.int32) <= kept)
-    rows, columns = np.nonzero(worth)
+    rows, columns = np.divmod(np.flatnonzero(worth), num_items)
     order = np.lexsort((columns, -offered[rows, columns], rows))
     rows, columns = rows[order], columns[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)

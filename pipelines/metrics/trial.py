@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.metrics import ranking
+from pipelines.models.side_by_side import side_by_side
 from pipelines.progress import track
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Scorer = Callable[[int, int], NDArray[np.float32]]
 """Scores users ``start`` to ``stop - 1`` of a trial: float32 [stop - start, num_candidates]."""
+Scorers = Callable[[int, int], Iterable[tuple[str, NDArray[np.float32]]]]
+"""Scores users ``start`` to ``stop - 1`` of a trial by one model after another: its name, and what a :data:`Scorer`
+gives. Called from several threads; the names are always the same."""
 
 SEGMENTS = ("light", "regular", "heavy")
 """Thirds of the users, by how much they bought in training."""
@@ -79,24 +83,42 @@ class Outcome:
         return means if rows is not None else {**means, f"coverage_at_{k}": round(self.coverage, 6)}
 
 
-def measure(trial: Trial, scorer: Scorer, k: int, description: str = "") -> Outcome:
-    """Score every user of a trial.
+def measure(trial: Trial, scorer: Scorer, k: int) -> Outcome:
+    """Score every user of a trial by one model; see :func:`measure_all`."""
+    return measure_all(trial, lambda start, stop: [("", scorer(start, stop))], k)[""]
+
+
+def measure_all(trial: Trial, scorers: Scorers, k: int, description: str = "") -> dict[str, Outcome]:
+    """Score every user of a trial by every model.
 
     Args:
         trial: whom and what.
-        scorer: scores for a range of the trial's users, in the order of its candidates.
+        scorers: scores for a range of the trial's users, in the order of its candidates.
         k: places that count.
         description: shown with the progress bar; no bar when empty.
+
+    Returns:
+        By model, in the order of ``scorers``.
     """
-    everything, new = [], []
-    starts = range(0, len(trial.users), USERS_AT_ONCE)
-    for start in track(starts, description) if description else starts:
+
+    def rank(start: int) -> dict[str, tuple[ranking.RankedUsers, ranking.RankedUsers]]:
         stop = min(start + USERS_AT_ONCE, len(trial.users))
-        scores = scorer(start, stop)
         relevant, bought = trial.relevant[start:stop].toarray(), trial.bought[start:stop].toarray()
-        everything.append(ranking.rank_users(scores, relevant, k))
-        new.append(ranking.rank_users(scores, relevant, k, bought))
-    ranked, ranked_new = _joined(everything, k), _joined(new, k)
+        return {
+            name: (ranking.rank_users(scores, relevant, k), ranking.rank_users(scores, relevant, k, bought))
+            for name, scores in scorers(start, stop)
+        }
+
+    starts = range(0, max(len(trial.users), 1), USERS_AT_ONCE)
+    chunks = side_by_side(rank, starts)
+    ranked = list(track(chunks, description, len(starts)) if description else chunks)
+    return {
+        name: _outcome(trial, k, *(_joined([chunk[name][part] for chunk in ranked]) for part in (0, 1)))
+        for name in ranked[0]
+    }
+
+
+def _outcome(trial: Trial, k: int, ranked: ranking.RankedUsers, ranked_new: ranking.RankedUsers) -> Outcome:
     values = {f"{name}_at_{k}": metric(ranked) for name, metric in METRICS.items()}
     values |= {f"{name}_at_{k}_new": metric(ranked_new) for name, metric in METRICS.items()}
     return Outcome(
@@ -142,9 +164,7 @@ def activity(purchases: NDArray[np.int64]) -> tuple[NDArray[np.str_], tuple[int,
     return names[(purchases > low).astype(int) + (purchases > high)], (low, high)
 
 
-def _joined(parts: list[ranking.RankedUsers], k: int) -> ranking.RankedUsers:
-    if not parts:
-        return ranking.RankedUsers(np.zeros((0, k), np.int32), np.zeros((0, k), np.bool_), np.zeros(0, np.int64))
+def _joined(parts: list[ranking.RankedUsers]) -> ranking.RankedUsers:
     return ranking.RankedUsers(
         np.concatenate([part.top for part in parts]),
         np.concatenate([part.hits for part in parts]),

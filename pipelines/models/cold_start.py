@@ -148,7 +148,8 @@ class ColdStart(Model):
         """See :meth:`Model.score`."""
         scores = np.tile(self.appeal[candidates], (histories.num_users, 1))
         for kind in np.flatnonzero(self.weights > 0):
-            scores += self.weights[kind] * self._lifts(histories, int(kind))[:, self.groups[kind][candidates]]
+            lifts = self.weights[kind] * self._lifts(histories, int(kind))
+            scores += lifts.take(self.groups[kind][candidates], axis=1)
         return scores
 
     def _lifts(self, histories: Histories, kind: int) -> NDArray[np.float32]:

@@ -78,13 +78,13 @@ def features(signals: Signals, histories: Histories, scored: Scored, rows: Short
     Returns:
         float32 [num_rows, num_features], finite; see :func:`feature_names`.
     """
-    items, shared = scored.candidates[rows.positions], list(signals.shared)
-    dense = scored.dense[:, rows.users, rows.positions]
-    best = np.maximum(scored.dense[shared].max(axis=2, initial=0), np.float32(1e-9))
+    items, places = scored.candidates[rows.positions], rows.users * len(scored.candidates) + rows.positions
+    dense = [scores.ravel().take(places) for scores in scored.dense]
+    best = [np.maximum(scored.dense[row].max(axis=1, initial=0), np.float32(1e-9)) for row in signals.shared]
     pairs, visits = pairs_of(histories), _visit_ages(histories)
     columns = [
         *dense,
-        *(dense[shared] / best[:, rows.users]),
+        *(dense[row] / most[rows.users] for row, most in zip(signals.shared, best, strict=True)),
         *_own(signals, histories, pairs, visits, rows.users, items),
         *_same_text(signals, histories, rows.users, items),
         *_item(signals, items),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ModelError
 from pipelines.models.histories import strongest_of_rows
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
 ITEMS_AT_ONCE = 512
 """Rows of the Gram matrix, or of the weights, that are held at once."""
-MEND = "raise train_linear.regularization"
+MEND = "raise regularization in the stage's section of params.yaml"
 
 
 def dual_kernel(rows: csr_matrix[Any], regularization: float) -> NDArray[np.float32]:
     """``K = (X X^T + l I)^-1``.
+
+    In one thread: two threads of LAPACK's meet so often that they gain little where both cores are free, and take
+    several times as long where one is not.
 
     Args:
         rows: sparse float32 [num_users, num_items], ``X``.
@@ -36,10 +40,15 @@ def dual_kernel(rows: csr_matrix[Any], regularization: float) -> NDArray[np.floa
 
     Returns:
         float32 [num_users, num_users].
+
+    Raises:
+        ModelError: there is no inverse.
     """
     gram = (rows @ rows.T).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += regularization
-    return symmetric_inverse(gram).astype(np.float32)
+    load_lapack()
+    with threadpool_limits(limits=1, user_api="blas"):
+        return symmetric_inverse(gram).astype(np.float32)
 
 
 def exact_weights(rows: csr_matrix[Any], regularization: float, kept: int) -> csr_matrix[Any]:

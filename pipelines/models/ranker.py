@@ -18,6 +18,7 @@ from pipelines.models.features import feature_names, features
 from pipelines.models.files import read_model, write_model
 from pipelines.models.found import checked
 from pipelines.models.popularity import Popularity
+from pipelines.models.side_by_side import side_by_side
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 
 
@@ -59,12 +60,24 @@ class Ranker(Scoring):
         popularity = Popularity.load(rank / "popularity")
         return cls._with(Signals.of_stages(popularity, settings["models"], "final", texts, data), rank, settings)
 
-    def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See :meth:`Model.score`."""
+    def score(
+        self,
+        histories: Histories,
+        candidates: NDArray[np.int32],
+        known: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> NDArray[np.float32]:
+        """See :meth:`Model.score`.
+
+        Args:
+            histories: whom to score for.
+            candidates: int32 [num_candidates], dense item ids.
+            known: what component models said of these users and candidates, by name; the others are asked.
+        """
         fallback = self.signals.popularity.ties[candidates] - np.float32(1)
         scores = np.tile(fallback, (histories.num_users, 1))
         for start, chunk in histories.chunks():
-            rows, described = self.described(chunk, candidates)
+            of_chunk = {name: of_all[start : start + chunk.num_users] for name, of_all in (known or {}).items()}
+            rows, described = self.described(chunk, candidates, of_chunk)
             scores[start + rows.users, rows.positions] = self.blend.predict(described)
         return scores
 
@@ -94,14 +107,20 @@ class Ranker(Scoring):
         names, words = self.blend.feature_names, words_of(self.signals)
         return [contributions(names, words, *next(added)) if inside else () for inside in listed]
 
-    def described(self, chunk: Histories, candidates: NDArray[np.int32]) -> tuple[Shortlist, NDArray[np.float32]]:
+    def described(
+        self,
+        chunk: Histories,
+        candidates: NDArray[np.int32],
+        known: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> tuple[Shortlist, NDArray[np.float32]]:
         """The shortlist of a few users, and float32 [num_rows, num_features] for the blend.
 
         Args:
             chunk: a few users': all of them are scored at once.
             candidates: int32 [num_candidates], dense item ids.
+            known: see :meth:`score`.
         """
-        scored = score_densely(self.signals, chunk, candidates)
+        scored = score_densely(self.signals, chunk, candidates, known)
         rows = shortlist(self.signals, scored, self.per_signal)
         return rows, features(self.signals, chunk, scored, rows)
 
@@ -216,9 +235,13 @@ def training_rows(
         purchases: int64, sorted, ``user * num_items + item`` of every purchase in the window.
         per_signal: new items that each signal puts on the shortlist.
     """
-    for start, chunk in histories.chunks():
+
+    def describe(part: tuple[int, Histories]) -> TrainingRows:
+        start, chunk = part
         scored: Scored = score_densely(signals, chunk, candidates)
         pairs: Shortlist = shortlist(signals, scored, per_signal)
         users = pairs.users + start
         keys = users * histories.num_items + candidates[pairs.positions]
-        yield TrainingRows(features(signals, chunk, scored, pairs), np.isin(keys, purchases), users)
+        return TrainingRows(features(signals, chunk, scored, pairs), np.isin(keys, purchases), users)
+
+    yield from side_by_side(describe, histories.chunks())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.metrics.ranking import top_k
+from pipelines.models.base import Histories
 from pipelines.models.catalogue import Catalogue, NamedHistories
 from pipelines.models.contributions import Contribution, strongest_words
 from pipelines.models.diversity import debiased, diversified
@@ -250,9 +251,21 @@ class Recommender:
         rows = self.catalogue.rows_of(item_ids)
         known = rows >= 0
         scores = np.full((histories.num_users, len(rows)), -np.inf, np.float32)
-        chances = self.ranker.score(self.catalogue.dense(histories), rows[known])
-        scores[:, known] = debiased(chances, self.buyers[rows[known]], self.facts.popularity_debias)
+        scores[:, known] = self.score_dense(self.catalogue.dense(histories), rows[known])
         return scores
+
+    def score_dense(
+        self, histories: Histories, items: NDArray[np.int32], known: Mapping[str, NDArray[np.float32]] | None = None
+    ) -> NDArray[np.float32]:
+        """As :meth:`score`, in this package's own item space.
+
+        Args:
+            histories: whom to score for.
+            items: int32 [num_candidates], dense ids.
+            known: see :meth:`pipelines.models.ranker.Ranker.score`.
+        """
+        chances = self.ranker.score(histories, items, known)
+        return debiased(chances, self.buyers[items], self.facts.popularity_debias)
 
     def allowed(self, items: NDArray[np.int32]) -> NDArray[np.int32]:
         """Those of int32 [num_items] items, ascending, that may be recommended."""

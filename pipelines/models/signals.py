@@ -110,12 +110,12 @@ class Scored:
 
     Args:
         candidates: int32 [num_candidates], dense item ids.
-        dense: float32 [num_signals, num_users, num_candidates], see :attr:`Signals.dense`.
+        dense: float32 [num_users, num_candidates] of every signal, see :attr:`Signals.dense`.
         bought: bool [num_users, num_candidates], whether the user bought the item.
     """
 
     candidates: NDArray[np.int32]
-    dense: NDArray[np.float32]
+    dense: tuple[NDArray[np.float32], ...]
     bought: NDArray[np.bool_]
 
 
@@ -132,15 +132,27 @@ class Shortlist:
     positions: NDArray[np.int64]
 
 
-def score_densely(signals: Signals, histories: Histories, candidates: NDArray[np.int32]) -> Scored:
-    """Ask every signal that can rank the whole catalogue."""
-    text = signals.text
-    dense = [model.score(histories, candidates) for model in signals.chosen.values() if model.dense]
+def score_densely(
+    signals: Signals,
+    histories: Histories,
+    candidates: NDArray[np.int32],
+    known: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Scored:
+    """Ask every signal that can rank the whole catalogue.
+
+    Args:
+        signals: component models.
+        histories: of a few users: all of them are scored at once.
+        candidates: int32 [num_candidates], dense item ids.
+        known: by model, what it was asked before for these users and candidates.
+    """
+    known, text = known or {}, signals.text
+    asked = [(name, model) for name, model in signals.chosen.items() if model.dense]
+    dense = [known[name] if name in known else model.score(histories, candidates) for name, model in asked]
     if text is not None:
         counts = decayed_counts(text.as_texts(histories), text.weekly_decay)
         dense.append(dense_columns(counts, text.text_index[candidates]))
-    stacked = np.stack(dense) if dense else np.zeros((0, histories.num_users, len(candidates)), np.float32)
-    return Scored(candidates, stacked, dense_columns(purchase_counts(histories), candidates) > 0)
+    return Scored(candidates, tuple(dense), dense_columns(purchase_counts(histories), candidates) > 0)
 
 
 def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
@@ -148,26 +160,26 @@ def shortlist(signals: Signals, scored: Scored, per_signal: int) -> Shortlist:
     popularity = signals.popularity
     chosen = scored.bought.copy()
     for name, scores in zip(signals.dense, scored.dense, strict=True):
-        ties = np.float32(1e-3) * popularity.ties[scored.candidates] if name == SAME_TEXT else np.float32(0)
-        _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), scores + ties), per_signal)
+        new = scores + np.float32(1e-3) * popularity.ties[scored.candidates] if name == SAME_TEXT else scores
+        _add_best(chosen, np.where(scored.bought, np.float32(-np.inf), new), per_signal)
     for demand in (popularity.buyers, popularity.last_month):
         _add_first(chosen, scored.bought, demand[scored.candidates], per_signal)
-    users, positions = np.nonzero(chosen)
-    return Shortlist(users, positions)
+    return Shortlist(*np.divmod(np.flatnonzero(chosen), chosen.shape[1]))
 
 
 def _add_best(chosen: NDArray[np.bool_], scores: NDArray[np.float32], count: int) -> None:
-    """Mark the ``count`` best of every row, in place."""
+    """Mark the ``count`` best of every row, in place; ties by position."""
     size = scores.shape[1]
     if count >= size:
         chosen[:] = True
         return
     worst = np.partition(scores, size - count, axis=1)[:, size - count, None]
-    above = scores > worst
-    level = scores == worst
-    level &= np.cumsum(level, axis=1, dtype=np.int32) <= count - above.sum(axis=1, keepdims=True)
-    chosen |= above
-    chosen |= level
+    reached = scores >= worst
+    for row in np.flatnonzero(np.count_nonzero(reached, axis=1) > count):
+        level = np.flatnonzero(scores[row] == worst[row])
+        too_many = np.count_nonzero(reached[row]) - count
+        reached[row, level[len(level) - too_many :]] = False
+    chosen |= reached
 
 
 def _add_first(chosen: NDArray[np.bool_], bought: NDArray[np.bool_], demand: NDArray[Any], count: int) -> None:

@@ -11,7 +11,7 @@ older shoploom packaged, whole but in a form that this one does not read, cannot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ from pipelines.metrics.per_user import COLD_K, NDCG, NDCG_NEW, K, by_user, cold_
 from pipelines.metrics.plots import draw_curves, draw_differences, draw_models, draw_segments
 from pipelines.metrics.report import render
 from pipelines.metrics.significance import compare_all
-from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Trial, activity, measure, measure_newcomers
-from pipelines.models.base import Histories, Scoring
+from pipelines.metrics.trial import SEGMENTS, Outcome, Scorer, Scorers, Trial, activity, measure_all, measure_newcomers
+from pipelines.models.base import Histories
 from pipelines.models.histories import purchase_counts
 from pipelines.models.manifest import PIN_FILE, verify
+from pipelines.models.mixed_blend import MixedBlend
 from pipelines.models.popularity import candidates_of
 from pipelines.models.recommender import Recommender
+from pipelines.models.tree_blend import TreeBlend
 from pipelines.params import EvaluateParams, SeedParams, TrainBertParams, WindowParams, load_params
 from pipelines.prepared import PREPARED, Events, read_events, read_histories, read_space
 from pipelines.stages import run_main
@@ -180,7 +182,7 @@ def evaluate(
         raise DataError("no user bought a candidate item within the test window", mend="shoploom ingest --from DAY")
     kinds = {name: "baseline" if name in BASELINES else "model" for name in candidate.ranker.signals.models()}
     kinds |= {CANDIDATE: "model"} | ({CHAMPION_NAME: "champion"} if champion.recommender else {})
-    outcomes = _outcomes(window, candidate, champion, trial, "score")
+    outcomes = _outcomes(window, candidate, champion, trial, "score the users of the window")
     cold_items, cold_bought = _cold_items(window, candidate, champion, buyers, tested, bought)
     purchases = np.diff(window.histories.indptr)[trial.users]
     segments, limits = activity(purchases)
@@ -198,10 +200,8 @@ def evaluate(
     }
     metrics["best_baseline"] = best_baseline(metrics["models"], NDCG)
     nobody = Histories.nobody(window.histories.num_items)
-    newcomers = {
-        name: measure_newcomers(trial, scorer(0, 1), K)
-        for name, scorer in _scorers(window, candidate, champion, nobody, trial.candidates).items()
-    }
+    scorers = _scorers(window, candidate, champion, nobody, trial.candidates)
+    newcomers = {name: measure_newcomers(trial, scores, K) for name, scores in scorers(0, 1)}
     per_user = by_user(window.names(trial), segments, outcomes, newcomers)
     return Evaluation(metrics, per_user, cold_bought, outcomes, kinds, trial, segments)
 
@@ -243,33 +243,45 @@ def _outcomes(
     candidate: Recommender,
     champion: Champion,
     trial: Trial,
-    verb: str,
+    description: str,
     k: int = K,
     others: Mapping[str, Scorer] | None = None,
 ) -> dict[str, Outcome]:
     """Every model on one trial, and what is given beside them."""
-    scorers = _scorers(window, candidate, champion, window.histories.pick(trial.users), trial.candidates)
-    return {name: measure(trial, scorer, k, f"{verb} {name}") for name, scorer in {**scorers, **(others or {})}.items()}
+    histories = window.histories.pick(trial.users)
+    scorers = _scorers(window, candidate, champion, histories, trial.candidates, others)
+    return measure_all(trial, scorers, k, description)
 
 
 def _scorers(
-    window: Window, candidate: Recommender, champion: Champion, histories: Histories, items: NDArray[np.int32]
-) -> dict[str, Scorer]:
-    """Every model on some users and items, the ranker and the champion through their packages."""
-    named = candidate.catalogue.item_ids[items]
+    window: Window,
+    candidate: Recommender,
+    champion: Champion,
+    histories: Histories,
+    items: NDArray[np.int32],
+    others: Mapping[str, Scorer] | None = None,
+) -> Scorers:
+    """Every model on some users and items, each asked once: the ranker reads what its models just said.
 
-    def of_model(model: Scoring) -> Scorer:
-        return lambda start, stop: model.score(histories.take(start, stop), items)
+    The champion has an item space of its own, so that it is asked by ids.
+    """
+    named, signals = candidate.catalogue.item_ids[items], candidate.ranker.signals
 
-    def of_package(package: Recommender) -> Scorer:
-        return lambda start, stop: package.score(
-            candidate.catalogue.named(histories.take(start, stop), window.starts), named
-        )
+    def scorers(start: int, stop: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        chunk, known = histories.take(start, stop), {}
+        for name, model in signals.models().items():
+            scores = model.score(chunk, items)
+            yield name, scores
+            if name in signals.dense:
+                known[name] = scores
+        yield CANDIDATE, candidate.score_dense(chunk, items, known)
+        known.clear()
+        if champion.recommender:
+            asked = candidate.catalogue.named(chunk, window.starts)
+            yield CHAMPION_NAME, champion.recommender.score(asked, named)
+        for name, scorer in (others or {}).items():
+            yield name, scorer(start, stop)
 
-    scorers = {name: of_model(model) for name, model in candidate.ranker.signals.models().items()}
-    scorers[CANDIDATE] = of_package(candidate)
-    if champion.recommender:
-        scorers[CHAMPION_NAME] = of_package(champion.recommender)
     return scorers
 
 
@@ -289,7 +301,7 @@ def _cold_items(
     trial = Trial.build(tested, bought, items)
     codes = category_codes(candidate.catalogue.items["product_type"].to_pylist())
     plain = category_scorers(codes, window.histories, window.histories.pick(trial.users), items)
-    outcomes = _outcomes(window, candidate, champion, trial, "score cold items:", COLD_K, plain) if len(items) else {}
+    outcomes = _outcomes(window, candidate, champion, trial, "score cold items", COLD_K, plain) if len(items) else {}
     shown = (f"ndcg_at_{COLD_K}", f"recall_at_{COLD_K}")
     models = {name: {key: outcome.summary(COLD_K)[key] for key in shown} for name, outcome in outcomes.items()}
     summary = {
@@ -377,8 +389,12 @@ def main() -> None:
     window = read_window(PREPARED, load_params(WindowParams, "window").min_buyers)
     candidate = Recommender.load(PACKAGE)
     champion = Champion.read(CHAMPION)
-    evaluation = evaluate(window, candidate, champion, params, seed)
     packages = {CANDIDATE: candidate} | ({CHAMPION_NAME: champion.recommender} if champion.recommender else {})
+    for package in packages.values():
+        blend = package.ranker.blend
+        if isinstance(blend, TreeBlend | MixedBlend):
+            blend.threads = 1  # users are scored in several threads already
+    evaluation = evaluate(window, candidate, champion, params, seed)
     heads = load_params(TrainBertParams, "train_bert")
     items, judgements = read_table(PREPARED / "items.parquet"), read_table(JUDGEMENTS)
     relevance = check_relevance(items, judgements, packages, heads, seed + 1)

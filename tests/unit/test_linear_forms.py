@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import random_array
+from threadpoolctl import threadpool_limits
 
 from pipelines.artifacts import read_arrays, write_arrays
 from pipelines.errors import ModelError
@@ -13,7 +15,7 @@ from pipelines.models.files import ARRAYS_FILE
 from pipelines.models.histories import purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.linear_forms import Dual, Sparse
-from pipelines.models.linear_solvers import exact_weights, neighbour_weights, symmetric_inverse
+from pipelines.models.linear_solvers import dual_kernel, exact_weights, neighbour_weights, symmetric_inverse
 from tests.tiny_models import NUM_ITEMS, TinyShop
 
 ALL = NUM_ITEMS
@@ -44,6 +46,17 @@ def test_neighbourhoods_of_the_whole_catalogue_equal_the_closed_form(shop: TinyS
     bought_together = (together.T @ together).toarray() > 0
     assert not weights[~bought_together].any()
     np.testing.assert_allclose(weights, closed_form(shop, 50.0), atol=5e-3)
+
+
+def test_dual_kernel_is_the_inverse_and_the_same_on_any_number_of_threads() -> None:
+    rows = random_array((400, 900), density=0.05, format="csr", dtype=np.float32, rng=np.random.default_rng(5))
+    kernels = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            kernels.append(dual_kernel(rows, 20.0))
+    np.testing.assert_array_equal(*kernels)
+    gram = (rows @ rows.T).toarray().astype(np.float64) + 20.0 * np.eye(400)
+    np.testing.assert_allclose(kernels[0], np.linalg.inv(gram), rtol=1e-6, atol=1e-9)
 
 
 def test_forms_score_alike(shop: TinyShop) -> None:

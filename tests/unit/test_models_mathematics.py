@@ -22,7 +22,7 @@ from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.matrix_factorization import MatrixFactorization, confidences
 from pipelines.models.popularity import Popularity, candidates_of
 from pipelines.models.repeat import OwnCounts, windows_of
-from pipelines.models.signals import score_densely, shortlist
+from pipelines.models.signals import _add_best, score_densely, shortlist
 from pipelines.models.tree_blend import TREES_FILE
 from tests.tiny_models import FACTORIZATION, NUM_ITEMS, NUM_USERS, TinyShop, files_of, nobody
 
@@ -208,6 +208,25 @@ def test_ranker_recommends_new_products_only_when_asked(shop: TinyShop) -> None:
         own = shop.histories.items[shop.histories.indptr[user] : shop.histories.indptr[user + 1]]
         assert not np.isin(new[user], own).any()
         assert len(set(new[user].tolist())) == 5
+
+
+def test_ranker_takes_what_its_models_said_before_in_place_of_asking_them(
+    shop: TinyShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranker = shop.ranker()
+    expected = ranker.score(shop.histories, shop.candidates)
+    dense = {name: model for name, model in ranker.signals.chosen.items() if model.dense}
+    known = {name: model.score(shop.histories, shop.candidates) for name, model in dense.items()}
+    for model in dense.values():
+        monkeypatch.setattr(model, "score", None)
+    np.testing.assert_array_equal(ranker.score(shop.histories, shop.candidates, known), expected)
+
+
+def test_shortlist_takes_as_many_of_every_signal_as_are_asked_ties_by_position() -> None:
+    scores = np.array([[1, 2, 2, 2, 0], [3, 1, 4, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    chosen = np.zeros(scores.shape, bool)
+    _add_best(chosen, scores, 2)
+    assert [np.flatnonzero(row).tolist() for row in chosen] == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_trees_that_are_no_trees_are_refused_by_the_name_of_their_file(shop: TinyShop, tmp_path: Path) -> None:

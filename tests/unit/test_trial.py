@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from pipelines.errors import DataError
 from pipelines.metrics import trial as trials
 from pipelines.metrics.plots import draw_models
 from pipelines.metrics.report import Example, Line, render
-from pipelines.metrics.trial import Trial, activity, measure
+from pipelines.metrics.trial import Trial, activity, measure, measure_all
 
 TEST = csr_matrix(np.array([[1, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0]], bool))
 TRAINING = csr_matrix(np.array([[1, 0, 0, 0], [1, 1, 0, 1], [0, 1, 0, 0]], bool))
 CANDIDATES = np.array([0, 1, 2], np.int32)
+TRAINING_OF_MANY = csr_matrix(np.random.default_rng(4).random((40, 12)) < 0.3)
 
 
 def test_trial_leaves_out_users_without_a_relevant_candidate() -> None:
@@ -50,6 +52,34 @@ def test_measure_does_not_depend_on_how_many_users_are_scored_at_once(monkeypatc
     monkeypatch.setattr(trials, "USERS_AT_ONCE", 4)
     parts = measure(trial, lambda start, stop: scores[start:stop], k=5)
     assert whole.summary(5) == parts.summary(5)
+
+
+def test_many_models_are_measured_as_each_alone_and_all_on_the_same_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(3)
+    trial = Trial.build(csr_matrix(generator.random((40, 12)) < 0.3), TRAINING_OF_MANY, np.arange(12, dtype=np.int32))
+    given = {name: generator.random((len(trial.users), 12)).astype(np.float32) for name in ("one", "other")}
+    monkeypatch.setattr(trials, "USERS_AT_ONCE", 7)
+    together = measure_all(trial, lambda start, stop: [(name, all_[start:stop]) for name, all_ in given.items()], k=5)
+    assert list(together) == ["one", "other"]
+    for name, scores in given.items():
+        alone = measure(trial, lambda start, stop, scores=scores: scores[start:stop], k=5)
+        np.testing.assert_array_equal(together[name].values["ndcg_at_5"], alone.values["ndcg_at_5"])
+        np.testing.assert_array_equal(together[name].alone, alone.alone)
+
+
+def test_nobody_has_an_outcome_of_every_model_without_a_value() -> None:
+    trial = Trial.build(csr_matrix((3, 4), dtype=bool), TRAINING, CANDIDATES)
+    outcome = measure_all(trial, lambda start, stop: [("one", np.zeros((stop - start, 3), np.float32))], k=2)["one"]
+    assert outcome.values["ndcg_at_2"].shape == (0,)
+    assert outcome.summary(2)["ndcg_at_2"] is None
+
+
+def test_what_a_model_raises_on_one_chunk_of_users_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial.build(TEST, TRAINING, CANDIDATES)
+    monkeypatch.setattr(trials, "USERS_AT_ONCE", 1)
+    scores = np.array([[3, 2, 1], [3, np.nan, 1]], np.float32)
+    with pytest.raises(DataError, match="hold NaN"):
+        measure(trial, lambda start, stop: scores[start:stop], k=2)
 
 
 def test_activity_sorts_users_into_thirds() -> None:
