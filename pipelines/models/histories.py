@@ -168,10 +168,12 @@ class Pairs:
 def pairs_of(histories: Histories) -> Pairs:
     """Reduce every user's events to one row per item."""
     users = histories.users_of_events()
-    order = np.lexsort((histories.ages, histories.items, users))
-    users, items, ages = users[order], histories.items[order], histories.ages[order]
+    keys = users.astype(np.int64) * histories.num_items + histories.items
+    # A user's events are oldest first: turned round, a stable sort leaves each pair's youngest first.
+    order = len(keys) - 1 - np.argsort(keys[::-1], kind="stable")
+    keys, users, items, ages = keys[order], users[order], histories.items[order], histories.ages[order]
     new_pair = np.ones(len(users), bool)
-    new_pair[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    new_pair[1:] = keys[1:] != keys[:-1]
     whole_days = np.floor(ages)
     new_day = new_pair.copy()
     new_day[1:] |= whole_days[1:] != whole_days[:-1]
