@@ -1,7 +1,7 @@
 """Stage ``embed_multilingual``: the catalogue for queries in scripts that the text encoder's vocabulary lacks.
 
 Texts that the encoder cannot read, and those of a small catalogue, are encoded as they are; of the others only the
-distinct pairs of type and category, some thousands, since this encoder reads about a hundred texts a second.
+distinct pairs of type and category, some thousands: a text takes this encoder three times as long as the first.
 """
 
 from __future__ import annotations
