@@ -38,7 +38,6 @@ def ndcg_at_10(
 def measure_order(
     head: JudgedHead,
     evidence: Evidence,
-    titles: list[str],
     held_out: Judged,
     zero_shot: tuple[TextEncoder, Floats],
     tuned: tuple[TextEncoder, Floats],
@@ -47,7 +46,7 @@ def measure_order(
     """NDCG@10 of held-out judged queries in the order that search serves, against the pre-trained encoder's cosine."""
     (zero_shot_encoder, before), (encoder, after) = zero_shot, tuned
     cosines = (zero_shot_encoder.encode(held_out.queries)[held_out.query_index] * before[held_out.texts]).sum(1)
-    scores = head.score(evidence.of_judged(held_out, titles, encoder.encode(held_out.queries), after))
+    scores = head.score(evidence.of_judged(held_out, encoder.encode(held_out.queries), after))
     found = gained(held_out.ndcg(scores), held_out.ndcg(cosines), "served_", seed)
     return {name.replace("fine_tuned", "judged"): value for name, value in found.items()}
 

@@ -1,12 +1,13 @@
-"""How relevant a product is to a query by what people judged: the cosine, and the words and letters that both share.
+"""How relevant a product is to a query by what people judged: the cosines of its text and of its title alone, and the
+words and letters that query and title share.
 
 It is fitted where a shop has judgements, and then orders what search finds in the place of the head that knows vectors
-alone. How much words count beside the cosine is learned, not set.
+alone. How much words count beside the cosines is learned, not set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts import write_arrays, write_json
-from pipelines.errors import ModelError
+from pipelines.artifacts import read_arrays, write_arrays, write_json
+from pipelines.errors import DataError, ModelError
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 from pipelines.models.relevance import sigmoid
 from pipelines.models.words import terms, words
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from pipelines.models.judged import Judged
     from pipelines.models.lexical import Lexical
 
-FORMAT_VERSION = 1
-MANIFEST_FILE, ARRAYS_FILE = "judged.json", "judged.safetensors"
+FORMAT_VERSION = 2
+MANIFEST_FILE, ARRAYS_FILE, TITLES_FILE = "judged.json", "judged.safetensors", "titles.safetensors"
 FEATURES = (
     "similarity",
+    "title_similarity",
     "keywords",
     "title_words",
     "rare_title_words",
@@ -38,10 +40,10 @@ FEATURES = (
     "word_pairs",
     "title_length",
 )
-"""Columns of :meth:`Evidence.of`: the cosine; BM25 as a share of the best text's; the share of the query's words that
-the title has, and the same with rare words counting more; the share of the query's letter triples that the title has,
-and of those of either that both have; the share of the query's neighbouring words that are neighbours in the title;
-the logarithm of the title's words."""
+"""Columns of :meth:`Evidence.of`: the cosines of query and text, and of query and title; BM25 as a share of the best
+text's; the share of the query's words that the title has, and the same with rare words counting more; the share of the
+query's letter triples that the title has, and of those of either that both have; the share of the query's neighbouring
+words that are neighbours in the title; the logarithm of the title's words."""
 LETTERS = 3
 PENALTY = 100.0
 """L2, on what is beside the cosine; of 5,000 judged pairs, 30 to 300 do alike."""
@@ -52,14 +54,57 @@ Floats = NDArray[np.float32]
 
 
 class Evidence:
-    """Tells what a query and a product title share.
+    """Tells what queries and the catalogue's texts share.
 
     Args:
         lexical: the catalogue's words, which say how rare a word is.
+        titles: the title of each text.
+        title_vectors: float32 [num_titles, embedding_size], L2-normalised, of the distinct titles.
+        title_index: int32 [num_texts], which of them is each text's.
     """
 
-    def __init__(self, lexical: Lexical) -> None:
+    def __init__(
+        self, lexical: Lexical, titles: Sequence[str], title_vectors: Floats, title_index: NDArray[np.int32]
+    ) -> None:
         self.lexical = lexical
+        self.titles = titles
+        self.title_vectors = title_vectors
+        self.title_index = title_index
+
+    @classmethod
+    def of_titles(cls, lexical: Lexical, titles: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Self:
+        """Encode the titles.
+
+        Args:
+            lexical: the catalogue's words.
+            titles: the title of each text.
+            encode: gives vectors of texts.
+        """
+        distinct = sorted(set(titles))
+        place = {title: row for row, title in enumerate(distinct)}
+        return cls(lexical, titles, encode(distinct), np.array([place[title] for title in titles], np.int32))
+
+    @classmethod
+    def load(cls, directory: Path, lexical: Lexical, titles: Sequence[str]) -> Self:
+        """Read the vectors that :meth:`save` wrote.
+
+        Raises:
+            ModelError: they are missing, unreadable or of other titles.
+        """
+        path = directory / TITLES_FILE
+        try:
+            arrays = read_arrays(path)
+        except DataError as error:
+            raise ModelError(error.message, mend=PACKAGED_AGAIN) from error
+        vectors, index = arrays.get("title_vectors"), arrays.get("title_index")
+        if vectors is None or index is None or len(index) != len(titles) or index.max(initial=-1) >= len(vectors):
+            raise ModelError(f"{path} holds no vectors of these titles", mend=PACKAGED_AGAIN)
+        return cls(lexical, titles, vectors, index)
+
+    def save(self, directory: Path) -> None:
+        """Write the titles' vectors into ``directory``, beside the head."""
+        arrays = {"title_vectors": self.title_vectors, "title_index": self.title_index}
+        write_arrays(arrays, directory / TITLES_FILE)
 
     @cached_property
     def _counts(self) -> dict[str, int]:
@@ -74,28 +119,32 @@ class Evidence:
         count = min(self._counts.get(term, 0), self.lexical.num_texts)
         return float(np.log1p((self.lexical.num_texts - count + 0.5) / (count + 0.5)))
 
-    def of(self, query: str, titles: Sequence[str], similarity: Floats, keywords: Floats) -> Floats:
-        """The features of one query and some products.
+    def of(
+        self, query: str, vector: Floats, texts: NDArray[np.integer], similarity: Floats, keywords: Floats
+    ) -> Floats:
+        """The features of one query and some texts.
 
         Args:
             query: what a person typed.
-            titles: of the products.
-            similarity: float32 [num_titles], cosine of query and text.
-            keywords: float32 [num_titles], BM25 as a share of the best text's.
+            vector: float32 [embedding_size], the query's, L2-normalised.
+            texts: int64 [num_wanted], rows of the texts.
+            similarity: float32 [num_wanted], cosine of query and text.
+            keywords: float32 [num_wanted], BM25 as a share of the best text's.
 
         Returns:
-            float32 [num_titles, len(FEATURES)], finite.
+            float32 [num_wanted, len(FEATURES)], finite.
         """
         asked, letters = terms(query), _letters(query)
         pairs = set(pairwise(asked))
         rarity = np.array([self._rarity(term) for term in asked])
-        rows = np.zeros((len(titles), len(FEATURES)), np.float32)
-        rows[:, 0], rows[:, 1] = similarity, keywords
-        for row, title in enumerate(titles):
-            said = _read(title)
+        rows = np.zeros((len(texts), len(FEATURES)), np.float32)
+        rows[:, 0], rows[:, 2] = similarity, keywords
+        rows[:, 1] = self.title_vectors[self.title_index[texts]] @ vector
+        for row, text in enumerate(texts.tolist()):
+            said = _read(self.titles[text])
             found = np.array([term in said.terms for term in asked], np.float64)
             shared = len(letters & said.letters)
-            rows[row, 2:] = (
+            rows[row, 3:] = (
                 found.sum() / max(len(asked), 1),
                 (found * rarity).sum() / max(float(rarity.sum()), 1e-9),
                 shared / max(len(letters), 1),
@@ -105,12 +154,11 @@ class Evidence:
             )
         return rows
 
-    def of_judged(self, judged: Judged, titles: Sequence[str], query_vectors: Floats, text_vectors: Floats) -> Floats:
+    def of_judged(self, judged: Judged, query_vectors: Floats, text_vectors: Floats) -> Floats:
         """The features of every judged pair, as search sees them.
 
         Args:
             judged: pairs.
-            titles: of every text.
             query_vectors: float32 [num_queries, embedding_size], L2-normalised.
             text_vectors: float32 [num_texts, embedding_size], L2-normalised.
         """
@@ -121,7 +169,7 @@ class Evidence:
             share = self.lexical.score(query)
             share = share / max(float(share.max(initial=0)), 1e-9)
             similarity = text_vectors[texts] @ query_vectors[number]
-            rows[mine] = self.of(query, [titles[text] for text in texts], similarity, share[texts])
+            rows[mine] = self.of(query, query_vectors[number], texts, similarity, share[texts])
         return rows
 
 

@@ -153,7 +153,7 @@ class Search:
         """What the head of judgements reads."""
         from pipelines.models.judged_head import Evidence
 
-        return Evidence(self.lexical)
+        return Evidence.load(self.directory / RELEVANCE_FOLDER, self.lexical, self.titles_of_texts)
 
     @cached_property
     def multilingual(self) -> MultilingualIndex | None:
@@ -274,8 +274,7 @@ class Search:
         if self.judged is None:
             relevance = self.relevance.score(vector[None], self.embeddings[texts])[0]
         else:
-            titles = [self.titles_of_texts[text] for text in texts.tolist()]
-            relevance = self.judged.score(self.evidence.of(asked, titles, similarity, share))
+            relevance = self.judged.score(self.evidence.of(asked, vector, texts, similarity, share))
         relevance, similarity, share = (column.astype(np.float32) for column in (relevance, similarity, share))
         return Matches(texts, relevance, similarity, share, self.judged is not None)
 

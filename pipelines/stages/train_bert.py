@@ -5,8 +5,8 @@ from purchases before the validation window, so that what comes out serves both 
 types are divided by hash into three parts: most train the encoder, some train the head, the rest are held out and
 measure.
 
-Judgements also teach the order that search serves: a second head reads the cosine beside the words and letters that
-query and title share.
+Judgements also teach the order that search serves: a second head reads the cosines of text and title beside the words
+and letters that query and title share.
 
 A shop with fewer product types than ``min_types`` and fewer judged queries than ``min_judged_queries`` has too little
 to train and measure on: it gets the pre-trained encoder as it is, and a head that was not trained. The metrics, the
@@ -16,6 +16,7 @@ package and the report say so.
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,10 @@ def fit_order(
     """
     if not judged.queries:
         return None
-    evidence = Evidence(Lexical.fit(table.texts))
-    features = evidence.of_judged(judged, titles, encoder.encode(judged.queries), vectors)
+    evidence = Evidence.of_titles(
+        Lexical.fit(table.texts), titles, partial(encoder.encode, description="encode titles")
+    )
+    features = evidence.of_judged(judged, encoder.encode(judged.queries), vectors)
     head = fit_judged(features, judged.grades / np.float32(GRADES))
     return None if head is None else (head, evidence)
 
@@ -152,7 +155,8 @@ def main() -> None:
         if order is not None:
             judged_head, evidence = order
             judged_head.save(output / "relevance")
-            metrics |= measure_order(judged_head, evidence, titles, held_out.judged, before, (encoder, vectors), seed)
+            evidence.save(output / "relevance")
+            metrics |= measure_order(judged_head, evidence, held_out.judged, before, (encoder, vectors), seed)
         sizes = {"texts": len(texts), "steps": len(losses), "final_loss": float(losses[-5:].mean())}
         write_json(metrics | sizes, output / "metrics.json")
         draw_loss(losses, output / "loss.png")

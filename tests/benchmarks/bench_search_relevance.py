@@ -86,7 +86,7 @@ class Folds:
         self.lexical = Lexical.fit(self.texts)
         self.vectors = self.zero_shot.encode(self.texts)
         self.queries = self.zero_shot.encode(self.judged.queries)
-        self.evidence = Evidence(self.lexical)
+        self.evidence = Evidence.of_titles(self.lexical, self.titles, self.zero_shot.encode)
 
     def exported(self, model: object) -> TextEncoder:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,24 +116,24 @@ class Folds:
     def tuned(self, train: Judged, seed: int) -> tuple[Floats, Floats, Floats]:
         """Cosine, head's logit and judged head's relevance of every pair, by models that saw ``train``."""
         head_queries = np.random.default_rng(seed).random(len(train.queries)) < self.bert.calibration_types
-        vectors, queries = self.encoded(train.of_queries(~head_queries), seed)
+        vectors, queries, evidence = self.encoded(train.of_queries(~head_queries), seed)
         part = train.of_queries(head_queries)
         names = {name: row for row, name in enumerate(self.judged.queries)}
         rows = np.array([names[name] for name in part.queries])
         labels = part.grades / np.float32(GRADES - 1)
         asked, told = queries[rows[part.query_index]], vectors[part.texts]
         head = fit_relevance(asked, told, labels, epochs=self.bert.head_epochs, seed=seed)
-        judged_head = fit_judged(self.evidence.of_judged(part, self.titles, queries[rows], vectors), labels)
+        judged_head = fit_judged(evidence.of_judged(part, queries[rows], vectors), labels)
         assert judged_head is not None
         asked, told = pairwise(queries, vectors, self.judged)
         logits = ((asked * head.weights) * told).sum(1) + head.bias
-        served = judged_head.score(self.evidence.of_judged(self.judged, self.titles, queries, vectors))
+        served = judged_head.score(evidence.of_judged(self.judged, queries, vectors))
         return (asked * told).sum(1), logits.astype(np.float32), served
 
-    def encoded(self, train: Judged, seed: int) -> tuple[Floats, Floats]:
-        """Vectors of texts and queries, by an encoder fine-tuned on ``train``."""
+    def encoded(self, train: Judged, seed: int) -> tuple[Floats, Floats, Evidence]:
+        """Vectors of texts and queries, and what the judged head reads, by an encoder fine-tuned on ``train``."""
         if not self.steps:
-            return self.vectors, self.queries
+            return self.vectors, self.queries, self.evidence
         model = build_encoder(self.source)
         batches = judged_batches(
             train,
@@ -145,7 +145,8 @@ class Folds:
         )
         fine_tune(model, batches, self.bert.settings(TwoTowerParams))
         encoder = self.exported(model)
-        return encoder.encode(self.texts), encoder.encode(self.judged.queries)
+        evidence = Evidence.of_titles(self.lexical, self.titles, encoder.encode)
+        return encoder.encode(self.texts), encoder.encode(self.judged.queries), evidence
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pipelines.models.encoder import TextEncoder
 from pipelines.models.features import feature_names
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.fused import Fused
-from pipelines.models.judged_head import FEATURES, JudgedHead
+from pipelines.models.judged_head import FEATURES, Evidence, JudgedHead
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.linear_blend import LinearBlend
 from pipelines.models.manifest import verify, write_manifest
@@ -617,7 +617,9 @@ def test_relevance_check_holds_to_account_the_head_that_search_serves(inside: Pa
     weights = np.zeros(len(FEATURES), np.float32)
     weights[FEATURES.index("title_words")] = 8
     served = Recommender.load(inside / "data/package")
-    served.finder.judged = JudgedHead(weights, -2.0)
+    finder = served.finder
+    finder.judged = JudgedHead(weights, -2.0)
+    finder.evidence = Evidence.of_titles(finder.lexical, finder.titles_of_texts, finder.encoder.encode)
     items = read_table(inside / "data/prepared/items.parquet")
     both = {"rank": served, "champion": model}
     checked = check_relevance(items, _judged_colours(), both, HEADS, 1)

@@ -12,7 +12,15 @@ import pytest
 
 from pipelines.errors import ModelError
 from pipelines.models.judged import Judged
-from pipelines.models.judged_head import ARRAYS_FILE, FEATURES, MANIFEST_FILE, Evidence, JudgedHead, fit_judged
+from pipelines.models.judged_head import (
+    ARRAYS_FILE,
+    FEATURES,
+    MANIFEST_FILE,
+    TITLES_FILE,
+    Evidence,
+    JudgedHead,
+    fit_judged,
+)
 from pipelines.models.lexical import Lexical
 from pipelines.models.manifest import RELEVANCE_FOLDER
 from pipelines.models.nearest import Nearest
@@ -24,17 +32,27 @@ TITLES = ["frozen pizza", "pizza frozen cheese", "greek yogurt", "pizza cutter",
 TEXTS = [f"{title}, shop" for title in TITLES]
 
 
+ALL = np.arange(len(TITLES))
+SOMEWHERE = np.full(8, 8**-0.5, np.float32)
+
+
+def vectors_of(texts: Sequence[str]) -> np.ndarray:
+    """Stands for the encoder: a direction of its own for each text, of which none is far from ``SOMEWHERE``."""
+    return np.eye(len(texts), 8, dtype=np.float32)
+
+
 @pytest.fixture(scope="module")
 def evidence() -> Evidence:
-    return Evidence(Lexical.fit(TEXTS))
+    return Evidence.of_titles(Lexical.fit(TEXTS), TITLES, vectors_of)
 
 
 def test_evidence_tells_what_query_and_title_share(evidence: Evidence) -> None:
     none = np.zeros(len(TITLES), np.float32)
-    rows = evidence.of("Frozen pizzas", TITLES, none, none)
+    rows = evidence.of("Frozen pizzas", SOMEWHERE, ALL, none, none)
     assert rows.shape == (len(TITLES), len(FEATURES))
     assert np.isfinite(rows).all()
     column = {name: rows[:, place] for place, name in enumerate(FEATURES)}
+    np.testing.assert_allclose(column["title_similarity"], 8**-0.5)
     assert column["title_words"].tolist() == [1, 1, 0, 0.5, 0]
     assert column["word_pairs"].tolist() == [1, 0, 0, 0, 0]
     assert column["rare_title_words"][0] == 1
@@ -46,7 +64,7 @@ def test_evidence_tells_what_query_and_title_share(evidence: Evidence) -> None:
 def test_evidence_of_a_query_without_words_is_finite(evidence: Evidence) -> None:
     zeros = np.zeros(len(TITLES), np.float32)
     for query in ("!", "", "便宜"):
-        assert np.isfinite(evidence.of(query, TITLES, zeros, zeros)).all()
+        assert np.isfinite(evidence.of(query, SOMEWHERE, ALL, zeros, zeros)).all()
 
 
 def taught(by: str, pairs: int = 400) -> tuple[JudgedHead, np.ndarray, np.ndarray]:
@@ -78,12 +96,28 @@ def test_features_of_judged_pairs_are_those_that_search_reads(evidence: Evidence
     table = pa.Table.from_pylist([dict(zip(JUDGEMENTS.schema.names, row, strict=True)) for row in rows])
     judged = Judged.of(table, [str(row) for row in range(len(TEXTS))], np.arange(len(TEXTS), dtype=np.int32))
     texts = np.eye(len(TEXTS), 8, dtype=np.float32)
-    queries = np.full((2, 8), 8**-0.5, np.float32)
-    found = evidence.of_judged(judged, TITLES, queries, texts)
+    queries = np.stack([SOMEWHERE, SOMEWHERE])
+    found = evidence.of_judged(judged, queries, texts)
     keywords = evidence.lexical.score("frozen pizza")
     share = (keywords / keywords.max())[[0, 2]]
-    alone = evidence.of("frozen pizza", [TITLES[0], TITLES[2]], texts[[0, 2]] @ queries[0], share)
+    alone = evidence.of("frozen pizza", queries[0], np.array([0, 2]), texts[[0, 2]] @ queries[0], share)
     np.testing.assert_array_equal(found[:2], alone)
+
+
+def test_titles_are_read_back_and_those_of_another_catalogue_are_refused(evidence: Evidence, tmp_path: Path) -> None:
+    twice = [*TITLES, TITLES[1]]
+    made = Evidence.of_titles(evidence.lexical, twice, vectors_of)
+    assert len(made.title_vectors) == len(TITLES)
+    made.save(tmp_path)
+    again = Evidence.load(tmp_path, evidence.lexical, twice)
+    zeros = np.zeros(len(twice), np.float32)
+    asked = "pizza", vectors_of(["pizza"])[0], np.arange(len(twice)), zeros, zeros
+    np.testing.assert_array_equal(again.of(*asked), made.of(*asked))
+    with pytest.raises(ModelError, match="no vectors of these titles"):
+        Evidence.load(tmp_path, evidence.lexical, TITLES)
+    (tmp_path / TITLES_FILE).unlink()
+    with pytest.raises(ModelError, match="does not exist"):
+        Evidence.load(tmp_path, evidence.lexical, twice)
 
 
 def test_a_head_is_read_back_and_a_broken_one_is_refused(tmp_path: Path) -> None:
@@ -94,7 +128,7 @@ def test_a_head_is_read_back_and_a_broken_one_is_refused(tmp_path: Path) -> None
     assert found is not None
     np.testing.assert_array_equal(found.score(features), head.score(features))
     manifest = (tmp_path / MANIFEST_FILE).read_text()
-    (tmp_path / MANIFEST_FILE).write_text(manifest.replace("similarity", "other"))
+    (tmp_path / MANIFEST_FILE).write_text(manifest.replace("keywords", "other"))
     with pytest.raises(ModelError, match="holds no weights of these features"):
         JudgedHead.find(tmp_path)
     (tmp_path / MANIFEST_FILE).write_text(manifest)
@@ -126,6 +160,7 @@ def test_search_orders_by_the_head_of_judgements_where_there_is_one(tmp_path: Pa
     weights[FEATURES.index("word_pairs")] = 3
     (tmp_path / RELEVANCE_FOLDER).mkdir(parents=True)
     JudgedHead(weights, -1.0).save(tmp_path / RELEVANCE_FOLDER)
+    Evidence.of_titles(search.lexical, search.titles_of_texts, vectors_of).save(tmp_path / RELEVANCE_FOLDER)
     found = search.match("frozen pizza", 5)
     assert found.judged
     assert found.texts.tolist() == [0, 1, 2, 3, 4]  # the rest are alike, and come by row
