@@ -4,8 +4,8 @@
 
 WORKTREE holds the outputs of ``prepare``; without it the default data is landed and prepared. On all of it the inverse
 is as wide as the users, here and in NumPy; on its most bought items it is as wide as these. Both take turns in one
-process, on the same threads; in NumPy everything is float32 where the items are inverted, and float64 where the users
-are, as it is here.
+process, and both may use every core; in NumPy everything is float32 where the items are inverted, and float64 where the
+users are, as it is here.
 """
 
 from __future__ import annotations
