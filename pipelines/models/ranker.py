@@ -18,7 +18,6 @@ from pipelines.models.features import feature_names, features
 from pipelines.models.files import read_model, write_model
 from pipelines.models.found import checked
 from pipelines.models.popularity import Popularity
-from pipelines.models.side_by_side import side_by_side
 from pipelines.models.signals import Scored, Shortlist, Signals, score_densely, shortlist
 
 
@@ -235,13 +234,9 @@ def training_rows(
         purchases: int64, sorted, ``user * num_items + item`` of every purchase in the window.
         per_signal: new items that each signal puts on the shortlist.
     """
-
-    def describe(part: tuple[int, Histories]) -> TrainingRows:
-        start, chunk = part
+    for start, chunk in histories.chunks():
         scored: Scored = score_densely(signals, chunk, candidates)
         pairs: Shortlist = shortlist(signals, scored, per_signal)
         users = pairs.users + start
         keys = users * histories.num_items + candidates[pairs.positions]
-        return TrainingRows(features(signals, chunk, scored, pairs), np.isin(keys, purchases), users)
-
-    yield from side_by_side(describe, histories.chunks())
+        yield TrainingRows(features(signals, chunk, scored, pairs), np.isin(keys, purchases), users)

@@ -19,7 +19,6 @@ from pipelines.models.base import Histories, Model, Serves, Span, Training
 from pipelines.models.files import read_model, write_model
 from pipelines.models.histories import decayed_counts
 from pipelines.models.linear_forms import Dual
-from pipelines.models.linear_solvers import dual_kernel
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -74,7 +73,9 @@ class RecentLinear(Model):
         rows = rows[np.diff(rows.indptr) > 0]
         if not rows.shape[0]:
             raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
-        return cls(Dual(rows, dual_kernel(rows, settings.regularization)), settings)
+        gram = (rows @ rows.T).toarray().astype(np.float64)
+        gram[np.diag_indices_from(gram)] += settings.regularization
+        return cls(Dual(rows, np.linalg.inv(gram).astype(np.float32)), settings)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
