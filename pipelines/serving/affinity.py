@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.serving.neighbours import Neighbours
 
+NOTHING = np.zeros(0, np.int32)
 ALIKE, TOGETHER = "like {}", "bought with {}"
 
 
@@ -39,18 +40,25 @@ class Affinity:
             titles: of every item.
             chosen: of these, the ones that nothing else is wanted instead of: what is like them does not go with them.
         """
-        best: dict[int, tuple[float, str]] = {}
+        if not about:
+            return cls(NOTHING, NOTHING.astype(np.float32), {})
+        items, worths, said = [NOTHING], [np.zeros(0)], []
         for item, weight in about.items():
             title = titles[item]
-            found = [(neighbours.together(item), TOGETHER)]
+            goes = [(neighbours.together(item), TOGETHER)]
             if item not in chosen:
-                found.append((neighbours.similar(item), ALIKE))
-            for near, words in found:
-                top = float(near.strength[0]) if len(near.strength) else 1.0
-                for other, strength in zip(near.items.tolist(), near.strength.tolist(), strict=True):
-                    worth = weight * strength / top
-                    if worth > best.get(other, (0.0, ""))[0]:
-                        best[other] = worth, words.format(title)
-        items = np.array(sorted(best), np.int32)
-        strength = np.array([best[item][0] for item in items.tolist()], np.float32)
-        return cls(items, strength, {item: because for item, (_, because) in best.items()})
+                goes.append((neighbours.similar(item), ALIKE))
+            for near, words in goes:
+                if len(near.items):
+                    items.append(near.items)
+                    worths.append(weight * near.strength.astype(np.float64) / float(near.strength[0]))
+                    said.append(words.format(title))
+        together, worth = np.concatenate(items), np.concatenate(worths)
+        # Of what goes with several items the strongest counts, of equal ones the first.
+        order = np.lexsort((-worth, together))
+        order = order[worth[order] > 0]
+        order = order[np.diff(together[order], prepend=-1) > 0]
+        reasons = np.repeat(np.arange(len(said)), [len(each) for each in items[1:]])[order].tolist()
+        found = together[order]
+        because = dict(zip(found.tolist(), map(said.__getitem__, reasons), strict=True))
+        return cls(found, worth[order].astype(np.float32), because)

@@ -33,13 +33,17 @@ from pipelines.serving.neighbours import Neighbours
 from pipelines.serving.preparing import Prepared, Preparing
 from pipelines.serving.query_encoder import QueryEncoder
 from pipelines.serving.recommending import near, recommend
-from pipelines.serving.rules import Bound, Placed, Rules
+from pipelines.serving.rules import NO_RULES, Bound, Placed, Rules
 from pipelines.serving.searching import KEPT_QUERIES, Found, Matching, Query
-from pipelines.serving.shelf import Shelf
+from pipelines.serving.shelf import CATEGORIES, Shelf
 from pipelines.serving.shopper import Shopper
 from pipelines.serving.standing import Standing
 from pipelines.serving.understanding.vocabulary import Vocabulary
 from pipelines.serving.why import contributions_of
+
+Facts = tuple[str, str, str | None, tuple[str, ...], float | None]
+"""An item's id, title, brand, category and price."""
+KEPT_ITEMS = 20_000
 
 
 class Engine:
@@ -68,6 +72,7 @@ class Engine:
         self.neighbours = Neighbours(recommender.ranker.signals, self.catalogue.histories, around)
         self._preparing = Preparing(recommender, self.neighbours)
         self._intents: Kept[str, dict[str, float]] = Kept(KEPT_QUERIES)
+        self._told: Kept[int, Facts] = Kept(KEPT_ITEMS)
         fallback = recommender.ranker.signals.popularity.ties[recommender.candidates] - np.float32(1)
         order = np.lexsort((recommender.candidates, -fallback))
         self.rest = Standing(recommender.candidates[order], fallback[order])
@@ -172,7 +177,7 @@ class Engine:
 
     def bound(self, rules: Rules) -> Bound:
         """A request's rules over the shop's own."""
-        if rules == Rules():
+        if rules == NO_RULES:
             return self._own_rules
         return self._bound(self.rules.with_request(rules))
 
@@ -224,16 +229,17 @@ class Engine:
         self, placed: Placed, reasons: tuple[str, ...], features: dict[str, float], offer: str | None = None
     ) -> Result:
         """What is told of an item; see :class:`Result`."""
-        item, shelf = placed.item, self.shelf
-        return Result(
-            item_id=str(self.catalogue.item_ids[item]),
-            title=self.catalogue.titles[item],
-            score=round(placed.score, 6),
-            brand=shelf.value("brand", item),
-            category=tuple(value for name in ("department", "product_type") if (value := shelf.value(name, item))),
-            price=shelf.price(item),
-            reasons=reasons,
-            rule=placed.rule or None,
-            offer=offer,
-            features=features,
-        )
+        item_id, title, brand, category, price = self._facts(placed.item)
+        score, rule = round(placed.score, 6), placed.rule or None
+        return Result(item_id, title, score, brand, category, price, reasons, rule, offer, features=features)
+
+    def _facts(self, item: int) -> Facts:
+        """What the catalogue says of an item; kept, because some items are shown again and again."""
+        facts = self._told.get(item)
+        if facts is None:
+            shelf = self.shelf
+            category = tuple(value for name in CATEGORIES if (value := shelf.value(name, item)))
+            item_id, title = str(self.catalogue.item_ids[item]), self.catalogue.titles[item]
+            facts = item_id, title, shelf.value("brand", item), category, shelf.price(item)
+            self._told.put(item, facts)
+        return facts

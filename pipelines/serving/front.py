@@ -144,7 +144,8 @@ def _bounded(receive: Receive, broken: list[Exception]) -> Receive:
         if ended:
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), SECONDS_FOR_A_BODY)
+            async with asyncio.timeout(SECONDS_FOR_A_BODY):
+                message = await receive()
         except TimeoutError:
             raise refuse(_TooSlowError()) from None
         read += len(message.get("body", b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import cache
 from typing import Any
 
 import structlog
@@ -20,8 +21,8 @@ def configure(stream: Any = None) -> None:
         processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
-        cache_logger_on_first_use=True,
     )
+    log.cache_clear()
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared)
@@ -31,6 +32,7 @@ def configure(stream: Any = None) -> None:
     root.setLevel(logging.WARNING)
 
 
+@cache
 def log() -> Any:
-    """The server's logger."""
-    return structlog.get_logger("shoploom")
+    """The server's logger, as it is configured now."""
+    return structlog.get_logger("shoploom").bind()

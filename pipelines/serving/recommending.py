@@ -75,10 +75,11 @@ def _ranked(prepared: Prepared, affinity: Affinity) -> Standing:
     standing = prepared.standing
     if not len(affinity.items):
         return standing
-    items = np.union1d(standing.items, affinity.items).astype(np.int32)
-    scores = standing.scores_of(items, np.zeros(len(items), np.float32))
-    place = np.searchsorted(items, affinity.items)
-    scores[place] += SESSION_WEIGHT * affinity.strength
+    both = np.sort(np.concatenate([standing.items, affinity.items]))
+    items = both[np.diff(both, prepend=-1) > 0]
+    scores = np.zeros(len(items), np.float32)
+    scores[np.searchsorted(items, standing.items)] = standing.scores
+    scores[np.searchsorted(items, affinity.items)] += SESSION_WEIGHT * affinity.strength
     return Standing.of(items, scores)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,9 @@ class Rules:
         return cls(**{**told, **lists})
 
 
+NO_RULES = Rules()
+
+
 def _fits(name: str, value: object) -> bool:
     if name == "boost":
         return isinstance(value, dict) and all(
@@ -112,8 +115,7 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, list)
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """An item in an answer.
 
     Args:
@@ -170,7 +172,7 @@ class Bound:
         """Whether an item may be shown at all."""
         if item in self._hidden or item in self._sold_out:
             return False
-        return not any(int(codes[item]) in hidden for codes, hidden in self._hidden_codes)
+        return not self._hidden_codes or not any(int(codes[item]) in hidden for codes, hidden in self._hidden_codes)
 
     def boosted(
         self, items: NDArray[np.int32], scores: NDArray[Number], offers: Mapping[int, str]
@@ -229,10 +231,11 @@ class Bound:
         def take(placed: Placed) -> bool:
             if placed.item in taken or not self.shows(placed.item):
                 return False
-            keys = [(name, int(self._shelf.groups[name].codes[placed.item]), cap) for name, cap in caps]
-            if any(code >= 0 and counts[name, code] >= cap for name, code, cap in keys):
-                return False
-            counts.update((name, code) for name, code, _ in keys)
+            if caps:
+                keys = [(name, int(self._shelf.groups[name].codes[placed.item]), cap) for name, cap in caps]
+                if any(code >= 0 and counts[name, code] >= cap for name, code, cap in keys):
+                    return False
+                counts.update((name, code) for name, code, _ in keys)
             taken[placed.item] = placed
             return True
 

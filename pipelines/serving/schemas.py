@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipelines.serving import answers
-from pipelines.serving.rules import Rules
+from pipelines.serving.rules import NO_RULES, Rules
 from pipelines.serving.searching import Filters
 from pipelines.serving.shelf import GROUPS
 
@@ -25,6 +25,10 @@ class Body(BaseModel):
     """A request: names that it does not know are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: where a body is a default, every request would have a copy made of what nobody changes."""
+        return self
 
 
 class RulesBody(Body):
@@ -48,6 +52,8 @@ class RulesBody(Body):
 
     def rules(self) -> Rules:
         """As the engine knows them."""
+        if not self.model_fields_set:
+            return NO_RULES
         lists = {name: tuple(value) for name, value in self if isinstance(value, list)}
         return Rules(**{**dict(self), **lists})
 

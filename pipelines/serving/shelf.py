@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,7 +71,7 @@ class Shelf:
     def price(self, item: int) -> float | None:
         """What an item costs, or None."""
         price = float(self.prices[item])
-        return None if np.isnan(price) else round(price, 2)
+        return None if math.isnan(price) else round(price, 2)
 
 
 def _codes(catalogue: Catalogue, name: str) -> Codes:

@@ -18,6 +18,8 @@ Passing = Callable[[NDArray[np.int32]], NDArray[np.bool_]]
 """Of int32 [num_items] items, which pass: bool [num_items]."""
 FIRST_READ = 256
 """Items of a standing that are made ready at first; twice as many each time that more are wanted."""
+FEW_WANTED = 16
+"""Up to so many items are sooner looked for one by one than the standing is sorted for them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Standing:
         """float32 [num_wanted]: scores of int32 [num_wanted] items; ``missing`` where one is not on the shortlist."""
         if not len(self.items):
             return missing.astype(np.float32)
+        if len(items) <= FEW_WANTED:
+            same = items[:, None] == self.items
+            rows = same.argmax(axis=1)
+            return np.where(same[np.arange(len(items)), rows], self.scores[rows], missing).astype(
+                np.float32, copy=False
+            )
         order = np.argsort(self.items, kind="stable")
         place = np.searchsorted(self.items, items, sorter=order).clip(0, len(order) - 1)
         rows = order[place]

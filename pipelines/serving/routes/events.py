@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from pipelines.errors import DataError
 from pipelines.serving.access import needs
+from pipelines.serving.direct import Direct
 from pipelines.serving.front import note
 from pipelines.serving.memory import Memory
 from pipelines.serving.problems import RefusedError, responses
@@ -15,7 +16,7 @@ from pipelines.serving.schemas import EventBody, EventReceipt, EventsAnswer, Eve
 from pipelines.serving.service import Service
 from pipelines.serving.state import ConflictError, Event, StateError
 
-router = APIRouter(dependencies=[Depends(needs("events"))])
+router = APIRouter(dependencies=[Depends(needs("events"))], route_class=Direct)
 CLICKS = ("view", "cart", "purchase")
 
 

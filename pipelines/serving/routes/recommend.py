@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Request
 
 from pipelines.serving.access import needs
 from pipelines.serving.answers import Answer, Asked, Placement
+from pipelines.serving.direct import Direct
 from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import ModelFacts, RecommendAnswer, RecommendRequest, results_of
 from pipelines.serving.service import Service
 from pipelines.serving.whom import rows_of, shopper_of
 
-router = APIRouter(dependencies=[Depends(needs("read"))])
+router = APIRouter(dependencies=[Depends(needs("read"))], route_class=Direct)
 OF_ONE_ITEM = ("similar", "bought-together")
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from pipelines.serving.access import needs
 from pipelines.serving.asking import Read, fits, read
 from pipelines.serving.asking import search as search_for
+from pipelines.serving.direct import Direct
 from pipelines.serving.front import note
 from pipelines.serving.problems import RefusedError, responses
 from pipelines.serving.schemas import FacetValue, ModelFacts, PriceSpan, SearchRequest
@@ -15,7 +16,7 @@ from pipelines.serving.service import Service
 from pipelines.serving.understood import FittingFacts, UnderstoodAnswer, UnderstoodFacts
 from pipelines.serving.whom import rows_of, shopper_of
 
-router = APIRouter(dependencies=[Depends(needs("read"))])
+router = APIRouter(dependencies=[Depends(needs("read"))], route_class=Direct)
 
 
 @router.post(
