@@ -89,7 +89,7 @@ def matching(engine: Engine, query: Query) -> NDArray[np.bool_]:
     """bool [num_items]: items whose text matches a query, that pass its filters and may be shown."""
     text = engine.matching.corrected(query.text) if query.correct else query.text
     every = np.arange(engine.catalogue.num_items, dtype=np.int32)
-    found = np.isin(engine.recommender.finder.text_index, engine.matching.texts(text, query).texts)
+    found = engine.recommender.finder.items_of_texts.mask(engine.matching.texts(text, query).texts)
     found &= query.filters.passes(engine.shelf, every)
     shown = engine.bound(query.rules).shown
     return found if shown is None else found & shown
