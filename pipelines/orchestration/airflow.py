@@ -12,6 +12,7 @@ import secrets
 from pathlib import Path
 
 from pipelines.errors import ServiceError
+from pipelines.orchestration import airflow_database
 from pipelines.settings import Settings, child_environment
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,10 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "PYTHONPATH": _python_path(),
     }
+    if not settings.database_url:
+        patient = f"{airflow_database.__name__}.CONNECT_ARGS"
+        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = patient
+        variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = patient
     return child_environment(settings, **variables, **extra)
 
 
