@@ -59,6 +59,7 @@ def serve_on_trial(package: Path, told: Path) -> None:
     service.engine = engine
     listening = socket()
     listening.bind((LOOPBACK, 0))
+    listening.listen()  # who reads the address may ask at once, and waits in line
     port = int(listening.getsockname()[1])
 
     @asynccontextmanager
