@@ -1,14 +1,17 @@
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 
 from pipelines.cli import main
 from pipelines.commands.frame import current_settings
+from pipelines.orchestration import airflow
 from pipelines.orchestration.run import _where_to_look
 from pipelines.settings import Settings, child_environment
 
@@ -81,6 +84,16 @@ def test_what_the_command_starts_asks_the_same_mlflow_server(monkeypatch: pytest
     assert "SHOPLOOM_TRACKING_URL" not in child_environment(settings)
     served = settings.model_copy(update={"tracking_url": "http://127.0.0.1:5000"})
     assert child_environment(served)["SHOPLOOM_TRACKING_URL"] == "http://127.0.0.1:5000"
+
+
+def test_airflow_waits_for_another_writer_in_sqlite_and_postgresql_opens_as_it_does(tmp_path: Path) -> None:
+    names = ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC")
+    settings = Settings(SHOPLOOM_HOME=tmp_path)
+    for name in names:
+        module, _, value = airflow.environment(settings)[name].rpartition(".")
+        assert getattr(import_module(module), value) == {"timeout": 60}
+    elsewhere = settings.model_copy(update={"database_url": SecretStr("postgresql://shop:secret@db.example/shoploom")})
+    assert not set(names) & airflow.environment(elsewhere).keys()
 
 
 def test_what_the_command_starts_remembers_where_it_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
