@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pipelines.errors import ModelError
 
+REINSTALLED = "make clean install"
+"""Mends what an installed distribution should hold and does not."""
+
 
 def installed_file(distribution: str, name: str, missing: ModelError) -> Path:
     """Find a file by its distribution's list of files; nothing of it is imported.
@@ -26,5 +29,5 @@ def installed_file(distribution: str, name: str, missing: ModelError) -> Path:
     paths = (str(file.locate()) for file in files if file.name == name)
     found = sorted(paths, key=lambda path: (len(path), path))
     if not found:
-        raise ModelError(f"the distribution {distribution!r} ships no {name}", mend=f"reinstall {distribution}")
+        raise ModelError(f"the distribution {distribution!r} ships no {name}", mend=REINSTALLED)
     return Path(found[0])

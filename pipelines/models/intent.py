@@ -6,7 +6,6 @@ The last class is what is out of scope, so its probability is how likely a query
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -72,7 +71,7 @@ class IntentHead:
         shares: Floats = (exponents / exponents.sum(1, keepdims=True)).astype(np.float32)
         return shares
 
-    @cached_property
+    @property
     def encoder(self) -> MultilingualEncoder:
         """The encoder that the head was fitted on.
 

@@ -149,7 +149,6 @@ class MultilingualIndex:
         self.unread_share = unread_share
         centred = embeddings - embeddings.mean(0)
         self._directions = normalised(centred if len(embeddings) > 1 else embeddings)
-        self._encoder: MultilingualEncoder | None = None
 
     @property
     def encoder(self) -> MultilingualEncoder:
@@ -158,9 +157,7 @@ class MultilingualIndex:
         Raises:
             ModelError: it is not installed, or has other weights.
         """
-        if self._encoder is None:
-            self._encoder = loaded(self.distribution, self.sha256)
-        return self._encoder
+        return loaded(self.distribution, self.sha256)
 
     def similarity(self, query: str) -> Floats:
         """The cosine of a query and each text, both beside their means.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
+from pipelines.models.installed import REINSTALLED
 from pipelines.models.unigram import Unigram
 
 MAGIC = b"E5S1"
@@ -55,7 +56,7 @@ class PackedWeights:
             self.tokenizer = self._tokenizer()
             self._arrays = self._directory()
         except (struct.error, ValueError, IndexError) as error:
-            raise ModelError(f"{path} is no encoder in 4 bits: {error}", mend="reinstall the distribution") from error
+            raise ModelError(f"{path} is no encoder in 4 bits: {error}", mend=REINSTALLED) from error
 
     def floats(self, name: str) -> Floats:
         """An array of float32, flat.
@@ -82,7 +83,7 @@ class PackedWeights:
             start, size = self._arrays[name]
             return np.frombuffer(self._bytes, kind, size // kind.itemsize, start)
         except (KeyError, ValueError) as error:
-            raise ModelError(f"{self._path} lacks {name}", mend="reinstall the distribution") from error
+            raise ModelError(f"{self._path} lacks {name}", mend=REINSTALLED) from error
 
     def _take(self, form: str) -> tuple[Any, ...]:
         values = struct.unpack_from("<" + form, self._bytes, self._place)
