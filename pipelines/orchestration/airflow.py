@@ -1,7 +1,7 @@
 """Airflow, configured by environment alone: no ``airflow.cfg`` is edited, no service needs to run.
 
-On its own, shoploom runs a DAG to its end in one process on SQLite; with services up, or a PostgreSQL address set, the
-same environment drives the scheduler, the DAG processor and the API server.
+On its own, shoploom runs a DAG to its end in one process and its forks, on SQLite; with services up, or a PostgreSQL
+address set, the same environment drives the scheduler, the DAG processor and the API server.
 """
 
 from __future__ import annotations

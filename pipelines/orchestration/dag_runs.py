@@ -20,6 +20,8 @@ from pipelines.orchestration.processes import GRACE_SECONDS, last_lines, stop_gr
 from pipelines.progress import PROGRESS_VARIABLE
 from pipelines.settings import Settings
 
+EXECUTOR = "pipelines.orchestration.forked_tasks.ForkedTasks"
+
 
 @dataclass(frozen=True)
 class DagOutcome:
@@ -132,7 +134,9 @@ class OneProcess:
         handle, name = tempfile.mkstemp(prefix="outcome-", suffix=".json", dir=airflow_home(self._settings))
         os.close(handle)
         self._result = Path(name)
-        extra = {PROGRESS_VARIABLE: str(self._progress)} if self._progress else {}
+        variables = environment(self._settings) | {"AIRFLOW__CORE__EXECUTOR": EXECUTOR}
+        if self._progress:
+            variables[PROGRESS_VARIABLE] = str(self._progress)
         command = [
             sys.executable,
             "-m",
@@ -145,7 +149,7 @@ class OneProcess:
             self._log_start = sink.tell()
             self._process = subprocess.Popen(
                 command,
-                env=environment(self._settings, **extra),
+                env=variables,
                 cwd=self._settings.repository,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

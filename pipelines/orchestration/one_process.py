@@ -1,7 +1,8 @@
 """``python -m pipelines.orchestration.one_process RUNS --result FILE``: DAG runs, one after another, in one process.
 
-Started by :func:`pipelines.orchestration.dag_runs.OneProcess`, which sets Airflow's environment. The start
-and end of every task become progress events, so that whoever started it can draw them.
+Started by :func:`pipelines.orchestration.dag_runs.OneProcess`, which sets Airflow's environment. Tasks that are ready
+run at once (:mod:`pipelines.orchestration.forked_tasks`); their starts and ends become progress events, so that whoever
+started it can draw them.
 """
 
 from __future__ import annotations
@@ -18,69 +19,13 @@ from typing import Any
 from pipelines.artifacts import write_json
 from pipelines.errors import ConfigError, ShoploomError, near_names
 from pipelines.orchestration.airflow import DAGS_FOLDER
-from pipelines.progress import DAG_VARIABLE, STAGE_VARIABLE, report
+from pipelines.orchestration.task_listener import task_listener
+from pipelines.progress import DAG_VARIABLE
 
 DAG_IDS = ("ingest", "monitor", "train")
 
 
-class TaskListener:
-    """What Airflow's hooks tell (see :func:`register_listener`): reports each task's state, keeps the first failure."""
-
-    def __init__(self) -> None:
-        self.failed_task: str | None = None
-        self.error = ""
-
-    def tell(self, task_id: str, state: str, note: str = "") -> None:
-        """Report one change of state."""
-        os.environ[STAGE_VARIABLE] = task_id
-        report("task", state=state, note=note)
-
-    def failed(self, task_id: str, error: object) -> None:
-        """Report a failure and keep the first one's text."""
-        if self.failed_task is None:
-            self.failed_task, self.error = task_id, str(error or "")
-        lines = str(error or "").strip().splitlines()
-        self.tell(task_id, "failed", lines[0] if lines else "")
-
-
-def register_listener() -> TaskListener:
-    """Have Airflow tell a new listener about every task of this process."""
-    from airflow.listeners import hookimpl
-    from airflow.sdk.listener import get_listener_manager
-
-    listener = TaskListener()
-
-    class Hooks:
-        @staticmethod
-        @hookimpl  # type: ignore[untyped-decorator]
-        def on_task_instance_running(previous_state: object, task_instance: Any) -> None:
-            listener.tell(task_instance.task_id, "running")
-
-        @staticmethod
-        @hookimpl  # type: ignore[untyped-decorator]
-        def on_task_instance_success(previous_state: object, task_instance: Any) -> None:
-            listener.tell(task_instance.task_id, "success", note_of(task_instance))
-
-        @staticmethod
-        @hookimpl  # type: ignore[untyped-decorator]
-        def on_task_instance_skipped(previous_state: object, task_instance: Any) -> None:
-            listener.tell(task_instance.task_id, "skipped")
-
-        @staticmethod
-        @hookimpl  # type: ignore[untyped-decorator]
-        def on_task_instance_failed(previous_state: object, task_instance: Any, error: object) -> None:
-            listener.failed(task_instance.task_id, error)
-
-    get_listener_manager().add_listener(Hooks())
-    return listener
-
-
-def note_of(instance: Any) -> str:
-    """A few words beside a finished task: what it says of itself, ``cached`` for an unchanged stage."""
-    return str(getattr(instance.task, "progress_note", ""))
-
-
-def run(dag_id: str, conf: dict[str, object], listener: TaskListener) -> dict[str, object]:
+def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
     """Run one DAG.
 
     Returns:
@@ -89,10 +34,11 @@ def run(dag_id: str, conf: dict[str, object], listener: TaskListener) -> dict[st
     from airflow.sdk.exceptions import ParamValidationError
 
     os.environ[DAG_VARIABLE] = dag_id
-    listener.failed_task, listener.error = None, ""
+    listener = task_listener()
+    listener.forget()
     try:
         dag = importlib.import_module(f"dags.{dag_id}").dag
-        dag_run = dag.test(run_conf=conf)
+        dag_run = dag.test(run_conf=conf, use_executor=True)
     except ParamValidationError as error:
         return _not_begun(dag_id, str(error).splitlines()[0])
     except ShoploomError as error:
@@ -157,10 +103,9 @@ def run_all(runs: list[tuple[str, dict[str, object]]]) -> list[dict[str, object]
                 f"there is no DAG {dag_id!r} in {DAGS_FOLDER}",
                 mend=near_names(dag_id, DAG_IDS) or f"DAGs: {', '.join(DAG_IDS)}",
             )
-    listener = register_listener()
     outcomes: list[dict[str, object]] = []
     for dag_id, conf in runs:
-        outcomes.append(run(dag_id, conf, listener))
+        outcomes.append(run(dag_id, conf))
         if outcomes[-1]["state"] != "success" or _is_enough(outcomes[-1]):
             break
     return outcomes

@@ -106,6 +106,37 @@ Path(sys.argv[0]).resolve().parents[2].joinpath("sleeper").write_text(str(child.
 child.wait()
 """
 
+KILLING = """
+import os, signal, psutil
+task = psutil.Process().parent().parent()
+assert "pipelines.orchestration.one_process" in task.cmdline(), task.cmdline()
+os.kill(task.pid, signal.SIGKILL)
+"""
+
+MEETING = """
+import sys, time
+from pathlib import Path
+mine, other = sys.argv[1:]
+home = Path(sys.argv[0]).resolve().parents[2]
+home.joinpath(mine).touch()
+deadline = time.monotonic() + 60
+while not home.joinpath(other).exists():
+    assert time.monotonic() < deadline, f"{other} did not run while {mine} ran"
+    time.sleep(0.05)
+Path(f"data/{mine}.txt").write_text(mine)
+"""
+
+MEETINGS = """
+  left:
+    cmd: python meet.py left right
+    deps: [meet.py]
+    outs: [data/left.txt]
+  right:
+    cmd: python meet.py right left
+    deps: [meet.py]
+    outs: [data/right.txt]
+"""
+
 TASKS = ["start", "double", "package", "evaluate", "finish", "register", "gate", "promote"]
 
 
@@ -291,6 +322,24 @@ def test_train_fails_with_the_stage_s_own_words_when_the_books_are_lost_too(shop
         books.write_bytes(before)
     assert (failed.state, failed.failed_task) == ("failed", "double")
     assert "the shelf fell over" in failed.error
+
+
+def test_train_fails_when_the_process_of_a_task_is_killed(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("step.py", KILLING)
+    outcome = shop.train()
+    assert (outcome.state, outcome.failed_task) == ("failed", "double")
+    assert outcome.error == "its process ended with status -9 and said nothing"
+    assert outcome.tasks["double"] == "failed"
+    assert outcome.tasks["promote"] == "upstream_failed"
+
+
+def test_train_runs_stages_at_once_that_are_ready(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("meet.py", textwrap.dedent(MEETING))
+    shop.commit("step.py", textwrap.dedent(STEP))
+    shop.commit("dvc.yaml", PIPELINE + MEETINGS)
+    outcome = shop.train().raise_for_failure()
+    assert (outcome.tasks["left"], outcome.tasks["right"]) == ("success", "success")
+    shop.commit("dvc.yaml", PIPELINE)
 
 
 def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
