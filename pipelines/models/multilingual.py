@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.artifacts import file_sha256, write_arrays, write_json
 from pipelines.errors import ModelError
-from pipelines.models.encoder import BUCKET_TOKENS, Running, length_batches, normalised, processors
+from pipelines.models.encoder import (
+    BUCKET_TOKENS,
+    ROWS,
+    Batch,
+    Running,
+    length_batches,
+    normalised,
+    processors,
+)
 from pipelines.models.installed import installed_file
 from pipelines.models.multilingual_graph import PADDING_MASK, WORDS, compiled
 from pipelines.models.packed_weights import PackedWeights, weights
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 from pipelines.models.relevance import sigmoid
+from pipelines.models.together import Together
 from pipelines.progress import track
 
 FORMAT_VERSION = 1
@@ -32,6 +41,8 @@ CHARACTERS = 1000
 """Characters read of a text."""
 QUERY_CHARACTERS = 160
 """Characters read of a query: of thousands the encoder takes seconds, and a query says it sooner."""
+FEW_TOKENS = 32
+"""Of a query, hardly any has more; those of more take the way of products."""
 QUERY, PRODUCT = "query: ", "passage: "
 """Begin a text of each kind, as they did when the encoder was trained."""
 EVEN, STEEPNESS = 0.35, 12.0
@@ -67,15 +78,19 @@ class MultilingualEncoder:
         kind = self._packed.floats("emb.type")[: self._packed.width]
         self._places = self._packed.floats("emb.pos").reshape(-1, self._packed.width) + kind
         self._streams = processors()
-        self._compiled = compiled(self._packed, self._streams)
+        self._together = Together(self._encode_few)
         self.embedding_size = self._packed.width
         parts = (self.sha256, metadata.version(distribution), metadata.version("openvino"), CHARACTERS, BUCKET_TOKENS)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
         """Equal for two encoders that give products equal vectors."""
 
     def encode_queries(self, texts: Sequence[str], description: str = "") -> Floats:
-        """What people ask, float32 [num_texts, embedding_size], L2-normalised; by how it begins."""
-        return self._encode([QUERY + " ".join(text.split())[:QUERY_CHARACTERS] for text in texts], description)
+        """What people ask, float32 [num_texts, embedding_size], L2-normalised; by how it begins.
+
+        A few that several threads ask for at once are computed together.
+        """
+        asked = [QUERY + " ".join(text.split())[:QUERY_CHARACTERS] for text in texts]
+        return self._together.of(asked) if len(asked) <= ROWS else self._encode(asked, description)
 
     def encode_products(self, texts: Sequence[str], description: str = "") -> Floats:
         """What is sold, float32 [num_texts, embedding_size], L2-normalised."""
@@ -87,14 +102,39 @@ class MultilingualEncoder:
         most = packed.max_length - 2
         return [np.array([packed.begin, *packed.tokenizer.encode(text)[:most], packed.end], np.int32) for text in texts]
 
+    @cached_property
+    def _any(self) -> Any:
+        """Compiled for texts of any length and number."""
+        return compiled(self._packed, self._streams)
+
+    @cached_property
+    def _small(self) -> Any:
+        """Compiled for what people ask, a few at a time."""
+        return compiled(self._packed, 1, (ROWS, FEW_TOKENS))
+
     def _encode(self, texts: Sequence[str], description: str) -> Floats:
         vectors = np.zeros((len(texts), self.embedding_size), np.float32)
         batches = list(length_batches(self.tokenize(texts)))
-        running = Running(self._compiled, self._streams, vectors)
+        running = Running(self._any, self._streams, vectors)
         for batch in track(batches, description) if description else batches:
-            words = weights(self._words[batch.token_ids]) + self._places[: batch.token_ids.shape[1]]
-            running.start(batch, {WORDS: words, PADDING_MASK: batch.padding_mask})
+            running.start(batch, self._inputs(batch))
         running.finish()
+        return self._checked(vectors)
+
+    def _encode_few(self, texts: Sequence[str]) -> Floats:
+        vectors = np.zeros((len(texts), self.embedding_size), np.float32)
+        for batch in length_batches(self.tokenize(texts)):
+            small = batch.token_ids.shape[1] <= FEW_TOKENS
+            running = Running(self._small if small else self._any, 1, vectors)
+            running.start(batch, self._inputs(batch))
+            running.finish()
+        return self._checked(vectors)
+
+    def _inputs(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        words = weights(self._words[batch.token_ids]) + self._places[: batch.token_ids.shape[1]]
+        return {WORDS: words, PADDING_MASK: batch.padding_mask}
+
+    def _checked(self, vectors: Floats) -> Floats:
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self.distribution} gave a vector that is not finite", mend="report the text")
         return normalised(vectors)

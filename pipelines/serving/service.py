@@ -29,7 +29,7 @@ from pipelines.serving.state.answered import Answered
 from pipelines.settings import Settings, sqlite_file
 
 Value = TypeVar("Value")
-THREADS = 2
+THREADS = 4
 """For what takes longer than the event loop may be held."""
 WRITERS = 32
 """Requests that may wait for the disk at once."""

