@@ -46,7 +46,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "stages",
             f"nothing new: all {cached} were cached, none was run"
             if not executed
-            else f"{executed} run in {seconds:.0f} s, {cached} cached",
+            else f"{executed} run, {seconds:.0f} s of work, {cached} cached",
         ),
         ("run", _short(run["run_commit"]) + (" (uncommitted changes)" if run.get("code_dirty") else "")),
     ]

@@ -141,7 +141,7 @@ def main() -> None:
             inside = f"{status['stages'][name]['seconds']:.1f}" if name in status["stages"] else ""
             print(f"{name:<14} {inside:>10} {seconds:>10.1f}", flush=True)
 
-        print(f"\nthe work, bare       {total:8.1f} s")
+        print(f"\nthe work, bare       {total:8.1f} s    one after another; the run works two at a time")
         print(f"around it            {first - total:8.1f} s    Airflow, DVC, MLflow, the summary and its two answers")
         print(f"overhead             {(first - total) / total:8.1%}      (asked: at most 15%)\n")
         print("\n".join(quality(ran, status)))
