@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -140,7 +141,9 @@ class MultilingualEncoder:
         return normalised(vectors)
 
 
-@cache
+_loading = Lock()
+
+
 def loaded(distribution: str, sha256: str) -> MultilingualEncoder:
     """The encoder, of which a process needs no second.
 
@@ -151,6 +154,12 @@ def loaded(distribution: str, sha256: str) -> MultilingualEncoder:
     Raises:
         ModelError: as :class:`MultilingualEncoder`.
     """
+    with _loading:
+        return _loaded(distribution, sha256)
+
+
+@cache
+def _loaded(distribution: str, sha256: str) -> MultilingualEncoder:
     return MultilingualEncoder(distribution, sha256)
 
 

@@ -70,7 +70,7 @@ class Nearest:
         """
         kept = min(count, len(self.embeddings))
         if self._graph is None:
-            if len(self.embeddings) <= max(FEW, LOOKED_AT * kept):
+            if len(self.embeddings) <= max(FEW, LOOKED_AT * kept) or len(vector) <= DIRECTIONS:
                 return np.sort(_best(self.embeddings @ vector, kept))
             directions, along = self._along
             likely = _best(along @ (vector @ directions), LOOKED_AT * kept)
@@ -86,7 +86,8 @@ class Nearest:
     def _along(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The directions in which the vectors differ most, float32 [embedding_size, DIRECTIONS], and the vectors along
         them, float32 [num_vectors, DIRECTIONS]."""
-        _, axes = np.linalg.eigh(np.cov(self.embeddings, rowvar=False))
+        centred = self.embeddings - self.embeddings.mean(0)
+        _, axes = np.linalg.eigh(centred.T @ centred)
         directions = np.ascontiguousarray(axes[:, -DIRECTIONS:], np.float32)
         return directions, self.embeddings @ directions
 

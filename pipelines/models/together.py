@@ -20,7 +20,7 @@ class _Asked:
 
     texts: list[str]
     rows: Floats | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def answered(self) -> bool:
@@ -69,6 +69,10 @@ class Together:
             for asked in taken:
                 self._answer([asked])
             return
+        except BaseException as error:
+            for asked in taken:
+                asked.error = error
+            raise
         ends = np.cumsum([len(asked.texts) for asked in taken])
         for asked, own in zip(taken, np.split(rows, ends[:-1]), strict=True):
             asked.rows = own

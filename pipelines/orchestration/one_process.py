@@ -33,6 +33,8 @@ def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
     """
     from airflow.sdk.exceptions import ParamValidationError
 
+    from pipelines.orchestration.forked_tasks import returned_by
+
     os.environ[DAG_VARIABLE] = dag_id
     listener = task_listener()
     listener.forget()
@@ -52,7 +54,7 @@ def run(dag_id: str, conf: dict[str, object]) -> dict[str, object]:
         "tasks": {one.task_id: _name(one.state) for one in instances},
         "failed_task": listener.failed_task,
         "error": listener.error,
-        "returned": _returned(dag_id, dag_run.run_id),
+        "returned": returned_by(dag_id, dag_run.run_id),
     }
 
 
@@ -64,21 +66,6 @@ def _not_begun(dag_id: str, error: str) -> dict[str, object]:
 def _name(state: object) -> str:
     """Airflow hands out states as enumeration members and, fresh from the database, as strings."""
     return str(getattr(state, "value", state) or "none")
-
-
-def _returned(dag_id: str, run_id: str) -> dict[str, object]:
-    """What each task returned."""
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        found = session.scalars(
-            select(XComModel).where(
-                XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == "return_value"
-            )
-        )
-        return {one.task_id: XComModel.deserialize_value(one) for one in found}
 
 
 def _forget_queued_events(dag_id: str) -> None:

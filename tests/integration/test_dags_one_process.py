@@ -154,7 +154,7 @@ class Shop:
     def commit(self, path: str, text: str) -> None:
         (self.root / path).write_text(text, encoding="utf-8")
         self.git("add", path)
-        self.git("commit", "-qm", f"Change {path}")
+        self.git("commit", "--allow-empty", "-qm", f"Change {path}")
 
     def train(self, **conf: str) -> DagOutcome:
         home = self.settings.home
@@ -331,6 +331,11 @@ def test_train_fails_when_the_process_of_a_task_is_killed(shop: Shop, first: Dag
     assert outcome.error == "its process ended with status -9 and said nothing"
     assert outcome.tasks["double"] == "failed"
     assert outcome.tasks["promote"] == "upstream_failed"
+    told = json.loads((shop.settings.home / "notified").read_text(encoding="utf-8"))
+    assert (told["task"], told["error"]) == ("double", outcome.error)
+    client = connect(shop.settings)
+    everything = [each.experiment_id for each in client.search_experiments()]
+    assert not client.search_runs(everything, "attributes.status = 'RUNNING'")
 
 
 def test_train_runs_stages_at_once_that_are_ready(shop: Shop, first: DagOutcome) -> None:
@@ -342,15 +347,39 @@ def test_train_runs_stages_at_once_that_are_ready(shop: Shop, first: DagOutcome)
     shop.commit("dvc.yaml", PIPELINE)
 
 
+def sleeper_of(shop: Shop, process: OneProcess) -> int:
+    """The process that a stage started and waits for, once it has."""
+    note = shop.settings.home / "sleeper"
+    deadline = time.monotonic() + 120
+    while not (note.exists() and note.read_text()) and process.running(0.2):
+        assert time.monotonic() < deadline, "the stage did not start"
+    sleeper = int(note.read_text())
+    note.unlink()
+    assert psutil.pid_exists(sleeper)
+    return sleeper
+
+
+def test_train_ends_itself_when_its_process_alone_is_told_to(shop: Shop, first: DagOutcome) -> None:
+    shop.commit("step.py", SLEEPING)
+    with OneProcess({"train": {}}, shop.settings.home / "train.log", shop.settings) as process:
+        sleeper = sleeper_of(shop, process)
+        (running,) = [
+            one
+            for one in psutil.Process().children()
+            if "pipelines.orchestration.one_process" in one.cmdline() and one.status() != psutil.STATUS_ZOMBIE
+        ]
+        running.terminate()
+        assert not process.running(30), "the run hangs"
+        assert gone(sleeper, seconds=5)
+    assert not connect(shop.settings).search_runs(
+        [each.experiment_id for each in connect(shop.settings).search_experiments()], "attributes.status = 'RUNNING'"
+    )
+
+
 def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
     shop.commit("step.py", SLEEPING)
-    note = shop.settings.home / "sleeper"
     process = OneProcess({"train": {}}, shop.settings.home / "train.log", shop.settings)
     with process:
-        deadline = time.monotonic() + 120
-        while not (note.exists() and note.read_text()) and process.running(0.2):
-            assert time.monotonic() < deadline, "the stage did not start"
-        sleeper = int(note.read_text())
-        assert psutil.pid_exists(sleeper)
+        sleeper = sleeper_of(shop, process)
     assert gone(sleeper, seconds=0.1), "the stage's child outlived the run"
     assert os.environ.get("SHOPLOOM_STAGE") is None

@@ -18,6 +18,7 @@ from pipelines.models.bert import build_encoder, export_encoder, find_weights
 from pipelines.models.encoder import BUCKET_TOKENS, ROWS, TextEncoder, length_batches
 from pipelines.models.vector_cache import VectorCache
 from pipelines.params import EmbedParams
+from pipelines.serving.query_encoder import QueryEncoder
 from tests.tiny_bert import HEADS, LAYERS, WIDTH, WORDS, tiny_bert
 from tests.tiny_models import files_of
 
@@ -91,6 +92,19 @@ def test_encoder_gives_what_keras_does_where_the_activation_is_approximate(tmp_p
         for ids in encoder.tokenize(texts)
     ]
     np.testing.assert_allclose(encoder.encode(texts), np.stack(keras), atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_query_encoder_gives_a_query_the_same_vector_alone_and_together(
+    bert: Path, tmp_path: Path, precision: str
+) -> None:
+    directory = exported(bert, tmp_path / "encoder", precision)
+    queries, encoder = ["", *some_texts(40, seed=3)], QueryEncoder.load(directory)
+    alone = np.concatenate([encoder.encode([query]) for query in queries])
+    for count in (2, 3, 7, 41):
+        parts = [encoder.encode(queries[start : start + count]) for start in range(0, 41, count)]
+        np.testing.assert_array_equal(np.concatenate(parts), alone)
+    np.testing.assert_allclose((alone * TextEncoder.load(directory).encode(queries)).sum(1), 1, atol=1e-3)
 
 
 def test_weights_with_an_activation_that_is_not_known_are_refused(tmp_path: Path) -> None:
