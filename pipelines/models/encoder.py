@@ -114,28 +114,34 @@ class TextEncoder:
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         import openvino
 
-        self.streams = processors()
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "EXECUTION_MODE_HINT": "PERFORMANCE"}
-        self._open(directory, manifest, ROWS, self.streams, hints)
+        self._open(directory, manifest, ROWS, processors(), hints)
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         parts = (file_sha256(directory / "encoder.json"), used, openvino.__version__, ROWS, BUCKET_TOKENS, GROUP)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
         """Equal for two encoders that give equal vectors: files, precision in use, OpenVINO's version, batch shape."""
 
     def _open(
-        self, directory: Path, manifest: dict[str, Any], rows: int, streams: int, hints: dict[str, str] | None = None
+        self,
+        directory: Path,
+        manifest: dict[str, Any],
+        rows: int | None,
+        streams: int,
+        hints: dict[str, str] | None = None,
     ) -> None:
-        """Read the tokenizer, and compile the graph for batches of ``rows`` on as many streams of one thread each."""
+        """Read the tokenizer, and compile the graph for batches of ``rows``, or of any number where that is None, on as
+        many streams of one thread each."""
         import openvino
         from tokenizers import Tokenizer
 
+        self._rows, self._streams = rows, streams
         self.embedding_size = int(manifest["embedding_size"])
         self.max_length = int(manifest["max_length"])
         self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER_FILE))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_length)
         graph = openvino.Core().read_model(directory / IR_FILE)
-        graph.reshape({name: openvino.PartialShape([rows, -1]) for name in ("token_ids", "padding_mask")})
+        graph.reshape({name: openvino.PartialShape([rows or -1, -1]) for name in ("token_ids", "padding_mask")})
         eight_bits = manifest["precision"] == "int8"
         self._compiled = openvino.Core().compile_model(
             graph,
@@ -194,8 +200,8 @@ class TextEncoder:
         vectors = np.zeros((len(texts), self.embedding_size), np.float32)
         if not len(texts):
             return vectors
-        batches = list(length_batches(self.tokenize(texts), ROWS))
-        running = Running(self._compiled, self.streams, vectors)
+        batches = list(length_batches(self.tokenize(texts), self._rows or 1))
+        running = Running(self._compiled, self._streams, vectors)
         for batch in track(batches, description) if description else batches:
             running.start(batch, {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask})
         running.finish()

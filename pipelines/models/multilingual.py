@@ -19,15 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import file_sha256, write_arrays, write_json
 from pipelines.errors import ModelError
-from pipelines.models.encoder import (
-    BUCKET_TOKENS,
-    ROWS,
-    Batch,
-    Running,
-    length_batches,
-    normalised,
-    processors,
-)
+from pipelines.models.encoder import BUCKET_TOKENS, ROWS, Running, length_batches, normalised, processors
 from pipelines.models.installed import installed_file
 from pipelines.models.multilingual_graph import PADDING_MASK, WORDS, compiled
 from pipelines.models.packed_weights import PackedWeights, weights
@@ -114,28 +106,24 @@ class MultilingualEncoder:
         return compiled(self._packed, 1, (ROWS, FEW_TOKENS))
 
     def _encode(self, texts: Sequence[str], description: str) -> Floats:
-        vectors = np.zeros((len(texts), self.embedding_size), np.float32)
-        batches = list(length_batches(self.tokenize(texts)))
-        running = Running(self._any, self._streams, vectors)
-        for batch in track(batches, description) if description else batches:
-            running.start(batch, self._inputs(batch))
-        running.finish()
-        return self._checked(vectors)
+        return self._computed(self._any, self._streams, self.tokenize(texts), description)
 
     def _encode_few(self, texts: Sequence[str]) -> Floats:
-        vectors = np.zeros((len(texts), self.embedding_size), np.float32)
-        for batch in length_batches(self.tokenize(texts)):
-            small = batch.token_ids.shape[1] <= FEW_TOKENS
-            running = Running(self._small if small else self._any, 1, vectors)
-            running.start(batch, self._inputs(batch))
-            running.finish()
-        return self._checked(vectors)
+        tokens = self.tokenize(texts)
+        short = max(map(len, tokens), default=0) <= FEW_TOKENS
+        return self._computed(self._small if short else self._any, 1, tokens)
 
-    def _inputs(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        words = weights(self._words[batch.token_ids]) + self._places[: batch.token_ids.shape[1]]
-        return {WORDS: words, PADDING_MASK: batch.padding_mask}
-
-    def _checked(self, vectors: Floats) -> Floats:
+    def _computed(
+        self, encoder: Any, streams: int, tokens: Sequence[NDArray[np.int32]], description: str = ""
+    ) -> Floats:
+        """The vectors of texts by their tokens, as a compiled encoder gives them in so many calls at once."""
+        vectors = np.zeros((len(tokens), self.embedding_size), np.float32)
+        batches = list(length_batches(tokens))
+        running = Running(encoder, streams, vectors)
+        for batch in track(batches, description) if description else batches:
+            words = weights(self._words[batch.token_ids]) + self._places[: batch.token_ids.shape[1]]
+            running.start(batch, {WORDS: words, PADDING_MASK: batch.padding_mask})
+        running.finish()
         if not np.isfinite(vectors).all():
             raise ModelError(f"{self.distribution} gave a vector that is not finite", mend="report the text")
         return normalised(vectors)

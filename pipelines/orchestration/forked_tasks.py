@@ -125,10 +125,11 @@ class ForkedTasks(BaseExecutor):  # type: ignore[misc]
         if failed_task is None:
             self.success(key)
             return
-        listener.keep(failed_task, error)
         if _set_failed(workload):
             listener.failed(failed_task, error)
             _call_back(workload, error)
+        else:
+            listener.keep(failed_task, error)
         self.fail(key)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.encoder import Running, TextEncoder, length_batches, normalised
+from pipelines.models.encoder import TextEncoder
 from pipelines.models.together import Together
 
 
@@ -22,17 +22,9 @@ class QueryEncoder(TextEncoder):
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
-        self._open(directory, manifest, -1, 1)
-        self._together = Together(self._vectors)
+        self._open(directory, manifest, None, 1)
+        self._together = Together(super().encode)
 
     def encode(self, texts: Sequence[str], description: str = "") -> NDArray[np.float32]:
         """See :meth:`pipelines.models.encoder.TextEncoder.encode`; without a progress bar."""
         return self._together.of(texts)
-
-    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        vectors = np.zeros((len(texts), self.embedding_size), np.float32)
-        running = Running(self._compiled, 1, vectors)
-        for batch in length_batches(self.tokenize(texts)):
-            running.start(batch, {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask})
-        running.finish()
-        return normalised(vectors)

@@ -324,6 +324,13 @@ def test_train_fails_with_the_stage_s_own_words_when_the_books_are_lost_too(shop
     assert "the shelf fell over" in failed.error
 
 
+def open_books(shop: Shop) -> list[Any]:
+    """MLflow's runs that nobody closed."""
+    client = connect(shop.settings)
+    everything = [each.experiment_id for each in client.search_experiments()]
+    return list(client.search_runs(everything, "attributes.status = 'RUNNING'"))
+
+
 def test_train_fails_when_the_process_of_a_task_is_killed(shop: Shop, first: DagOutcome) -> None:
     shop.commit("step.py", KILLING)
     outcome = shop.train()
@@ -333,9 +340,7 @@ def test_train_fails_when_the_process_of_a_task_is_killed(shop: Shop, first: Dag
     assert outcome.tasks["promote"] == "upstream_failed"
     told = json.loads((shop.settings.home / "notified").read_text(encoding="utf-8"))
     assert (told["task"], told["error"]) == ("double", outcome.error)
-    client = connect(shop.settings)
-    everything = [each.experiment_id for each in client.search_experiments()]
-    assert not client.search_runs(everything, "attributes.status = 'RUNNING'")
+    assert not open_books(shop)
 
 
 def test_train_runs_stages_at_once_that_are_ready(shop: Shop, first: DagOutcome) -> None:
@@ -371,9 +376,7 @@ def test_train_ends_itself_when_its_process_alone_is_told_to(shop: Shop, first: 
         running.terminate()
         assert not process.running(30), "the run hangs"
         assert gone(sleeper, seconds=5)
-    assert not connect(shop.settings).search_runs(
-        [each.experiment_id for each in connect(shop.settings).search_experiments()], "attributes.status = 'RUNNING'"
-    )
+    assert not open_books(shop)
 
 
 def test_train_takes_the_whole_stage_with_it_when_cancelled(shop: Shop, first: DagOutcome) -> None:
