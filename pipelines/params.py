@@ -417,7 +417,9 @@ class TrainIntentParams(Section):
 
     copies: int = Field(default=3, ge=1, le=100)
     """Times that a template with places for products is filled."""
-    strength: float = Field(default=10.0, gt=0)
+    layers: int = Field(default=6, ge=1)
+    """Of the second encoder, the first ones, on whose vectors the head stands: fewer take less of a query's time."""
+    strength: float = Field(default=30.0, gt=0)
     """Inverse of the L2 penalty of the logistic regression."""
     own_names: int = Field(default=200, ge=0, le=10_000)
     """Product types of the shop, those of the most items first, that are taught as things to search for."""

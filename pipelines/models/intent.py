@@ -1,4 +1,4 @@
-"""What a person wants of the shop's search: a softmax head on the multilingual encoder's query vectors.
+"""What a person wants of the shop's search: a softmax head on query vectors of the multilingual encoder's first layers.
 
 The last class is what is out of scope, so its probability is how likely a query is none of the others.
 """
@@ -19,7 +19,7 @@ from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE
 from pipelines.models.multilingual import MultilingualEncoder, loaded
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +49,7 @@ class IntentHead:
         centre: float32 [embedding_size], the mean of the training phrasings' vectors.
         distribution: that ships the encoder.
         sha256: of its weights.
+        layers: of it, the first ones, that gave the vectors.
     """
 
     weights: Floats
@@ -56,12 +57,13 @@ class IntentHead:
     centre: Floats
     distribution: str
     sha256: str
+    layers: int
 
     def probabilities(self, vectors: Floats) -> Floats:
         """Of each of ``INTENTS``.
 
         Args:
-            vectors: float32 [num_queries, embedding_size] of ``MultilingualEncoder.encode_queries``.
+            vectors: float32 [num_queries, embedding_size] of :attr:`encoder`'s ``encode_queries``.
 
         Returns:
             float32 [num_queries, num_intents]; rows sum to 1.
@@ -76,9 +78,9 @@ class IntentHead:
         """The encoder that the head was fitted on.
 
         Raises:
-            ModelError: it is not installed, or has other weights.
+            ModelError: it is not installed, has other weights or fewer layers.
         """
-        return loaded(self.distribution, self.sha256)
+        return loaded(self.distribution, self.sha256, self.layers)
 
     def of(self, query: str) -> Intent:
         """Judge one query.
@@ -103,6 +105,7 @@ class IntentHead:
                 "intents": list(INTENTS),
                 "distribution": self.distribution,
                 "weights_sha256": self.sha256,
+                "layers": self.layers,
             },
             directory / "intent.json",
         )
@@ -123,7 +126,12 @@ class IntentHead:
         fits = set(arrays) == {"weights", "bias", "centre"} and len(arrays["bias"]) == len(INTENTS)
         if manifest.get("intents") != list(INTENTS) or not fits:
             raise ModelError(f"{directory} holds an intent head of other intents", mend=PACKAGED_AGAIN)
-        return cls(**arrays, distribution=str(manifest["distribution"]), sha256=str(manifest["weights_sha256"]))
+        return cls(
+            **arrays,
+            distribution=str(manifest["distribution"]),
+            sha256=str(manifest["weights_sha256"]),
+            layers=int(manifest["layers"]),
+        )
 
 
 def fit_intent(encoder: MultilingualEncoder, vectors: Floats, labels: NDArray[np.int64], strength: float) -> IntentHead:
@@ -150,4 +158,5 @@ def fit_intent(encoder: MultilingualEncoder, vectors: Floats, labels: NDArray[np
         centre.astype(np.float32),
         encoder.distribution,
         encoder.sha256,
+        encoder.num_layers,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -73,9 +74,32 @@ class MultilingualEncoder:
         self._streams = processors()
         self._together = Together(self._encode_few)
         self.embedding_size = self._packed.width
+        self.num_layers = self._packed.num_layers
         parts = (self.sha256, metadata.version(distribution), metadata.version("openvino"), CHARACTERS, BUCKET_TOKENS)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
-        """Equal for two encoders that give products equal vectors."""
+        """Equal for two whole encoders that give products equal vectors."""
+
+    def shallow(self, layers: int) -> Self:
+        """The first layers alone, at a time that goes with their number: what a text is about comes of the last ones,
+        how it is said of those in the middle. Weights and tokenizer are shared.
+
+        Args:
+            layers: at least one.
+
+        Raises:
+            ModelError: the encoder has fewer.
+        """
+        if not 1 <= layers <= self._packed.num_layers:
+            raise ModelError(
+                f"{self.distribution} has {self._packed.num_layers} layers, not {layers}",
+                mend="set train_intent.layers to one of them",
+            )
+        other = copy(self)
+        for compiled_before in ("_any", "_small"):
+            other.__dict__.pop(compiled_before, None)
+        other.num_layers = layers
+        other._together = Together(other._encode_few)
+        return other
 
     def encode_queries(self, texts: Sequence[str], description: str = "") -> Floats:
         """What people ask, float32 [num_texts, embedding_size], L2-normalised; by how it begins.
@@ -98,12 +122,12 @@ class MultilingualEncoder:
     @cached_property
     def _any(self) -> Any:
         """Compiled for texts of any length and number."""
-        return compiled(self._packed, self._streams)
+        return compiled(self._packed, self.num_layers, self._streams)
 
     @cached_property
     def _small(self) -> Any:
         """Compiled for what people ask, a few at a time."""
-        return compiled(self._packed, 1, (ROWS, FEW_TOKENS))
+        return compiled(self._packed, self.num_layers, 1, (ROWS, FEW_TOKENS))
 
     def _encode(self, texts: Sequence[str], description: str) -> Floats:
         return self._computed(self._any, self._streams, self.tokenize(texts), description)
@@ -132,22 +156,25 @@ class MultilingualEncoder:
 _loading = Lock()
 
 
-def loaded(distribution: str, sha256: str) -> MultilingualEncoder:
+def loaded(distribution: str, sha256: str, layers: int | None = None) -> MultilingualEncoder:
     """The encoder, of which a process needs no second.
 
     Args:
         distribution: the installed distribution that ships the weights.
         sha256: what they must hash to.
+        layers: its first ones, see :meth:`MultilingualEncoder.shallow`; all where it is None.
 
     Raises:
-        ModelError: as :class:`MultilingualEncoder`.
+        ModelError: as :class:`MultilingualEncoder`, or it has fewer layers.
     """
     with _loading:
-        return _loaded(distribution, sha256)
+        return _loaded(distribution, sha256, layers)
 
 
 @cache
-def _loaded(distribution: str, sha256: str) -> MultilingualEncoder:
+def _loaded(distribution: str, sha256: str, layers: int | None) -> MultilingualEncoder:
+    if layers is not None:
+        return _loaded(distribution, sha256, None).shallow(layers)
     return MultilingualEncoder(distribution, sha256)
 
 

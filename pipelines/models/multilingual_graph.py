@@ -17,11 +17,12 @@ from pipelines.models.packed_weights import BLOCK, PackedWeights, whole_numbers
 WORDS, PADDING_MASK = "words", "padding_mask"
 
 
-def compiled(packed: PackedWeights, streams: int, most: tuple[int, int] | None = None) -> Any:
+def compiled(packed: PackedWeights, layers: int, streams: int, most: tuple[int, int] | None = None) -> Any:
     """The encoder, ready to compute.
 
     Args:
         packed: the weights.
+        layers: how many of its layers, the first ones.
         streams: calls at once, on one thread each: how many there are changes no bit.
         most: rows and length at most, which makes small calls a third faster; any by default.
 
@@ -31,7 +32,7 @@ def compiled(packed: PackedWeights, streams: int, most: tuple[int, int] | None =
     """
     import openvino
 
-    graph = _graph(packed)
+    graph = _graph(packed, layers)
     if most is not None:
         rows, length = (openvino.Dimension(1, number) for number in most)
         shapes = {WORDS: [rows, length, packed.width], PADDING_MASK: [rows, length]}
@@ -48,7 +49,7 @@ def compiled(packed: PackedWeights, streams: int, most: tuple[int, int] | None =
     )
 
 
-def _graph(packed: PackedWeights) -> Any:
+def _graph(packed: PackedWeights, layers: int) -> Any:
     from openvino import Model, PartialShape, Type
     from openvino import opset13 as ops
 
@@ -71,7 +72,7 @@ def _graph(packed: PackedWeights) -> Any:
         return ops.add(ops.matmul(inputs, kernel, False, True), packed.floats(f"{name}.b"))
 
     hidden = norm(words, "emb.ln")
-    for layer in range(packed.num_layers):
+    for layer in range(layers):
         query, key, value = (dense(hidden, f"l{layer}.{part}", packed.width) for part in "qkv")
         mixed = attended(query, key, value, packed.num_heads, packed.width // packed.num_heads, absent)
         hidden = norm(ops.add(hidden, dense(mixed, f"l{layer}.ao", packed.width)), f"l{layer}.aln")

@@ -125,7 +125,10 @@ class Engine:
         return self._preparing.of(shopper)
 
     def warm(self, going_on: Callable[[], bool]) -> int:
-        """Score known users ahead until all are or ``going_on`` says no; returns how many are."""
+        """Compile what not every query needs, then score known users ahead until all are or ``going_on`` says no;
+        returns how many are."""
+        if (index := self.recommender.finder.multilingual) is not None:
+            index.similarity("warm up")
         return self._preparing.warm(going_on)
 
     def affinity(self, about: Mapping[int, float], chosen: Collection[int] = ()) -> Affinity:

@@ -13,7 +13,7 @@ from pipelines.artifacts import atomic_directory, read_table, write_json
 from pipelines.models.files import CHOSEN_FILE, NOT_CHOSEN
 from pipelines.models.intent import IntentHead, fit_intent
 from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE, named, training_phrasings
-from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.models.multilingual import MultilingualEncoder, loaded
 from pipelines.params import EmbedMultilingualParams, SeedParams, TrainIntentParams, load_params
 from pipelines.stages import run_main
 
@@ -60,7 +60,7 @@ def main() -> None:
             names = product_types(ITEMS)
             filled = training_phrasings(params.copies, load_params(SeedParams, "seed").value)
             phrasings, labels = named(*filled, names[: params.own_names])
-            encoder = MultilingualEncoder(encoder_params.weights, encoder_params.weights_sha256)
+            encoder = loaded(encoder_params.weights, encoder_params.weights_sha256, params.layers)
             vectors = encoder.encode_queries(phrasings, "encode phrasings")
             head = fit_intent(encoder, vectors, np.array(labels, np.int64), params.strength)
             head.save(output / "head")

@@ -24,7 +24,7 @@ def main() -> None:
 
     from pipelines.models.intent import fit_intent
     from pipelines.models.intent_templates import INTENTS, OUT_OF_SCOPE, named, training_phrasings
-    from pipelines.models.multilingual import MultilingualEncoder
+    from pipelines.models.multilingual import loaded
     from pipelines.params import EmbedMultilingualParams, TrainIntentParams
     from pipelines.registry.promotion import champion
     from pipelines.settings import Settings
@@ -32,7 +32,7 @@ def main() -> None:
     from tests.phrasings import phrasings
 
     encoder_params, params = EmbedMultilingualParams(), TrainIntentParams()
-    encoder = MultilingualEncoder(encoder_params.weights, encoder_params.weights_sha256)
+    encoder = loaded(encoder_params.weights, encoder_params.weights_sha256, params.layers)
     state = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".shoploom").resolve()
     lender = champion(Settings(repository=ROOT, SHOPLOOM_HOME=state))
     assert lender is not None, "no model is promoted: make run"

@@ -20,7 +20,7 @@ from pipelines.models.intent_templates import (
     templates,
     training_phrasings,
 )
-from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.models.multilingual import MultilingualEncoder, loaded
 from pipelines.params import EmbedMultilingualParams, TrainIntentParams
 from tests.files import edited_json
 from tests.phrasings import phrasings
@@ -41,7 +41,7 @@ UNSEEN = (
 @pytest.fixture(scope="module")
 def encoder() -> MultilingualEncoder:
     params = EmbedMultilingualParams()
-    return MultilingualEncoder(params.weights, params.weights_sha256)
+    return loaded(params.weights, params.weights_sha256, TrainIntentParams().layers)
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +136,13 @@ def test_intent_head_refuses_a_blank_query_a_missing_file_and_another_version(he
     with pytest.raises(ModelError, match="does not exist"):
         IntentHead.load(tmp_path)
     head.save(tmp_path)
-    with edited_json(tmp_path / "intent.json", format_version=99), pytest.raises(ModelError, match="version 1"):
+    with edited_json(tmp_path / "intent.json", format_version=99), pytest.raises(ModelError, match="version 2"):
         IntentHead.load(tmp_path)
     with edited_json(tmp_path / "intent.json", intents=["browse"]), pytest.raises(ModelError, match="other intents"):
         IntentHead.load(tmp_path)
     with edited_json(tmp_path / "intent.json", weights_sha256="0" * 64), pytest.raises(ModelError, match="has SHA-256"):
+        IntentHead.load(tmp_path).of("milk")
+    with edited_json(tmp_path / "intent.json", layers=99), pytest.raises(ModelError, match="has 12 layers, not 99"):
         IntentHead.load(tmp_path).of("milk")
 
 

