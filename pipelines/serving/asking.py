@@ -73,7 +73,7 @@ def read(engine: Engine, query: Query) -> Read:
     wishes, which bring forward and shut nothing out.
     """
     vocabulary = engine.vocabulary
-    understood = understand(query.text, vocabulary, engine.intents(query.text), query.correct)
+    understood = understand(query.text, vocabulary, query.correct)
     must = [each for each in understood.constraints if _must_hold(each)]
     relaxed = relax(must, vocabulary)
     within = relax(must, vocabulary, category_mask(understood.constraints, vocabulary))

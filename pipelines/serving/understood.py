@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -82,9 +82,11 @@ class UnderstoodFacts(BaseModel):
     let_go: list[str] = Field(description="What was asked and had to be let go, because nothing satisfies everything.")
 
     @classmethod
-    def of(cls, understood: Understanding, relaxed: Relaxation, vocabulary: Vocabulary) -> UnderstoodFacts:
+    def of(
+        cls, understood: Understanding, relaxed: Relaxation, vocabulary: Vocabulary, intents: Mapping[str, float]
+    ) -> UnderstoodFacts:
         return cls(
-            intents={name: round(share, 4) for name, share in understood.intents.items()},
+            intents={name: round(share, 4) for name, share in intents.items()},
             slots=[SlotFacts.of(each, understood.constraints, vocabulary) for each in understood.constraints],
             looked_for=understood.rest,
             corrections={each.span.text: each.to for each in understood.corrections},

@@ -16,13 +16,11 @@ from pipelines.models.manifest import INTENT_FOLDER, verify, write_manifest
 from pipelines.models.multilingual import MultilingualEncoder
 from pipelines.params import EmbedMultilingualParams
 from pipelines.pseudonyms import open_ring
-from pipelines.serving.asking import read
 from pipelines.serving.engine import Engine
-from pipelines.serving.searching import Query
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_serving
-from tests.serving_shop import Served
+from tests.serving_shop import Served, served, with_champion
 
 shop, settings, server = test_serving.shop, test_serving.settings, test_serving.server
 
@@ -231,7 +229,9 @@ def test_exposures_of_searches_and_conversations_keep_what_ranked_the_items(serv
         assert [each.features["relevance"] for each in mine] == [result["relevance"] for result in results]
 
 
-def test_intents_come_with_their_probabilities_where_the_package_tells_them(shop: Path, tmp_path: Path) -> None:
+def test_intents_come_with_their_probabilities_where_the_package_tells_them(
+    shop: Path, mlflow_home: Path, server: Served, tmp_path: Path
+) -> None:
     package = shutil.copytree(shop / "data/package", tmp_path / "package")
     facts = verify(package)
     params = EmbedMultilingualParams()
@@ -241,11 +241,15 @@ def test_intents_come_with_their_probabilities_where_the_package_tells_them(shop
     (package / INTENT_FOLDER).mkdir()
     head.save(package / INTENT_FOLDER)
     write_manifest(package, facts)
+    (tmp_path / "shop").mkdir()
+    with served(with_champion(package, mlflow_home, tmp_path / "shop"), tmp_path) as other:
+        told = searched(other, texts[0])["understood"]["intents"]
+        assert searched(other, texts[0], understand=False)["understood"] is None
+    assert list(told) == list(INTENTS)
+    assert sum(told.values()) == pytest.approx(1, abs=1e-3)
+    assert max(told, key=lambda name: told[name]) == INTENTS[0]
+    assert searched(server, texts[0])["understood"]["intents"] == {}
     engine = Engine.load(package)
-    understood = read(engine, Query(texts[0])).understanding
-    assert set(understood.intents) == set(INTENTS)
-    assert sum(understood.intents.values()) == pytest.approx(1, abs=1e-5)
-    assert max(understood.intents, key=lambda name: understood.intents[name]) == INTENTS[0]
-    assert read(engine, Query("   ")).understanding.intents == {}
+    assert engine.intents("   ") == {}
     # Thousands of letters would keep the encoder busy for seconds.
     assert engine.intents(f"  {texts[0]} " + "z" * 9_000) == engine.intents(f"{texts[0]} " + "z" * 500)

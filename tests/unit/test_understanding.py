@@ -189,10 +189,6 @@ def test_list_of_kinds_is_one_of_them_each(text: str, names: set[str]) -> None:
     assert all((found & kind).any() for kind in kinds)
 
 
-def test_intents_are_handed_through() -> None:
-    assert understand("milk", SHOP, {"search": 0.9}).intents == {"search": 0.9}
-
-
 def test_size_may_be_said_in_words() -> None:
     for line in ("a gallon of milk", "milk, one gallon", "half a dozen pizzas"):
         (size,) = [each for each in understand(line, SHOP).constraints if each.kind == "size"]

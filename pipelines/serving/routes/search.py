@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Depends, Request
 
 from pipelines.serving.access import needs
@@ -44,7 +46,13 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
         with service.figures.step("search"):
             return search_for(engine, taken, shopper) if taken else (None, engine.search(asked, shopper))
 
-    taken, found = await service.run(work, instant=False)
+    def intents_of() -> dict[str, float]:
+        with service.figures.step("intents"):
+            return engine.intents(body.query) if body.understand else {}
+
+    (taken, found), intents = await asyncio.gather(
+        service.run(work, instant=False), service.run(intents_of, instant=not body.understand)
+    )
     constraints = taken.understanding.constraints if taken else ()
     fitting = fits(engine, constraints, [hit.result.item_id for hit in found.hits])
     based_on = "history" if shopper.known else "session" if shopper.interests else "query"
@@ -69,5 +77,7 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
         },
         prices=None if found.prices is None else PriceSpan(least=found.prices[0], most=found.prices[1]),
         results=FittingFacts.of_hits(found.hits, fitting, body.offset),
-        understood=UnderstoodFacts.of(taken.understanding, taken.relaxed, engine.vocabulary) if taken else None,
+        understood=UnderstoodFacts.of(taken.understanding, taken.relaxed, engine.vocabulary, intents)
+        if taken
+        else None,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pipelines.serving.understanding.constraints import FOR, Constraint
 from pipelines.serving.understanding.language import FILLERS, JOINERS, NEGATORS, TURNING
@@ -77,7 +76,6 @@ class Understanding:
         words: those of ``rest`` that the catalogue says and no constraint stands for.
         corrections: what was set right.
         not_understood: what no product says, where no constraint comes of it.
-        intents: probability of each intent, where a model tells it.
     """
 
     text: str
@@ -86,18 +84,14 @@ class Understanding:
     words: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
     not_understood: tuple[NotUnderstood, ...] = ()
-    intents: Mapping[str, float] = field(default_factory=dict)
 
 
-def understand(
-    text: str, vocabulary: Vocabulary, intents: Mapping[str, float] | None = None, correct: bool = True
-) -> Understanding:
+def understand(text: str, vocabulary: Vocabulary, correct: bool = True) -> Understanding:
     """Read what a person typed; any text has an answer.
 
     Args:
         text: in English, Chinese or both; of more than ``MOST_CHARACTERS`` the first are read.
         vocabulary: the shop's.
-        intents: what a model says of the text's intents, handed through.
         correct: set misspelt words right.
     """
     read = text[:MOST_CHARACTERS]
@@ -127,7 +121,6 @@ def understand(
         words=loose,
         corrections=tuple(reader.corrections),
         not_understood=tuple(missing),
-        intents=dict(intents or {}),
     )
 
 
