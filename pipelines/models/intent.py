@@ -20,6 +20,8 @@ from pipelines.models.multilingual import MultilingualEncoder, loaded
 from pipelines.models.parts import PACKAGED_AGAIN, read_part
 
 FORMAT_VERSION = 2
+ON_ALL_LAYERS = 1
+"""The version of heads that do not say on how many layers they stand, and stand on all."""
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +51,7 @@ class IntentHead:
         centre: float32 [embedding_size], the mean of the training phrasings' vectors.
         distribution: that ships the encoder.
         sha256: of its weights.
-        layers: of it, the first ones, that gave the vectors.
+        layers: of it, the first ones, that gave the vectors; all where it is None.
     """
 
     weights: Floats
@@ -57,7 +59,7 @@ class IntentHead:
     centre: Floats
     distribution: str
     sha256: str
-    layers: int
+    layers: int | None = None
 
     def probabilities(self, vectors: Floats) -> Floats:
         """Of each of ``INTENTS``.
@@ -122,6 +124,7 @@ class IntentHead:
             directory / "intent.safetensors",
             ("shoploom-intent", FORMAT_VERSION),
             "intent head",
+            earlier=(ON_ALL_LAYERS,),
         )
         fits = set(arrays) == {"weights", "bias", "centre"} and len(arrays["bias"]) == len(INTENTS)
         if manifest.get("intents") != list(INTENTS) or not fits:
@@ -130,7 +133,7 @@ class IntentHead:
             **arrays,
             distribution=str(manifest["distribution"]),
             sha256=str(manifest["weights_sha256"]),
-            layers=int(manifest["layers"]),
+            layers=None if manifest["format_version"] == ON_ALL_LAYERS else int(manifest["layers"]),
         )
 
 

@@ -94,6 +94,8 @@ class MultilingualEncoder:
                 f"{self.distribution} has {self._packed.num_layers} layers, not {layers}",
                 mend="set train_intent.layers to one of them",
             )
+        if layers == self.num_layers:
+            return self
         other = copy(self)
         for compiled_before in ("_any", "_small"):
             other.__dict__.pop(compiled_before, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ PACKAGED_AGAIN = "shoploom run makes it again"
 
 
 def read_part(
-    manifest: Path, arrays: Path, form: tuple[str, int], what: str
+    manifest: Path, arrays: Path, form: tuple[str, int], what: str, earlier: Collection[int] = ()
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read a part.
 
@@ -23,6 +24,7 @@ def read_part(
         arrays: safetensors.
         form: both of them, as they must be.
         what: the part, in words.
+        earlier: versions of the format that are read too.
 
     Returns:
         The manifest, and the arrays by name.
@@ -34,6 +36,6 @@ def read_part(
         facts, held = read_json(manifest), read_arrays(arrays)
     except DataError as error:
         raise ModelError(error.message, mend=PACKAGED_AGAIN) from error
-    if (facts.get("format"), facts.get("format_version")) != form:
+    if facts.get("format") != form[0] or facts.get("format_version") not in (form[1], *earlier):
         raise ModelError(f"{manifest.parent} holds no {what} of version {form[1]}", mend=PACKAGED_AGAIN)
     return facts, held

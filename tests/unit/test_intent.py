@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines.artifacts import read_json, write_json
 from pipelines.errors import ModelError
 from pipelines.models.intent import IntentHead, fit_intent
 from pipelines.models.intent_templates import (
@@ -128,6 +129,21 @@ def test_intent_head_answers_as_before_when_read_back(
     assert np.array_equal(again.probabilities(vectors), head.probabilities(vectors))
     assert again.of("which is better, butter or margarine").name == "compare"
     assert again.of("今天有什么打折").name == "deal"
+
+
+def test_intent_head_of_the_version_before_stands_on_all_layers(
+    filled: tuple[list[str], list[int]], tmp_path: Path
+) -> None:
+    params = EmbedMultilingualParams()
+    whole = MultilingualEncoder(params.weights, params.weights_sha256)
+    before = fit_intent(whole, whole.encode_queries(filled[0]), np.array(filled[1], np.int64), 10.0)
+    before.save(tmp_path)
+    facts = read_json(tmp_path / "intent.json")
+    del facts["layers"]
+    write_json({**facts, "format_version": 1}, tmp_path / "intent.json")
+    again = IntentHead.load(tmp_path)
+    assert again.encoder.num_layers == whole.num_layers
+    assert again.of("today's specials in the bakery") == before.of("today's specials in the bakery")
 
 
 def test_intent_head_refuses_a_blank_query_a_missing_file_and_another_version(head: IntentHead, tmp_path: Path) -> None:
