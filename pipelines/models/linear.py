@@ -12,37 +12,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
-from pipelines.errors import ModelError
-from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Span, Training
-from pipelines.models.files import SPARSE, read_model, read_sparse, write_model
+from pipelines.models.base import Histories, Model, Serves, Span, Training
+from pipelines.models.files import SPARSE, read_model, write_model
 from pipelines.models.histories import pairs_of, purchase_counts
-from pipelines.models.linear_forms import Dual, Sparse, Weights
-from pipelines.models.linear_solvers import dual_kernel, exact_weights, load_lapack, neighbour_weights
+from pipelines.models.linear_forms import Dual, EaseSettings, Weights, read_weights, solved
 from pipelines.params import Section
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-class LinearSettings(Section):
+class LinearSettings(EaseSettings):
     """EASE (section ``train_linear``)."""
 
-    regularization: float = Field(default=300.0, gt=0)
-    """Ridge; larger trusts the neighbours less."""
     power: float = Field(default=0.5, ge=0, le=1)
     """``n`` purchases of an item enter as ``n ** power``; 0 means bought or not."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age at which a purchase counts half when a user is scored; null counts all alike."""
-    dual_users: int = Field(default=8_000, ge=0)
-    """The most users for which the inverse is as wide as the users."""
-    exact_items: int = Field(default=20_000, ge=0)
-    """The most items bought for which the inverse is as wide as the items; past it neighbourhoods are solved."""
-    neighbours: int = Field(default=200, ge=1)
-    """Of each item, where neighbourhoods are solved."""
-    kept: int = Field(default=512, ge=1)
-    """Weights kept from each item to others, the strongest, where the inverse is as wide as the items."""
 
 
 class Linear(Model):
@@ -74,13 +61,8 @@ class Linear(Model):
         Raises:
             ModelError: there is no event, or no inverse.
         """
-        rows = _counts(training.histories, settings.power)
-        rows = rows[np.diff(rows.indptr) > 0]
-        if not rows.shape[0]:
-            raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
-        load_lapack()
-        with threadpool_limits(limits=training.threads, user_api="blas"):
-            return cls(_solve(rows, settings), settings.power, settings.half_life_days)
+        weights = solved(_counts(training.histories, settings.power), settings, training.threads)
+        return cls(weights, settings.power, settings.half_life_days)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
@@ -97,7 +79,6 @@ class Linear(Model):
     def save(self, directory: Path) -> None:
         arrays = self.weights.arrays()
         settings = {
-            "form": self.weights.form,
             "num_items": self.weights.matrix.shape[1],
             "power": self.power,
             "half_life_days": self.half_life_days,
@@ -106,28 +87,11 @@ class Linear(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        names = ("form", "num_items", "power", "half_life_days")
+        names = ("num_items", "power", "half_life_days")
         arrays, settings = read_model(directory, cls.name, SPARSE, names)
-        matrix = read_sparse(arrays, int(settings["num_items"]), directory)
         half_life = settings["half_life_days"]
-        weights: Weights
-        if settings["form"] == Sparse.form:
-            weights = Sparse(matrix)
-        elif settings["form"] == Dual.form:
-            weights = Dual.of_arrays(matrix, arrays, directory)
-        else:
-            raise ModelError(f"{directory} holds no form of EASE that is known", mend=MADE_AGAIN)
+        weights = read_weights(arrays, int(settings["num_items"]), directory)
         return cls(weights, float(settings["power"]), None if half_life is None else float(half_life))
-
-
-def _solve(rows: csr_matrix[Any], settings: LinearSettings) -> Weights:
-    """The form by what is small."""
-    num_users, num_bought = rows.shape[0], len(np.unique(rows.indices))
-    if num_users <= min(num_bought, settings.dual_users):
-        return Dual(rows, dual_kernel(rows, settings.regularization))
-    if num_bought <= settings.exact_items:
-        return Sparse(exact_weights(rows, settings.regularization, settings.kept))
-    return Sparse(neighbour_weights(rows, settings.regularization, settings.neighbours))
 
 
 def _counts(histories: Histories, power: float) -> csr_matrix[Any]:

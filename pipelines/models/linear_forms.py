@@ -1,4 +1,4 @@
-"""The forms in which the linear item-to-item model's weights are held."""
+"""How the weights of the linear item-to-item models are chosen to be solved, and the forms in which they are held."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from pipelines.errors import ModelError
 from pipelines.models.base import MADE_AGAIN
-from pipelines.models.files import sparse_arrays
+from pipelines.models.files import read_sparse, sparse_arrays
 from pipelines.models.histories import dense_columns
+from pipelines.models.linear_solvers import dual_kernel, exact_weights, load_lapack, neighbour_weights
 from pipelines.models.of_candidates import OfCandidates
+from pipelines.params import Section
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -25,10 +29,24 @@ COLUMNS_AT_ONCE = 512
 """Columns that are turned at once: as many as stay in the cache of a core."""
 
 
+class EaseSettings(Section):
+    """How EASE is solved: by what is small."""
+
+    regularization: float = Field(default=300.0, gt=0)
+    """Ridge; larger trusts the neighbours less."""
+    dual_users: int = Field(default=8_000, ge=0)
+    """The most users for which the inverse is as wide as the users."""
+    exact_items: int = Field(default=20_000, ge=0)
+    """The most items bought for which the inverse is as wide as the items; past it neighbourhoods are solved."""
+    neighbours: int = Field(default=200, ge=1)
+    """Of each item, where neighbourhoods are solved."""
+    kept: int = Field(default=512, ge=1)
+    """Weights kept from each item to others, the strongest, where the inverse is as wide as the items."""
+
+
 class Weights(ABC):
     """A solved form of ``B``."""
 
-    form: ClassVar[str]
     matrix: csr_matrix[Any]
 
     @abstractmethod
@@ -53,7 +71,6 @@ class Dual(Weights):
     matrix: csr_matrix[Any]
     kernel: NDArray[np.float32]
     diagonal: NDArray[np.float32] | None = None
-    form: ClassVar[str] = "dual"
 
     @classmethod
     def of_arrays(cls, matrix: csr_matrix[Any], arrays: Mapping[str, NDArray[Any]], directory: Path) -> Self:
@@ -118,7 +135,6 @@ class Sparse(Weights):
     """
 
     matrix: csr_matrix[Any]
-    form: ClassVar[str] = "sparse"
 
     def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Weights.apply`."""
@@ -126,3 +142,46 @@ class Sparse(Weights):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return sparse_arrays(self.matrix)
+
+
+def solved(rows: csr_matrix[Any], settings: EaseSettings, threads: int) -> Weights:
+    """Solve EASE on the users' purchases; users without any carry no information and are left out.
+
+    Args:
+        rows: sparse float32 [num_users, num_items].
+        settings: of the model.
+        threads: how many the algebra may use.
+
+    Raises:
+        ModelError: there is no purchase, or no inverse.
+    """
+    rows = rows[np.diff(rows.indptr) > 0]
+    num_users, num_bought = rows.shape[0], len(np.unique(rows.indices))
+    if not num_users:
+        raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
+    load_lapack()
+    with threadpool_limits(limits=threads, user_api="blas"):
+        if num_users <= min(num_bought, settings.dual_users):
+            return Dual(rows, dual_kernel(rows, settings.regularization))
+        if num_bought <= settings.exact_items:
+            return Sparse(exact_weights(rows, settings.regularization, settings.kept))
+        return Sparse(neighbour_weights(rows, settings.regularization, settings.neighbours))
+
+
+def read_weights(arrays: Mapping[str, NDArray[Any]], num_items: int, directory: Path) -> Weights:
+    """Put together what :meth:`Weights.arrays` took apart.
+
+    Args:
+        arrays: by name.
+        num_items: columns of the matrix.
+        directory: named where they do not fit.
+
+    Raises:
+        ModelError: the arrays do not fit together.
+    """
+    matrix = read_sparse(arrays, num_items, directory)
+    if "kernel" in arrays:
+        return Dual.of_arrays(matrix, arrays, directory)
+    if matrix.shape[0] != num_items:
+        raise ModelError(f"{directory} holds neither a kernel nor weights of {num_items} items", mend=MADE_AGAIN)
+    return Sparse(matrix)

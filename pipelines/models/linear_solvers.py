@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ITEMS_AT_ONCE = 512
 """Rows of the Gram matrix, or of the weights, that are held at once."""
-MEND = "raise train_linear.regularization"
+MEND = "raise the model's regularization in params.yaml"
 
 
 def dual_kernel(rows: csr_matrix[Any], regularization: float) -> NDArray[np.float32]:

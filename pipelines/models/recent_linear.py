@@ -1,8 +1,8 @@
 """EASE on purchases that fade with age: what people buy together, as it is now.
 
-The same dual solution as :mod:`pipelines.models.linear`, on other rows: an item weighs ``decayed count ** power``, both
-in the purchases that are learned from and in those that are scored for. On the default data a decay of 0.9 a week finds
-more of what is new to a user than even weights do, and the two make different mistakes, so the ranker gains from both.
+Solved as :mod:`pipelines.models.linear` is, on other rows: an item weighs ``decayed count ** power``, both in the
+purchases that are learned from and in those that are scored for. On the default data a decay of 0.9 a week finds more
+of what is new to a user than even weights do, and the two make different mistakes, so the ranker gains from both.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.errors import ModelError
-from pipelines.models.base import Histories, Model, Serves, Span, Training
-from pipelines.models.files import read_model, write_model
+from pipelines.models.base import MADE_AGAIN, Histories, Model, Serves, Span, Training
+from pipelines.models.files import SPARSE, read_model, write_model
 from pipelines.models.histories import decayed_counts
-from pipelines.models.linear_forms import Dual
+from pipelines.models.linear_forms import EaseSettings, Weights, read_weights, solved
 from pipelines.params import Section
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     from scipy.sparse import csr_matrix
 
+SCORED_BY = ("regularization", "weekly_decay", "power")
+"""Settings that are kept with the model."""
 
-class RecentLinearSettings(Section):
+
+class RecentLinearSettings(EaseSettings):
     """EASE on fading purchases (section ``train_recent_linear``)."""
 
     regularization: float = Field(default=80.0, gt=0)
@@ -44,7 +47,7 @@ class RecentLinear(Model):
     A user without events scores 0 everywhere.
 
     Args:
-        weights: of the rows that the model was fitted on; their kernel is ``(X X^T + l I)^-1``.
+        weights: ``B``, in one of its forms.
         settings: as fitted.
     """
 
@@ -58,7 +61,7 @@ class RecentLinear(Model):
         "power": Span(0.2, 1.0),
     }
 
-    def __init__(self, weights: Dual, settings: RecentLinearSettings) -> None:
+    def __init__(self, weights: Weights, settings: RecentLinearSettings) -> None:
         self.weights = weights
         self.settings = settings
 
@@ -69,39 +72,25 @@ class RecentLinear(Model):
         Raises:
             ModelError: there is no event.
         """
-        rows = _rows(training.histories, settings)
-        rows = rows[np.diff(rows.indptr) > 0]
-        if not rows.shape[0]:
-            raise ModelError("EASE needs at least one purchase", mend="shoploom ingest --from DAY")
-        gram = (rows @ rows.T).toarray().astype(np.float64)
-        gram[np.diag_indices_from(gram)] += settings.regularization
-        return cls(Dual(rows, np.linalg.inv(gram).astype(np.float32)), settings)
+        return cls(solved(_rows(training.histories, settings), settings, training.threads), settings)
 
     def score(self, histories: Histories, candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Model.score`."""
         return self.weights.apply(_rows(histories, self.settings), candidates)
 
     def save(self, directory: Path) -> None:
-        settings = {"num_items": self.weights.matrix.shape[1], **self.settings.model_dump()}
-        write_model(directory, self.name, self.weights.arrays(), settings)
+        settings = {name: getattr(self.settings, name) for name in SCORED_BY}
+        num_items = self.weights.matrix.shape[1]
+        write_model(directory, self.name, self.weights.arrays(), {"num_items": num_items, **settings})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        from scipy.sparse import csr_matrix
-
-        fields = tuple(RecentLinearSettings.model_fields)
-        arrays, settings = read_model(
-            directory, cls.name, ("indptr", "indices", "values", "kernel"), ("num_items", *fields)
-        )
+        arrays, settings = read_model(directory, cls.name, SPARSE, ("num_items", *SCORED_BY))
         try:
-            shape = (len(arrays["indptr"]) - 1, int(settings["num_items"]))
-            rows = csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape=shape)
-            chosen = RecentLinearSettings(**{name: settings[name] for name in fields})
+            chosen = RecentLinearSettings(**{name: settings[name] for name in SCORED_BY})
         except ValueError as error:
-            raise ModelError(
-                f"{directory} is not an EASE model: {error}", mend="SHOPLOOM_NO_CACHE=1 shoploom run"
-            ) from error
-        return cls(Dual.of_arrays(rows, arrays, directory), chosen)
+            raise ModelError(f"{directory} is not an EASE model: {error}", mend=MADE_AGAIN) from error
+        return cls(read_weights(arrays, int(settings["num_items"]), directory), chosen)
 
 
 def _rows(histories: Histories, settings: RecentLinearSettings) -> csr_matrix[Any]:

@@ -11,14 +11,18 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.artifacts import read_arrays, write_arrays
 from pipelines.errors import ModelError
-from pipelines.models.files import ARRAYS_FILE
+from pipelines.models.base import Model, Training
+from pipelines.models.files import ARRAYS_FILE, SPARSE
 from pipelines.models.histories import purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.linear_forms import Dual, Sparse
 from pipelines.models.linear_solvers import dual_kernel, exact_weights, neighbour_weights, symmetric_inverse
+from pipelines.models.recent_linear import RecentLinear
 from tests.tiny_models import NUM_ITEMS, TinyShop
 
 ALL = NUM_ITEMS
+FEW_USERS = 30
+"""Fewer than they bought items."""
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,29 @@ def test_forms_score_alike(shop: TinyShop) -> None:
     np.testing.assert_allclose(
         exact.score(shop.histories, shop.candidates), dual.score(shop.histories, shop.candidates), atol=1e-3
     )
+
+
+@pytest.mark.parametrize("kind", [Linear, RecentLinear])
+def test_no_shop_has_too_many_users_or_items(shop: TinyShop, kind: type[Model], tmp_path: Path) -> None:
+    few, wide = Training(shop.histories.take(0, FEW_USERS)), {"dual_users": FEW_USERS, "exact_items": NUM_ITEMS}
+    inverse_of = {"users": wide, "items": {**wide, "dual_users": 0}, "neighbours": {"dual_users": 0, "exact_items": 0}}
+    found = {}
+    for name, limits in inverse_of.items():
+        model = kind.fit(few, kind.Settings(regularization=50.0, neighbours=NUM_ITEMS, **limits))
+        model.save(tmp_path)
+        found[name] = model.score(shop.histories, shop.candidates)
+        np.testing.assert_array_equal(kind.load(tmp_path).score(shop.histories, shop.candidates), found[name])
+    np.testing.assert_allclose(found["items"], found["users"], atol=1e-3)
+    np.testing.assert_allclose(found["neighbours"], found["users"], atol=5e-2)
+
+
+@pytest.mark.parametrize("kind", [Linear, RecentLinear])
+def test_a_file_that_lost_its_kernel_is_refused(shop: TinyShop, kind: type[Model], tmp_path: Path) -> None:
+    kind.fit(Training(shop.histories.take(0, FEW_USERS)), kind.Settings()).save(tmp_path)
+    arrays = read_arrays(tmp_path / ARRAYS_FILE)
+    write_arrays({name: arrays[name] for name in SPARSE}, tmp_path / ARRAYS_FILE)
+    with pytest.raises(ModelError, match="neither a kernel nor weights"):
+        kind.load(tmp_path)
 
 
 def _dual(shop: TinyShop, settings: LinearSettings) -> tuple[object, np.ndarray]:
