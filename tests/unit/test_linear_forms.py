@@ -84,7 +84,7 @@ def test_no_shop_has_too_many_users_or_items(shop: TinyShop, kind: type[Model], 
         found[name] = model.score(shop.histories, shop.candidates)
         np.testing.assert_array_equal(kind.load(tmp_path).score(shop.histories, shop.candidates), found[name])
     np.testing.assert_allclose(found["items"], found["users"], atol=1e-3)
-    np.testing.assert_allclose(found["neighbours"], found["users"], atol=5e-2)
+    assert np.corrcoef(found["neighbours"].ravel(), found["users"].ravel())[0, 1] > 0.98
 
 
 @pytest.mark.parametrize("kind", [Linear, RecentLinear])
