@@ -126,6 +126,9 @@ class IntentHead:
             "intent head",
             earlier=(ON_ALL_LAYERS,),
         )
+        layers = manifest.get("layers")
+        if layers is not None and type(layers) is not int:
+            raise ModelError(f"{directory} names no number of layers: {layers!r}", mend=PACKAGED_AGAIN)
         fits = set(arrays) == {"weights", "bias", "centre"} and len(arrays["bias"]) == len(INTENTS)
         if manifest.get("intents") != list(INTENTS) or not fits:
             raise ModelError(f"{directory} holds an intent head of other intents", mend=PACKAGED_AGAIN)
@@ -133,7 +136,7 @@ class IntentHead:
             **arrays,
             distribution=str(manifest["distribution"]),
             sha256=str(manifest["weights_sha256"]),
-            layers=None if manifest["format_version"] == ON_ALL_LAYERS else int(manifest["layers"]),
+            layers=layers,
         )
 
 

@@ -79,6 +79,7 @@ class Linear(Model):
     def save(self, directory: Path) -> None:
         arrays = self.weights.arrays()
         settings = {
+            "form": self.weights.form,
             "num_items": self.weights.matrix.shape[1],
             "power": self.power,
             "half_life_days": self.half_life_days,
@@ -87,10 +88,10 @@ class Linear(Model):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        names = ("num_items", "power", "half_life_days")
+        names = ("form", "num_items", "power", "half_life_days")
         arrays, settings = read_model(directory, cls.name, SPARSE, names)
         half_life = settings["half_life_days"]
-        weights = read_weights(arrays, int(settings["num_items"]), directory)
+        weights = read_weights(arrays, settings, directory)
         return cls(weights, float(settings["power"]), None if half_life is None else float(half_life))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class EaseSettings(Section):
 class Weights(ABC):
     """A solved form of ``B``."""
 
+    form: ClassVar[str]
     matrix: csr_matrix[Any]
 
     @abstractmethod
@@ -71,6 +72,7 @@ class Dual(Weights):
     matrix: csr_matrix[Any]
     kernel: NDArray[np.float32]
     diagonal: NDArray[np.float32] | None = None
+    form: ClassVar[str] = "dual"
 
     @classmethod
     def of_arrays(cls, matrix: csr_matrix[Any], arrays: Mapping[str, NDArray[Any]], directory: Path) -> Self:
@@ -135,6 +137,7 @@ class Sparse(Weights):
     """
 
     matrix: csr_matrix[Any]
+    form: ClassVar[str] = "sparse"
 
     def apply(self, rows: csr_matrix[Any], candidates: NDArray[np.int32]) -> NDArray[np.float32]:
         """See :meth:`Weights.apply`."""
@@ -168,20 +171,24 @@ def solved(rows: csr_matrix[Any], settings: EaseSettings, threads: int) -> Weigh
         return Sparse(neighbour_weights(rows, settings.regularization, settings.neighbours))
 
 
-def read_weights(arrays: Mapping[str, NDArray[Any]], num_items: int, directory: Path) -> Weights:
+def read_weights(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], directory: Path) -> Weights:
     """Put together what :meth:`Weights.arrays` took apart.
 
     Args:
         arrays: by name.
-        num_items: columns of the matrix.
+        settings: saved beside them, with ``num_items`` and ``form``; models saved before there was a choice are dual.
         directory: named where they do not fit.
 
     Raises:
         ModelError: the arrays do not fit together.
     """
-    matrix = read_sparse(arrays, num_items, directory)
-    if "kernel" in arrays:
+    try:
+        num_items = int(settings["num_items"])
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{directory} names no number of items: {error}", mend=MADE_AGAIN) from error
+    matrix, form = read_sparse(arrays, num_items, directory), settings.get("form", Dual.form)
+    if form == Dual.form:
         return Dual.of_arrays(matrix, arrays, directory)
-    if matrix.shape[0] != num_items:
-        raise ModelError(f"{directory} holds neither a kernel nor weights of {num_items} items", mend=MADE_AGAIN)
+    if form != Sparse.form or matrix.shape[0] != num_items:
+        raise ModelError(f"{directory} holds no form of EASE that is known", mend=MADE_AGAIN)
     return Sparse(matrix)

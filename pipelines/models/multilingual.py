@@ -87,12 +87,12 @@ class MultilingualEncoder:
             layers: at least one.
 
         Raises:
-            ModelError: the encoder has fewer.
+            ModelError: the encoder has fewer, or it is none.
         """
         if not 1 <= layers <= self._packed.num_layers:
             raise ModelError(
                 f"{self.distribution} has {self._packed.num_layers} layers, not {layers}",
-                mend="set train_intent.layers to one of them",
+                mend=f"set train_intent.layers to 1..{self._packed.num_layers}, then shoploom run",
             )
         if layers == self.num_layers:
             return self

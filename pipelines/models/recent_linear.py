@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from scipy.sparse import csr_matrix
 
-SCORED_BY = ("regularization", "weekly_decay", "power")
-"""Settings that are kept with the model."""
+KEPT = ("regularization", "weekly_decay", "power")
+"""Settings that lie beside the weights."""
 
 
 class RecentLinearSettings(EaseSettings):
@@ -70,7 +70,7 @@ class RecentLinear(Model):
         """Solve EASE; users without events carry no information and are left out.
 
         Raises:
-            ModelError: there is no event.
+            ModelError: there is no event, or no inverse.
         """
         return cls(solved(_rows(training.histories, settings), settings, training.threads), settings)
 
@@ -79,18 +79,18 @@ class RecentLinear(Model):
         return self.weights.apply(_rows(histories, self.settings), candidates)
 
     def save(self, directory: Path) -> None:
-        settings = {name: getattr(self.settings, name) for name in SCORED_BY}
-        num_items = self.weights.matrix.shape[1]
-        write_model(directory, self.name, self.weights.arrays(), {"num_items": num_items, **settings})
+        settings = {name: getattr(self.settings, name) for name in KEPT}
+        shape = {"form": self.weights.form, "num_items": self.weights.matrix.shape[1]}
+        write_model(directory, self.name, self.weights.arrays(), {**shape, **settings})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        arrays, settings = read_model(directory, cls.name, SPARSE, ("num_items", *SCORED_BY))
+        arrays, settings = read_model(directory, cls.name, SPARSE, ("num_items", *KEPT))
         try:
-            chosen = RecentLinearSettings(**{name: settings[name] for name in SCORED_BY})
+            chosen = RecentLinearSettings(**{name: settings[name] for name in KEPT})
         except ValueError as error:
             raise ModelError(f"{directory} is not an EASE model: {error}", mend=MADE_AGAIN) from error
-        return cls(read_weights(arrays, int(settings["num_items"]), directory), chosen)
+        return cls(read_weights(arrays, settings, directory), chosen)
 
 
 def _rows(histories: Histories, settings: RecentLinearSettings) -> csr_matrix[Any]:

@@ -127,7 +127,7 @@ class Engine:
     def warm(self, going_on: Callable[[], bool]) -> int:
         """Compile what not every query needs, then score known users ahead until all are or ``going_on`` says no;
         returns how many are."""
-        if (index := self.recommender.finder.multilingual) is not None:
+        if (index := self.recommender.finder.multilingual) is not None and going_on():
             index.similarity("warm up")
         return self._preparing.warm(going_on)
 

@@ -42,6 +42,8 @@ def check(engine: Engine) -> int:
     _orderly(engine.bought_together(popular, Shopper(), asked), "bought together")
     title = engine.catalogue.titles[popular]
     engine.intents(title)
+    if (foreign := engine.recommender.finder.multilingual) is not None:
+        foreign.encoder.tokenize([title])
     found = engine.search(read(engine, Query(title)).query, Shopper(0) if known else None)
     if not found.hits:
         raise ModelError(f"golden request failed: a search for {title!r} gave nothing", mend="shoploom rollback")

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.errors import ModelError
 from pipelines.models.intent import fit_intent
 from pipelines.models.intent_templates import INTENTS, templates
 from pipelines.models.manifest import INTENT_FOLDER, verify, write_manifest
-from pipelines.models.multilingual import MultilingualEncoder
+from pipelines.models.multilingual import MultilingualEncoder, MultilingualIndex
 from pipelines.params import EmbedMultilingualParams
 from pipelines.pseudonyms import open_ring
 from pipelines.serving.engine import Engine
+from pipelines.serving.golden import check
 from pipelines.serving.state import State
 from pipelines.settings import Settings
 from tests.integration import test_serving
@@ -251,5 +253,10 @@ def test_intents_come_with_their_probabilities_where_the_package_tells_them(
     assert searched(server, texts[0])["understood"]["intents"] == {}
     engine = Engine.load(package)
     assert engine.intents("   ") == {}
+    vectors, texts_of = np.eye(1, encoder.embedding_size, dtype=np.float32), np.zeros(1, np.int32)
+    other = MultilingualIndex(vectors, texts_of, vectors[0], params.weights, "0" * 64, 0.3)
+    engine.recommender.finder.multilingual = other
+    with pytest.raises(ModelError, match="has SHA-256"):
+        check(engine)
     # Thousands of letters would keep the encoder busy for seconds.
     assert engine.intents(f"  {texts[0]} " + "z" * 9_000) == engine.intents(f"{texts[0]} " + "z" * 500)

@@ -142,7 +142,8 @@ def test_intent_head_of_the_version_before_stands_on_all_layers(
     del facts["layers"]
     write_json({**facts, "format_version": 1}, tmp_path / "intent.json")
     again = IntentHead.load(tmp_path)
-    assert again.encoder.num_layers == whole.num_layers
+    again.save(tmp_path)
+    assert again.encoder.num_layers == IntentHead.load(tmp_path).encoder.num_layers == whole.num_layers
     assert again.of("today's specials in the bakery") == before.of("today's specials in the bakery")
 
 
@@ -158,6 +159,8 @@ def test_intent_head_refuses_a_blank_query_a_missing_file_and_another_version(he
         IntentHead.load(tmp_path)
     with edited_json(tmp_path / "intent.json", weights_sha256="0" * 64), pytest.raises(ModelError, match="has SHA-256"):
         IntentHead.load(tmp_path).of("milk")
+    with edited_json(tmp_path / "intent.json", layers="six"), pytest.raises(ModelError, match="number of layers"):
+        IntentHead.load(tmp_path)
     with edited_json(tmp_path / "intent.json", layers=99), pytest.raises(ModelError, match="has 12 layers, not 99"):
         IntentHead.load(tmp_path).of("milk")
 

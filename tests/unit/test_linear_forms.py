@@ -9,15 +9,16 @@ import pytest
 from scipy.sparse import random_array
 from threadpoolctl import threadpool_limits
 
-from pipelines.artifacts import read_arrays, write_arrays
+from pipelines.artifacts import read_arrays, read_json, write_arrays
 from pipelines.errors import ModelError
 from pipelines.models.base import Model, Training
-from pipelines.models.files import ARRAYS_FILE, SPARSE
+from pipelines.models.files import ARRAYS_FILE, SETTINGS_FILE, SPARSE
 from pipelines.models.histories import purchase_counts
 from pipelines.models.linear import Linear, LinearSettings
 from pipelines.models.linear_forms import Dual, Sparse
 from pipelines.models.linear_solvers import dual_kernel, exact_weights, neighbour_weights, symmetric_inverse
 from pipelines.models.recent_linear import RecentLinear
+from tests.files import edited_json
 from tests.tiny_models import NUM_ITEMS, TinyShop
 
 ALL = NUM_ITEMS
@@ -88,11 +89,17 @@ def test_no_shop_has_too_many_users_or_items(shop: TinyShop, kind: type[Model], 
 
 
 @pytest.mark.parametrize("kind", [Linear, RecentLinear])
-def test_a_file_that_lost_its_kernel_is_refused(shop: TinyShop, kind: type[Model], tmp_path: Path) -> None:
+def test_files_that_lost_their_form_or_kernel_are_refused(shop: TinyShop, kind: type[Model], tmp_path: Path) -> None:
     kind.fit(Training(shop.histories.take(0, FEW_USERS)), kind.Settings()).save(tmp_path)
-    arrays = read_arrays(tmp_path / ARRAYS_FILE)
-    write_arrays({name: arrays[name] for name in SPARSE}, tmp_path / ARRAYS_FILE)
-    with pytest.raises(ModelError, match="neither a kernel nor weights"):
+    whole = read_arrays(tmp_path / ARRAYS_FILE)
+    for said in ({"settings": {**read_json(tmp_path / SETTINGS_FILE)["settings"], "form": "other"}}, {"settings": {}}):
+        with edited_json(tmp_path / SETTINGS_FILE, **said), pytest.raises(ModelError, match=r"form|lacks the setting"):
+            kind.load(tmp_path)
+    wrong = {**read_json(tmp_path / SETTINGS_FILE)["settings"], "num_items": "many"}
+    with edited_json(tmp_path / SETTINGS_FILE, settings=wrong), pytest.raises(ModelError, match="number of items"):
+        kind.load(tmp_path)
+    write_arrays({name: whole[name] for name in SPARSE}, tmp_path / ARRAYS_FILE)
+    with pytest.raises(ModelError, match="kernel"):
         kind.load(tmp_path)
 
 

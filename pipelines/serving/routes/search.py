@@ -47,8 +47,10 @@ async def search(body: SearchRequest, request: Request) -> UnderstoodAnswer:
             return search_for(engine, taken, shopper) if taken else (None, engine.search(asked, shopper))
 
     def intents_of() -> dict[str, float]:
+        if not body.understand:
+            return {}
         with service.figures.step("intents"):
-            return engine.intents(body.query) if body.understand else {}
+            return engine.intents(body.query)
 
     (taken, found), intents = await asyncio.gather(
         service.run(work, instant=False), service.run(intents_of, instant=not body.understand)
