@@ -186,7 +186,10 @@ def read_weights(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
         num_items = int(settings["num_items"])
     except (TypeError, ValueError) as error:
         raise ModelError(f"{directory} names no number of items: {error}", mend=MADE_AGAIN) from error
-    matrix, form = read_sparse(arrays, num_items, directory), settings.get("form", Dual.form)
+    matrix = read_sparse(arrays, num_items, directory)
+    form = settings.get("form", Dual.form if "kernel" in arrays else None)
+    if form is None:
+        raise ModelError(f"{directory} lacks the setting 'form'", mend=MADE_AGAIN)
     if form == Dual.form:
         return Dual.of_arrays(matrix, arrays, directory)
     if form != Sparse.form or matrix.shape[0] != num_items:
