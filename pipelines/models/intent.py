@@ -59,7 +59,7 @@ class IntentHead:
     centre: Floats
     distribution: str
     sha256: str
-    layers: int | None = None
+    layers: int | None
 
     def probabilities(self, vectors: Floats) -> Floats:
         """Of each of ``INTENTS``.

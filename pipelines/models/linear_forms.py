@@ -185,7 +185,7 @@ def read_weights(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
     try:
         num_items = int(settings["num_items"])
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{directory} names no number of items: {error}", mend=MADE_AGAIN) from error
+        raise ModelError(f"{directory} names no number of items: {settings['num_items']!r}", mend=MADE_AGAIN) from error
     matrix = read_sparse(arrays, num_items, directory)
     form = settings.get("form", Dual.form if "kernel" in arrays else None)
     if form is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from copy import copy
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -51,57 +50,34 @@ class MultilingualEncoder:
     Args:
         distribution: the installed distribution that ships the weights.
         sha256: what they must hash to; empty accepts any.
+        layers: the first ones, which alone are computed, at a time that goes with their number; all where it is None.
+            What a text is about comes of the last ones, how it is said of those in the middle.
 
     Raises:
-        ModelError: the distribution is not installed, ships no such weights, or they have another hash.
+        ModelError: the distribution is not installed, ships no such weights, they have another hash, or not so many
+            layers.
 
     Source: Wang et al. 2024 (multilingual E5).
     """
 
-    def __init__(self, distribution: str, sha256: str = "") -> None:
-        path = _weights_of(distribution)
+    def __init__(self, distribution: str, sha256: str = "", layers: int | None = None) -> None:
         self.distribution = distribution
-        self.sha256 = file_sha256(path)
-        if sha256 and self.sha256 != sha256:
+        self.sha256, self._packed = _opened(distribution, sha256)
+        self.num_layers = self._packed.num_layers if layers is None else layers
+        if not 1 <= self.num_layers <= self._packed.num_layers:
             raise ModelError(
-                f"{path} has SHA-256 {self.sha256}, expected {sha256}",
-                mend=f"install the version of {distribution} in requirements.lock, or shoploom run",
+                f"{distribution} has {self._packed.num_layers} layers, not {layers}",
+                mend=f"set train_intent.layers to 1..{self._packed.num_layers}, then shoploom run",
             )
-        self._packed = PackedWeights(path)
         self._words = self._packed.blocks("emb.word", self._packed.width)
         kind = self._packed.floats("emb.type")[: self._packed.width]
         self._places = self._packed.floats("emb.pos").reshape(-1, self._packed.width) + kind
         self._streams = processors()
         self._together = Together(self._encode_few)
         self.embedding_size = self._packed.width
-        self.num_layers = self._packed.num_layers
         parts = (self.sha256, metadata.version(distribution), metadata.version("openvino"), CHARACTERS, BUCKET_TOKENS)
         self.identity = hashlib.sha256(repr(parts).encode()).hexdigest()
         """Equal for two whole encoders that give products equal vectors."""
-
-    def shallow(self, layers: int) -> Self:
-        """The first layers alone, at a time that goes with their number: what a text is about comes of the last ones,
-        how it is said of those in the middle. Weights and tokenizer are shared.
-
-        Args:
-            layers: at least one.
-
-        Raises:
-            ModelError: the encoder has fewer, or it is none.
-        """
-        if not 1 <= layers <= self._packed.num_layers:
-            raise ModelError(
-                f"{self.distribution} has {self._packed.num_layers} layers, not {layers}",
-                mend=f"set train_intent.layers to 1..{self._packed.num_layers}, then shoploom run",
-            )
-        if layers == self.num_layers:
-            return self
-        other = copy(self)
-        for compiled_before in ("_any", "_small"):
-            other.__dict__.pop(compiled_before, None)
-        other.num_layers = layers
-        other._together = Together(other._encode_few)
-        return other
 
     def encode_queries(self, texts: Sequence[str], description: str = "") -> Floats:
         """What people ask, float32 [num_texts, embedding_size], L2-normalised; by how it begins.
@@ -164,10 +140,10 @@ def loaded(distribution: str, sha256: str, layers: int | None = None) -> Multili
     Args:
         distribution: the installed distribution that ships the weights.
         sha256: what they must hash to.
-        layers: its first ones, see :meth:`MultilingualEncoder.shallow`; all where it is None.
+        layers: see :class:`MultilingualEncoder`.
 
     Raises:
-        ModelError: as :class:`MultilingualEncoder`, or it has fewer layers.
+        ModelError: as :class:`MultilingualEncoder`.
     """
     with _loading:
         return _loaded(distribution, sha256, layers)
@@ -175,9 +151,20 @@ def loaded(distribution: str, sha256: str, layers: int | None = None) -> Multili
 
 @cache
 def _loaded(distribution: str, sha256: str, layers: int | None) -> MultilingualEncoder:
-    if layers is not None:
-        return _loaded(distribution, sha256, None).shallow(layers)
-    return MultilingualEncoder(distribution, sha256)
+    return MultilingualEncoder(distribution, sha256, layers)
+
+
+@cache
+def _opened(distribution: str, sha256: str) -> tuple[str, PackedWeights]:
+    """The SHA-256 of weights, checked before they are read, and the weights, which encoders of any depth share."""
+    path = _weights_of(distribution)
+    found = file_sha256(path)
+    if sha256 and found != sha256:
+        raise ModelError(
+            f"{path} has SHA-256 {found}, expected {sha256}",
+            mend=f"install the version of {distribution} in requirements.lock, or shoploom run",
+        )
+    return found, PackedWeights(path)
 
 
 class MultilingualIndex:

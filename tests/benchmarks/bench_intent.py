@@ -64,6 +64,7 @@ def main() -> None:
     print("\n  rows: written for; columns: told", *INTENTS)
     for intent, row in zip(INTENTS, confusion_matrix(truth, shares.argmax(1)), strict=True):
         print(f"  {intent:14}" + "".join(f"{count:5d}" for count in row))
+    head.of(lines[0])
     started = time.perf_counter()
     for line in lines[:50]:
         head.of(line)

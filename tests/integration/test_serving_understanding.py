@@ -254,8 +254,8 @@ def test_intents_come_with_their_probabilities_where_the_package_tells_them(
     engine = Engine.load(package)
     assert engine.intents("   ") == {}
     vectors, texts_of = np.eye(1, encoder.embedding_size, dtype=np.float32), np.zeros(1, np.int32)
-    other = MultilingualIndex(vectors, texts_of, vectors[0], params.weights, "0" * 64, 0.3)
-    engine.recommender.finder.multilingual = other
+    unreadable = MultilingualIndex(vectors, texts_of, vectors[0], params.weights, "0" * 64, 0.3)
+    engine.recommender.finder.multilingual = unreadable
     with pytest.raises(ModelError, match="has SHA-256"):
         check(engine)
     # Thousands of letters would keep the encoder busy for seconds.

@@ -77,17 +77,21 @@ def test_encoder_gives_a_query_the_same_vector_alone_and_among_many(encoder: Mul
     assert encoder.encode_queries([]).shape == (0, encoder.embedding_size)
 
 
+def of_layers(encoder: MultilingualEncoder, layers: int) -> MultilingualEncoder:
+    return MultilingualEncoder(encoder.distribution, encoder.sha256, layers)
+
+
 def test_first_layers_give_vectors_of_their_own_from_the_same_weights(encoder: MultilingualEncoder) -> None:
     queries = ["milk", "牛奶", "which is better, butter or margarine"]
-    whole, half = encoder.encode_queries(queries), encoder.shallow(6)
+    whole, half = encoder.encode_queries(queries), of_layers(encoder, 6)
     some = half.encode_queries(queries)
     np.testing.assert_array_equal(half.encode_queries(queries[:1]), some[:1])
     assert ((some * whole).sum(1) < 0.9).all()
     np.testing.assert_array_equal(encoder.encode_queries(queries), whole)
-    np.testing.assert_array_equal(encoder.shallow(encoder.num_layers).encode_queries(queries), whole)
+    np.testing.assert_array_equal(of_layers(encoder, encoder.num_layers).encode_queries(queries), whole)
     for layers in (0, 13):
         with pytest.raises(ModelError, match=f"has 12 layers, not {layers}"):
-            encoder.shallow(layers)
+            of_layers(encoder, layers)
 
 
 def test_encoder_refuses_other_weights_and_distributions_without_any() -> None:
